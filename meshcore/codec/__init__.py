@@ -1,0 +1,1 @@
+"""Codecs: bytes in, events out.  No I/O, no Trio, no clock."""

@@ -1,0 +1,108 @@
+"""The one interface of HTTP/1 codecs, whichever engine parses (RFC 9112).
+
+A codec serves one connection in one role.  It is pulled: ``receive_data`` only stores, ``next_event``
+parses no further than one event, so that what nobody asked for stays unparsed (backpressure).
+Framing is always written anew, never copied: what is sent is decided by the message, not by fields
+somebody put into it.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from meshcore.codec.events import Event, Fields, Sentinel
+
+__all__ = ["H1Client", "H1Server"]
+
+
+class H1Codec(Protocol):
+    """What both roles share."""
+
+    def receive_data(self, data: bytes, /) -> None:
+        """Stores what was read; ``b""`` is the end of the peer's bytes."""
+
+    def next_event(self) -> Event | Sentinel:
+        """The next event, ``NEED_DATA`` or ``PAUSED``.
+
+        Raises:
+            RemoteProtocolError: the peer broke the protocol or a limit; its ``status`` is how to
+                answer a client.  The codec is unusable for reading from then on.
+        """
+        ...
+
+    def send_data(self, data: bytes, /, *, end_stream: bool = False) -> bytes:
+        """The bytes on the wire for a piece of the body (chunk framing included).
+
+        Raises:
+            LocalProtocolError: more than the declared content-length, or an end before it.
+        """
+        ...
+
+    def send_trailers(self, trailers: Fields, /) -> bytes:
+        """Ends the body; the trailers are dropped where the framing has no place for them."""
+        ...
+
+    def trailing_data(self) -> bytes:
+        """Takes the bytes received beyond the current message (a tunnel's first bytes)."""
+        ...
+
+    def start_next_cycle(self) -> bool:
+        """Ready for the next message on this connection; False where it must be closed instead
+        (``connection: close``, HTTP/1.0 without keep-alive, body delimited by EOF, an error, or a
+        message that is not complete on both sides)."""
+        ...
+
+    @property
+    def buffered(self) -> int:
+        """Bytes received and not yet parsed (an idle upstream connection must have none)."""
+        ...
+
+
+class H1Server(H1Codec, Protocol):
+    """The accepted side: requests in, responses out."""
+
+    def send_informational(self, status: int, headers: Fields, /) -> bytes:
+        """A 1xx response other than 101; ``b""`` to an HTTP/1.0 client, which knows none."""
+        ...
+
+    def send_response(
+        self, status: int, headers: Fields, /, *, end_stream: bool, upgrade: bytes | None = None, close: bool = False
+    ) -> bytes:
+        """The head of the final response.
+
+        ``content-length`` in *headers* (or ``end_stream``) fixes the length; without it the body is
+        chunked to HTTP/1.1 and delimited by EOF to HTTP/1.0.  Adds ``content-length: 0`` where a
+        response without a body needs it, ``connection: close`` where the connection will not be
+        kept (``close`` asks for that), and for ``upgrade`` (status 101) ``connection: upgrade`` with it.  Answers an
+        HTTP/1.0 client as HTTP/1.0 (D-34).
+
+        Raises:
+            LocalProtocolError: the fields could not be sent as they are (validated on the way out).
+        """
+        ...
+
+
+class H1Client(H1Codec, Protocol):
+    """The connecting side: requests out, responses in."""
+
+    def send_request(
+        self,
+        method: bytes,
+        target: bytes,
+        authority: bytes,
+        headers: Fields,
+        /,
+        *,
+        end_stream: bool,
+        upgrade: bytes | None = None,
+        expect_continue: bool = False,
+        version: int = 11,
+        close: bool = False,
+    ) -> bytes:
+        """The head of a request.  *target* is the request-target as it goes out (origin-, absolute-,
+        authority- or asterisk-form); ``host`` is *authority* unless *headers* has a ``host``.
+
+        ``content-length`` in *headers* fixes the length; without it and without ``end_stream`` the
+        body is chunked (never on ``version=10``, which raises).
+        """
+        ...

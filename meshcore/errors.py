@@ -1,0 +1,308 @@
+"""The error tree: small, named, and each says whose fault it is and how it is answered.
+
+Two levels deep: every error is a :class:`MeshError`.  Class attributes carry the hints that
+``Rescue`` turns into a response (table 6.1 of the reference, E-01 to E-07): ``code`` is the stable
+name that ``x-meshcore-error`` and ``meshcore explain`` use.  Messages are lower case, name the
+target, have no full stop, and are chained with ``from``.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+__all__ = [
+    "AuthorizationError",
+    "ConfigError",
+    "ConnectError",
+    "ConnectTimeout",
+    "ConnectionLost",
+    "FailFastError",
+    "GoAway",
+    "IdentityError",
+    "LoadShedError",
+    "LocalProtocolError",
+    "LoopDetected",
+    "MeshError",
+    "NoEndpoints",
+    "NoRoute",
+    "RemoteProtocolError",
+    "RequestBodyError",
+    "ResponseTimeout",
+    "StreamReset",
+    "StreamTimeout",
+    "TlsError",
+    "UpstreamProtocolError",
+    "chain",
+]
+
+# HTTP/2 error codes (RFC 9113 §7) that errors hint at.
+NO_ERROR = 0x0
+PROTOCOL_ERROR = 0x1
+INTERNAL_ERROR = 0x2
+FLOW_CONTROL_ERROR = 0x3
+SETTINGS_TIMEOUT = 0x4
+STREAM_CLOSED = 0x5
+FRAME_SIZE_ERROR = 0x6
+REFUSED_STREAM = 0x7
+CANCEL = 0x8
+COMPRESSION_ERROR = 0x9
+CONNECT_ERROR = 0xA
+ENHANCE_YOUR_CALM = 0xB
+INADEQUATE_SECURITY = 0xC
+HTTP_1_1_REQUIRED = 0xD
+
+
+class MeshError(Exception):
+    """Anything this library raises on purpose; never raised itself.
+
+    Attributes:
+        code: the stable name in ``x-meshcore-error`` and ``meshcore explain CODE``.
+        status_hint: the HTTP status it is answered with.
+        grpc_hint: the gRPC status code it is answered with (E-04).
+        h2_hint: the HTTP/2 error code when only a reset can say it.
+        source: whose fault it is: ``"client"``, ``"upstream"`` or ``"proxy"``.
+        closes: whether the accepted connection is closed after the answer (E-07).
+        retryable: whether no byte of the request was processed, so that trying again is safe
+            for any method.  An instance may override it.
+    """
+
+    code: ClassVar[str] = "internal"
+    status_hint: ClassVar[int] = 500
+    grpc_hint: ClassVar[int] = 13
+    h2_hint: ClassVar[int] = INTERNAL_ERROR
+    source: ClassVar[Literal["client", "upstream", "proxy"]] = "proxy"
+    closes: ClassVar[bool] = True
+
+    def __init__(self, message: str = "", *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class ConnectError(MeshError):
+    """No connection could be made to an endpoint (refused, unreachable, reset: 502)."""
+
+    code = "connect-failed"
+    status_hint = 502
+    grpc_hint = 14
+    source = "upstream"
+
+    def __init__(self, message: str = "", *, retryable: bool = True) -> None:
+        super().__init__(message, retryable=retryable)
+
+
+class ConnectTimeout(ConnectError):
+    """An endpoint did not accept a connection in time (B-19: 504)."""
+
+    code = "connect-timeout"
+    status_hint = 504
+    grpc_hint = 4
+
+
+class TlsError(ConnectError):
+    """A TLS handshake failed; never downgraded to plaintext (T-17: 502)."""
+
+    code = "tls-failed"
+    status_hint = 502
+
+
+class IdentityError(MeshError):
+    """The peer is not who was required (T-19: 502)."""
+
+    code = "identity-mismatch"
+    status_hint = 502
+    grpc_hint = 14
+    source = "upstream"
+
+
+class ConnectionLost(MeshError):
+    """A connection broke in the middle of an exchange (502).
+
+    ``retryable`` is true where no byte of the request can have been processed, such as a kept-alive
+    connection that its peer had closed.
+    """
+
+    code = "connection-lost"
+    status_hint = 502
+    grpc_hint = 14
+    source = "upstream"
+
+
+class NoRoute(MeshError):
+    """No route matches the request (R-24: 404)."""
+
+    code = "no-route"
+    status_hint = 404
+    grpc_hint = 5
+    source = "proxy"
+    closes = False
+
+
+class NoEndpoints(MeshError):
+    """The backend has no endpoint at all (503)."""
+
+    code = "no-endpoints"
+    status_hint = 503
+    grpc_hint = 14
+    source = "upstream"
+
+    def __init__(self, message: str = "", *, retryable: bool = True) -> None:
+        super().__init__(message, retryable=retryable)
+
+
+class FailFastError(MeshError):
+    """No endpoint became ready in time: the service is in fail-fast (B-09: 504)."""
+
+    code = "fail-fast"
+    status_hint = 504
+    grpc_hint = 4
+    source = "upstream"
+
+    def __init__(self, message: str = "service in fail-fast", *, retryable: bool = True) -> None:
+        super().__init__(message, retryable=retryable)
+
+
+class LoadShedError(MeshError):
+    """The proxy refuses what it would have to make wait (B-10, B-12: 503)."""
+
+    code = "load-shed"
+    status_hint = 503
+    grpc_hint = 14
+
+    def __init__(self, message: str = "service unavailable", *, retryable: bool = True) -> None:
+        super().__init__(message, retryable=retryable)
+
+
+class ResponseTimeout(MeshError):
+    """No response headers came in time (R-18: 504, connection kept)."""
+
+    code = "response-timeout"
+    status_hint = 504
+    grpc_hint = 4
+    h2_hint = CANCEL
+    source = "upstream"
+    closes = False
+
+
+class StreamTimeout(MeshError):
+    """An exchange exceeded its total or idle limit (R-17, R-18: 504, or a reset after headers)."""
+
+    code = "stream-timeout"
+    status_hint = 504
+    grpc_hint = 4
+    h2_hint = CANCEL
+    source = "upstream"
+    closes = False
+
+
+class RequestBodyError(MeshError):
+    """The client's request body broke before its end (400)."""
+
+    code = "request-body"
+    status_hint = 400
+    grpc_hint = 1
+    h2_hint = CANCEL
+    source = "client"
+
+
+class StreamReset(MeshError):
+    """An HTTP/2 stream was reset; carries the peer's error code (E-02: propagated; D-28: 502)."""
+
+    code = "stream-reset"
+    status_hint = 502
+    grpc_hint = 14
+    source = "upstream"
+
+    def __init__(self, message: str = "", *, h2_code: int = CANCEL, retryable: bool | None = None) -> None:
+        """Note: a REFUSED_STREAM was not processed (RFC 9113 §8.7), so it is retryable by default."""
+        super().__init__(message, retryable=h2_code == REFUSED_STREAM if retryable is None else retryable)
+        self.h2_code = h2_code
+
+
+class GoAway(MeshError):
+    """The peer's GOAWAY says that this stream was not processed (RFC 9113 §6.8: retryable)."""
+
+    code = "goaway"
+    status_hint = 502
+    grpc_hint = 14
+    source = "upstream"
+
+    def __init__(self, message: str = "", *, retryable: bool = True) -> None:
+        super().__init__(message, retryable=retryable)
+
+
+class LocalProtocolError(MeshError):
+    """This side tried to send what the protocol forbids (500): a bug in a layer or a service."""
+
+    code = "local-protocol"
+    status_hint = 500
+
+
+class RemoteProtocolError(MeshError):
+    """The peer broke the protocol.
+
+    Attributes:
+        status: how to answer a client on HTTP/1: 400, 408, 414, 431, 501 or 505.
+        h2_code: the HTTP/2 error code for a GOAWAY or RST_STREAM.
+    """
+
+    code = "bad-request"
+    status_hint = 400
+    grpc_hint = 13
+    h2_hint = PROTOCOL_ERROR
+    source = "client"
+
+    def __init__(self, message: str = "", *, status: int = 400, h2_code: int = PROTOCOL_ERROR) -> None:
+        super().__init__(message)
+        self.status = status
+        self.h2_code = h2_code
+
+
+class UpstreamProtocolError(MeshError):
+    """The upstream's answer broke the protocol (502)."""
+
+    code = "bad-response"
+    status_hint = 502
+    grpc_hint = 14
+    source = "upstream"
+
+
+class AuthorizationError(MeshError):
+    """The client may not do this (R-31: 403, connection kept)."""
+
+    code = "unauthorized"
+    status_hint = 403
+    grpc_hint = 7
+    source = "client"
+    closes = False
+
+
+class LoopDetected(MeshError):
+    """The request would come back to this proxy (A-22, D-40: 508)."""
+
+    code = "loop-detected"
+    status_hint = 508
+    grpc_hint = 10
+
+
+class ConfigError(MeshError):
+    """A configuration or a command line is wrong; ``problems`` has one line for each mistake."""
+
+    code = "config"
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def chain(error: BaseException) -> str:
+    """Every message from *error* to its first cause, joined by ``": "`` (E-03)."""
+    messages: list[str] = []
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        text = str(current) or type(current).__name__
+        if not messages or text not in messages[-1]:
+            messages.append(text)
+        current = current.__cause__
+    return ": ".join(messages)
