@@ -1,0 +1,126 @@
+"""The project's chores, each in an environment that pip makes: ``nox -l`` lists them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "typing", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+
+ROOT = Path(__file__).parent
+# What runs on both engines; everything else runs once, on the fast ones.
+ENGINE_TESTS = [f"tests/{name}" for name in ("codec", "conformance", "server", "client", "integration")]
+DETERMINISTIC = "not system and not long"
+RUFF = "ruff>=0.14"
+
+
+def _present(paths: list[str]) -> list[str]:
+    return [path for path in paths if (ROOT / path).is_dir()]
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The deterministic suite, and once more on the reference engines what depends on the engine."""
+    session.install("-e", ".[fast,test]")
+    session.run("pytest", "-m", DETERMINISTIC, *session.posargs, env={"MESHCORE_ENGINE": None})
+    if not session.posargs:
+        session.run("pytest", "-m", DETERMINISTIC, *_present(ENGINE_TESTS), env={"MESHCORE_ENGINE": "pure"})
+
+
+@nox.session
+def system(session: nox.Session) -> None:
+    """Against real peers: nginx, haproxy, Envoy, curl, h2load, grpcio … (those that are installed)."""
+    session.install("-e", ".[fast,test,peers]")
+    session.run("pytest", "-m", "system and not long", *(session.posargs or ["tests/system"]))
+
+
+@nox.session
+def long(session: nox.Session) -> None:
+    """What takes minutes: soaks, 2 GiB bodies, 200,000 requests."""
+    session.install("-e", ".[fast,test,peers]")
+    session.run("pytest", "-m", "long", *(session.posargs or ["tests"]))
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Branch coverage of the deterministic suite on both engines."""
+    session.install("-e", ".[fast,test]")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", "-m", DETERMINISTIC, *session.posargs)
+    session.run(
+        "coverage", "run", "-m", "pytest", "-m", DETERMINISTIC, *_present(ENGINE_TESTS), env={"MESHCORE_ENGINE": "pure"}
+    )
+    session.run("coverage", "combine")
+    session.run("coverage", "report")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff's rules (pyproject.toml)."""
+    session.install(RUFF)
+    session.run("ruff", "check", *(session.posargs or ["."]))
+
+
+@nox.session(name="format")
+def format_(session: nox.Session) -> None:
+    """Formats what is named (default: everything) in place."""
+    session.install(RUFF)
+    session.run("ruff", "check", "--fix", *(session.posargs or ["."]))
+    session.run("ruff", "format", *(session.posargs or ["."]))
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """mypy --strict, and pyright for what its users run."""
+    # pyright's Node comes as a wheel, so that pip is all that is needed.
+    session.install("-e", ".[fast]", "mypy>=1.18", "pyright[nodejs]>=1.1.407")
+    session.run("mypy")
+    session.run("pyright")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation as HTML in docs/_build; a warning fails it."""
+    session.install("-e", ".[docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "-E", "-b", "html", "docs", "docs/_build/html", *session.posargs)
+
+
+@nox.session
+def parity(session: nox.Session) -> None:
+    """Runs every test that carries a parity mark and writes the parity table anew."""
+    session.install("-e", ".[fast,test,peers]")
+    session.run(
+        "pytest",
+        "-m",
+        "parity and not long",
+        "--parity-report",
+        "docs/reference/parity_passed.json",
+        *session.posargs,
+        success_codes=[0, 1],
+    )
+    session.run("python", "docs/generate.py", "parity")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measures against every peer that is installed; writes docs/explanation/benchmarks.md."""
+    session.install("-e", ".[fast,peers]")
+    session.run("python", "-m", "bench", *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The demonstration, as a new user sees it."""
+    session.install(".[fast]")
+    session.run("meshcore", "demo", *(session.posargs or ["--seconds", "15"]))
+
+
+@nox.session
+def release_notes(session: nox.Session) -> None:
+    """The news fragments as the next release's notes; ``-- --yes`` writes them to CHANGELOG.md."""
+    session.install("towncrier>=24.8")
+    arguments = session.posargs or ["--draft"]
+    session.run("towncrier", "build", *arguments, env={"TERM": os.environ.get("TERM", "dumb")})
