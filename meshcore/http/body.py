@@ -1,0 +1,284 @@
+"""Bodies: bytes that arrive over time, their end, and who hears of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from typing import TypeAlias
+
+import attrs
+import trio
+
+from meshcore._wakeup import Wakeup
+from meshcore.codec.events import Fields
+from meshcore.errors import MeshError, StreamReset
+
+__all__ = ["Body", "Chunks", "Empty", "EndOfStream", "Full", "read_all"]
+
+
+@attrs.define(eq=True)
+class EndOfStream:
+    """How a body ended.
+
+    Attributes:
+        trailers: the trailer fields; ``[]`` for none.
+        error: None for a complete body; what broke it otherwise.
+    """
+
+    trailers: Fields = attrs.Factory(list)
+    error: BaseException | None = None
+
+
+_COMPLETE = EndOfStream()
+
+EndCallback: TypeAlias = Callable[[EndOfStream], None]
+
+
+class Body(ABC):
+    """A stream of bytes with an end that may carry trailers or an error.
+
+    One consumer.  ``end`` is None until the consumer has taken the last byte (or somebody aborted)
+    and is set exactly once; it may be set together with the last chunk, so that a sender can put
+    END_STREAM on it.  ``on_end`` replaces handles that must be dropped: metrics, load, permits and
+    logs hear of the end once, synchronously, in reverse order of registration, at no cost per chunk.
+
+    Subclasses call ``_data_taken`` when they hand out the first chunk and ``_finish`` at the end.
+    """
+
+    __slots__ = ("__weakref__", "_on_end", "_on_first_data", "end", "size_hint")
+
+    def __init__(self, size_hint: int | None = None) -> None:
+        self.end: EndOfStream | None = None
+        self.size_hint = size_hint
+        self._on_end: list[EndCallback] | None = None
+        self._on_first_data: list[Callable[[], None]] | None = None
+
+    @abstractmethod
+    def receive_nowait(self) -> bytes:
+        """The next chunk, which is never empty; ``b""`` at the end.
+
+        Raises:
+            trio.WouldBlock: nothing is there yet.
+            MeshError: the body broke (the same error again on every further call).
+        """
+
+    @abstractmethod
+    async def receive_some(self) -> bytes:
+        """As ``receive_nowait``, but waits; not a checkpoint where a chunk is there already."""
+
+    @abstractmethod
+    def _release(self, error: BaseException | None) -> None:
+        """Gives back what the body holds, at ``abort``: resets the stream, returns unread credit.
+        Called once, before the callbacks.  Must not raise or wait."""
+
+    def abort(self, error: BaseException | None = None) -> None:
+        """Gives the body up: nothing more will be read.  Synchronous, idempotent, never raises.
+
+        *error* is what its end says (default: a cancellation).  Whoever does not return a response
+        aborts its body.
+        """
+        if self.end is None:
+            reason = error if error is not None else StreamReset("body was abandoned")
+            self._release(reason)
+            self._finish(EndOfStream([], reason))
+
+    def on_end(self, callback: EndCallback) -> None:
+        """Calls *callback* once with the :class:`EndOfStream`; at once if it has ended already."""
+        if self.end is not None:
+            callback(self.end)
+        elif self._on_end is None:
+            self._on_end = [callback]
+        else:
+            self._on_end.append(callback)
+
+    def on_first_data(self, callback: Callable[[], None]) -> None:
+        """Calls *callback* once, when the first chunk is taken, or at the end of a body that had none
+        (the sample of latency ends here: B-03)."""
+        if self.end is not None:
+            callback()
+        elif self._on_first_data is None:
+            self._on_first_data = [callback]
+        else:
+            self._on_first_data.append(callback)
+
+    @property
+    def is_end_stream(self) -> bool:
+        """Nothing more will come, and all of it has been taken."""
+        return self.end is not None
+
+    def _data_taken(self) -> None:
+        callbacks = self._on_first_data
+        if callbacks is not None:
+            self._on_first_data = None
+            for callback in reversed(callbacks):
+                callback()
+
+    def _finish(self, end: EndOfStream) -> None:
+        self.end = end
+        if self._on_first_data is not None:
+            self._data_taken()
+        callbacks = self._on_end
+        if callbacks is not None:
+            self._on_end = None
+            for callback in reversed(callbacks):
+                callback(end)
+
+    def __aiter__(self) -> Body:
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk = await self.receive_some()
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
+
+
+class Empty(Body):
+    """A body without bytes, ended from the start."""
+
+    __slots__ = ()
+
+    def __init__(self, trailers: Fields | None = None) -> None:
+        super().__init__(0)
+        self.end = EndOfStream(trailers) if trailers else _COMPLETE
+
+    def receive_nowait(self) -> bytes:
+        """``b""``."""
+        return b""
+
+    async def receive_some(self) -> bytes:
+        """``b""``, at once."""
+        return b""
+
+    def _release(self, error: BaseException | None) -> None:
+        pass
+
+
+class Full(Body):
+    """A body whose bytes are all there."""
+
+    __slots__ = ("_data", "_trailers")
+
+    def __init__(self, data: bytes, trailers: Fields | None = None) -> None:
+        super().__init__(len(data))
+        self._data = data
+        self._trailers = trailers
+        if not data:
+            self.end = EndOfStream(trailers) if trailers else _COMPLETE
+
+    def receive_nowait(self) -> bytes:
+        """All of it, once."""
+        end = self.end
+        if end is not None:
+            if isinstance(end.error, MeshError):
+                raise end.error
+            return b""
+        data, self._data = self._data, b""
+        self._data_taken()
+        self._finish(EndOfStream(self._trailers) if self._trailers else _COMPLETE)
+        return data
+
+    async def receive_some(self) -> bytes:
+        """All of it, at once."""
+        return self.receive_nowait()
+
+    def _release(self, error: BaseException | None) -> None:
+        self._data = b""
+
+
+class Chunks(Body):
+    """A body that somebody fills while another consumes: the queue of an HTTP/2 stream, or of a test.
+
+    It does not bound itself: whoever pushes is bounded by the protocol's window, whose credit
+    ``_consumed`` returns when the consumer takes a chunk.
+    """
+
+    __slots__ = ("_chunks", "_last", "_wakeup")
+
+    def __init__(self, size_hint: int | None = None) -> None:
+        super().__init__(size_hint)
+        self._chunks: deque[bytes] = deque()
+        self._last: EndOfStream | None = None
+        self._wakeup = Wakeup()
+
+    def push(self, data: bytes) -> None:
+        """Appends a chunk (not empty); ignored once the body has ended."""
+        if self.end is None:
+            self._chunks.append(data)
+            self._wakeup.wake()
+
+    def push_end(self, trailers: Fields | None = None) -> None:
+        """No more chunks; the trailers come with the end."""
+        if self._last is None and self.end is None:
+            self._last = EndOfStream(trailers) if trailers else _COMPLETE
+            if not self._chunks:
+                self._finish(self._last)
+            self._wakeup.wake()
+
+    def push_error(self, error: BaseException) -> None:
+        """The producer broke: what was not taken is dropped, and the consumer gets the error."""
+        if self.end is None:
+            self._drop()
+            self._finish(EndOfStream([], error))
+            self._wakeup.wake()
+
+    def receive_nowait(self) -> bytes:
+        """The oldest chunk."""
+        chunks = self._chunks
+        if chunks:
+            data = chunks.popleft()
+            self._consumed(data)
+            if self._on_first_data is not None:
+                self._data_taken()
+            if not chunks and self._last is not None:
+                self._finish(self._last)
+            return data
+        end = self.end
+        if end is None:
+            raise trio.WouldBlock
+        if end.error is not None:
+            raise end.error
+        return b""
+
+    async def receive_some(self) -> bytes:
+        """The oldest chunk, waiting for one if need be."""
+        while not self._chunks and self.end is None:
+            await self._wakeup.wait()
+        return self.receive_nowait()
+
+    @property
+    def buffered(self) -> int:
+        """Bytes pushed and not yet taken."""
+        return sum(map(len, self._chunks))
+
+    def _consumed(self, data: bytes) -> None:
+        """The consumer took *data*: where credit is returned."""
+
+    def _drop(self) -> None:
+        """Throws away what was not taken; subclasses return its credit."""
+        self._chunks.clear()
+
+    def _release(self, error: BaseException | None) -> None:
+        self._drop()
+        self._wakeup.wake()
+
+
+async def read_all(body: Body, limit: int = 1 << 20) -> bytes:
+    """The whole body as one value, for small ones.
+
+    Raises:
+        ValueError: it is longer than *limit* bytes; the body is aborted.
+        MeshError: it broke.
+    """
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        chunk = await body.receive_some()
+        if not chunk:
+            return b"".join(parts)
+        size += len(chunk)
+        if size > limit:
+            body.abort()
+            raise ValueError(f"body is longer than {limit} bytes")
+        parts.append(chunk)

@@ -1,0 +1,107 @@
+"""Requests and responses as layers see them: bytes on the wire are bytes in the stack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import attrs
+
+from meshcore.http.body import Body, Empty
+from meshcore.http.headers import Headers
+
+if TYPE_CHECKING:
+    from meshcore.codec.events import Fields
+    from meshcore.transport.connection import Connection
+    from meshcore.transport.target import Endpoint
+
+__all__ = ["Request", "Response", "Timeouts"]
+
+
+@attrs.frozen
+class Timeouts:
+    """Limits of one exchange in seconds, enforced by the connection's sweeper (R-17, R-18).
+
+    Attributes:
+        request: from the request's head to the response's last byte.
+        response: from the end of the request body to the response's last byte.
+        idle: without a byte in either direction.
+    """
+
+    request: float | None = None
+    response: float | None = None
+    idle: float | None = None
+
+
+@attrs.define(eq=False)
+class Request:
+    """A request.
+
+    Attributes:
+        method: the method token, case kept.
+        scheme: ``b"http"`` or ``b"https"``.
+        authority: where it is meant to go, ``host[:port]``; ``b""`` if the client did not say.  There
+            is no ``host`` in *headers*, unless the client sent one that differs (D-32).
+        path: path and query, ``b"*"``, or ``b""`` for CONNECT.
+        headers: the fields, hop-by-hop ones removed.
+        body: the body; ``Empty`` for none.
+        version: 10, 11 or 20: how it came in.
+        protocol: what the exchange wants to become (``b"websocket"`` …), by an HTTP/1 upgrade or an
+            extended CONNECT; None mostly.
+        absolute_form: it came in absolute-form and goes out so (D-32).
+        expect_continue: the client waits for a 100 before it sends the body.
+        timeouts: limits for the exchange, set by layers.
+        informational: called with the status and fields of each 1xx on its way back, if the server
+            side can pass them on.
+        connection: the accepted connection it came from, None for a request made here.
+        endpoint: who it was sent to last, set by ``Balance``.
+        avoid: endpoints that a retry would rather not try again, set by ``Retry``.
+    """
+
+    method: bytes
+    scheme: bytes
+    authority: bytes
+    path: bytes
+    headers: Headers = attrs.Factory(Headers)
+    body: Body = attrs.Factory(Empty)
+    version: int = 11
+    protocol: bytes | None = None
+    absolute_form: bool = False
+    expect_continue: bool = False
+    timeouts: Timeouts | None = None
+    informational: Callable[[int, Fields], None] | None = None
+    connection: Connection | None = None
+    endpoint: Endpoint | None = None
+    avoid: tuple[Endpoint, ...] = ()
+
+    @property
+    def is_tunnel(self) -> bool:
+        """CONNECT or an upgrade: its two bodies may become raw bytes."""
+        return self.protocol is not None or self.method == b"CONNECT"
+
+
+@attrs.define(eq=False)
+class Response:
+    """A response.
+
+    A tunnel is a response with status 101, or 2xx to CONNECT: its body is then the raw bytes that
+    come back, and the request's body those that go out.
+
+    Attributes:
+        status: 101 or 200 to 599.
+        headers: the fields, hop-by-hop ones removed.
+        body: the body; ended from the start where there is none.
+        version: 10, 11 or 20: how it came in.
+        protocol: of a 101: what the connection became.
+        close: the accepted HTTP/1 connection should be closed after it (E-07).
+        error_trailers: what to end an HTTP/2 response with if its body breaks (E-05: a gRPC status);
+            None resets the stream.
+    """
+
+    status: int
+    headers: Headers = attrs.Factory(Headers)
+    body: Body = attrs.Factory(Empty)
+    version: int = 11
+    protocol: bytes | None = None
+    close: bool = False
+    error_trailers: Callable[[BaseException], Fields] | None = None

@@ -1,0 +1,1 @@
+"""Connections: sockets, TLS, targets, and what they have in common."""

@@ -1,0 +1,144 @@
+"""A connection on a plain non-blocking socket: read and written directly, no checkpoint where none is needed.
+
+With ``_wakeup.py`` the data path's only importer of ``trio.lowlevel``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from typing import TYPE_CHECKING
+
+import trio
+from trio.lowlevel import notify_closing, wait_readable, wait_writable
+
+from meshcore.errors import ConnectionLost
+from meshcore.transport.connection import READ_SIZE, Connection
+
+if TYPE_CHECKING:
+    from meshcore.transport.target import Address
+
+__all__ = ["SocketConnection", "address_of", "notify_closing", "wait_readable", "wait_writable"]
+
+
+class SocketConnection(Connection):
+    """A connected, non-blocking stream socket; owns it."""
+
+    __slots__ = ("_fd", "socket")
+
+    def __init__(self, sock: socket.socket, local: Address | None = None, peer: Address | None = None) -> None:
+        sock.setblocking(False)
+        super().__init__(local or address_of(sock.getsockname()), peer or _peer_of(sock))
+        self.socket = sock
+        self._fd = sock.fileno()
+
+    def __repr__(self) -> str:
+        return f"<SocketConnection {self.local} <-> {self.peer}{' closed' if self.closed else ''}>"
+
+    def fileno(self) -> int:
+        """The socket's descriptor, -1 once closed."""
+        return -1 if self.closed else self._fd
+
+    def receive_nowait(self, max_bytes: int = READ_SIZE) -> bytes:
+        """See :class:`Connection`."""
+        if self._prefix:
+            return self.take_prefix(max_bytes)
+        try:
+            data = self.socket.recv(max_bytes)
+        except BlockingIOError:
+            raise trio.WouldBlock from None
+        except OSError as error:
+            raise self._lost(error) from error
+        self.bytes_read += len(data)
+        return data
+
+    async def receive_some(self, max_bytes: int = READ_SIZE) -> bytes:
+        """See :class:`Connection`.  Waits first and reads then: under load what arrives meanwhile is
+        read in one piece, and a failed attempt to read is a system call saved."""
+        if self._prefix:
+            return self.take_prefix(max_bytes)
+        while True:
+            if self.closed:
+                raise trio.ClosedResourceError
+            await wait_readable(self._fd)
+            try:
+                data = self.socket.recv(max_bytes)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise self._lost(error) from error
+            self.bytes_read += len(data)
+            return data
+
+    def send_nowait(self, data: bytes) -> int:
+        """See :class:`Connection`."""
+        try:
+            sent = self.socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise self._lost(error) from error
+        self.bytes_written += sent
+        return sent
+
+    async def send_all(self, data: bytes) -> None:
+        """See :class:`Connection`.  Not a checkpoint where the socket takes everything at once."""
+        sent = self.send_nowait(data)
+        if sent == len(data):
+            return
+        view = memoryview(data)
+        while sent < len(data):
+            if self.closed:
+                raise trio.ClosedResourceError
+            await wait_writable(self._fd)
+            try:
+                count = self.socket.send(view[sent:])
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise self._lost(error) from error
+            self.bytes_written += count
+            sent += count
+
+    async def send_eof(self) -> None:
+        """Shuts the writing side down."""
+        if self.closed:
+            raise trio.ClosedResourceError
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Closes the socket; whoever waits on it gets ``trio.ClosedResourceError``."""
+        if not self.closed:
+            self.closed = True
+            notify_closing(self._fd)
+            self.socket.close()
+
+    def reset(self) -> None:
+        """Closes so that the peer sees a reset rather than an end (RFC 9112 §9.6 after a cut body)."""
+        if not self.closed:
+            with contextlib.suppress(OSError):
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            self.close()
+
+    def _lost(self, error: OSError) -> Exception:
+        self.error = error
+        if error.errno == errno.EBADF and self.closed:
+            return trio.ClosedResourceError()
+        host, port = self.peer
+        return ConnectionLost(f"connection to {host}:{port}: {error.strerror or error}")
+
+
+def address_of(name: object) -> Address:
+    """``(host, port)`` of what the socket module returns; a Unix path becomes ``(path, 0)``."""
+    if isinstance(name, tuple) and len(name) >= 2:
+        return (str(name[0]), int(name[1]))
+    return (name.decode(errors="replace") if isinstance(name, bytes) else str(name), 0)
+
+
+def _peer_of(sock: socket.socket) -> Address:
+    try:
+        return address_of(sock.getpeername())
+    except OSError:
+        return ("", 0)

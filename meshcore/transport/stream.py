@@ -1,0 +1,108 @@
+"""A connection over any ``trio.abc.Stream``: memory streams in tests, whatever an embedder brings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from meshcore.errors import ConnectionLost
+from meshcore.transport.connection import READ_SIZE, Connection
+
+if TYPE_CHECKING:
+    from meshcore.transport.target import Address
+
+__all__ = ["StreamConnection"]
+
+
+class StreamConnection(Connection):
+    """The adapter: a stream can neither be read nor written without waiting, so the ``_nowait`` forms say so."""
+
+    __slots__ = ("stream",)
+
+    def __init__(self, stream: trio.abc.Stream, local: Address = ("memory", 0), peer: Address = ("memory", 0)) -> None:
+        super().__init__(local, peer)
+        self.stream = stream
+
+    def __repr__(self) -> str:
+        return f"<StreamConnection {self.local} <-> {self.peer}{' closed' if self.closed else ''}>"
+
+    def receive_nowait(self, max_bytes: int = READ_SIZE) -> bytes:
+        """See :class:`Connection`: only what was put back."""
+        if self._prefix:
+            return self.take_prefix(max_bytes)
+        raise trio.WouldBlock
+
+    async def receive_some(self, max_bytes: int = READ_SIZE) -> bytes:
+        """See :class:`Connection`."""
+        if self._prefix:
+            return self.take_prefix(max_bytes)
+        if self.closed:
+            raise trio.ClosedResourceError
+        try:
+            data = bytes(await self.stream.receive_some(max_bytes))
+        except trio.BrokenResourceError as error:
+            raise self._lost(error) from error
+        self.bytes_read += len(data)
+        return data
+
+    def send_nowait(self, data: bytes) -> int:
+        """See :class:`Connection`: takes nothing."""
+        return 0
+
+    async def send_all(self, data: bytes) -> None:
+        """See :class:`Connection`."""
+        if self.closed:
+            raise trio.ClosedResourceError
+        try:
+            await self.stream.send_all(data)
+        except trio.BrokenResourceError as error:
+            raise self._lost(error) from error
+        self.bytes_written += len(data)
+
+    async def send_eof(self) -> None:
+        """Half-closes, where the stream can; closes it otherwise (TLS streams)."""
+        if self.closed:
+            raise trio.ClosedResourceError
+        if isinstance(self.stream, trio.abc.HalfCloseableStream):
+            try:
+                await self.stream.send_eof()
+            except trio.BrokenResourceError as error:
+                raise self._lost(error) from error
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """Closes at once, synchronously."""
+        if not self.closed:
+            self.closed = True
+            _close(self.stream)
+
+    def _lost(self, error: BaseException) -> ConnectionLost:
+        self.error = error
+        return ConnectionLost(f"connection to {self.peer[0]}:{self.peer[1]}: {error}")
+
+
+def _close(stream: object) -> None:
+    """Closes a stream without waiting.
+
+    Memory streams, socket streams and the halves of a stapled one have a way that does not wait.  For any
+    other, ``aclose`` is run up to its first wait, which Trio's contract obliges it to treat as a
+    cancellation: it must close all the same.
+    """
+    if isinstance(stream, trio.StapledStream):
+        _close(stream.send_stream)
+        _close(stream.receive_stream)
+    elif isinstance(stream, trio.SocketStream):
+        stream.socket.close()
+    elif callable(close := getattr(stream, "close", None)):
+        close()
+    elif isinstance(stream, trio.abc.AsyncResource):
+        closing = stream.aclose()
+        send = getattr(closing, "send", None)
+        if send is not None:
+            try:
+                send(None)
+            except (StopIteration, trio.BrokenResourceError):
+                return
+            closing.close()
