@@ -108,13 +108,13 @@ class _Wrapped(Generic[T]):
         return link(wrapped, inner, self._layer)
 
 
-def link(outer: HttpService, inner: Any, layer: Any) -> HttpService:
+def link(outer: HttpService, inner: object, layer: object) -> HttpService:
     """Records on a service what is under it and which layer made it, so that live stacks can be
     walked; costs nothing per request.  Services that refuse attributes are left alone."""
     if outer is inner:
         return outer
     with contextlib.suppress(AttributeError):
-        functools.update_wrapper(cast("Any", outer), inner, assigned=(), updated=())
+        functools.update_wrapper(cast("Any", outer), cast("Any", inner), assigned=(), updated=())
         cast("Any", outer).__layer__ = layer
     return outer
 
