@@ -1,0 +1,1 @@
+"""The connecting side: requests to connections."""

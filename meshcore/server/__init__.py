@@ -1,0 +1,1 @@
+"""The accepted side: connections in, requests to services."""

@@ -1,0 +1,51 @@
+"""What the accepted side allows: limits, times and the engine."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+from meshcore.codec.limits import H1Limits, H2Limits
+
+__all__ = ["ServerOptions"]
+
+
+@attrs.frozen
+class ServerOptions:
+    """Options of ``ServeHttp``; times in seconds, None switches a limit off.  Defaults: hostile-world.md §1.
+
+    Attributes:
+        http1: bounds of an HTTP/1 connection.
+        http2: bounds of an HTTP/2 connection.
+        engine: ``"auto"`` takes the fastest installed, ``"pure"`` the reference in Python.
+        header_timeout: for a whole request head, from the accept or from its first byte (408, or a
+            silent close where not a byte came); on HTTP/2 for the preface.
+        idle_timeout: of a connection without a request.
+        body_idle_timeout: without a byte moving in either direction while a message is under way
+            (a slow reader or sender); ``request.timeouts.idle`` overrides it.  None: only what layers ask for.
+        min_body_rate: bytes a second that a request body with a content-length has to make on average
+            of 10 s (hostile-world.md: 1 KiB/10 s, on unauthenticated listeners); None: any.
+        allow_connect: whether CONNECT makes tunnels (D-30); False answers 405.
+        allow_upgrade: whether HTTP/1 upgrades and extended CONNECT are offered to the service.
+        drain_body: of a request body that nobody wants, bytes read before the connection is closed instead.
+        linger_timeout: how long a connection that is closed on an error waits for the client to have read it.
+        keepalive_interval: HTTP/2: PING after so long without a frame (D-36: the chart sets 10 s); None: never.
+        keepalive_timeout: HTTP/2: close if the PING is not answered in time (D-36: 3 s).
+        max_age: HTTP/2 and HTTP/1: a connection is drained once it is so old (D-38: never).
+    """
+
+    http1: H1Limits = H1Limits()
+    http2: H2Limits = H2Limits()
+    engine: Literal["auto", "pure"] = "auto"
+    header_timeout: float | None = 10.0
+    idle_timeout: float | None = 3600.0
+    body_idle_timeout: float | None = None
+    min_body_rate: float | None = None
+    allow_connect: bool = True
+    allow_upgrade: bool = True
+    drain_body: int = 65_536
+    linger_timeout: float = 1.0
+    keepalive_interval: float | None = None
+    keepalive_timeout: float = 3.0
+    max_age: float | None = None
