@@ -1,0 +1,285 @@
+"""What a proxy is told: frozen classes with every default, and the reading of an option's text into them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import attrs
+
+from meshcore.addresses import (
+    LISTEN_SCHEMES,
+    UPSTREAM_SCHEMES,
+    Location,
+    format_address,
+    parse_listen,
+    parse_upstream,
+    suggest,
+)
+from meshcore.codec.limits import H1Limits, H2Limits
+from meshcore.durations import parse_duration
+from meshcore.errors import ConfigError
+from meshcore.transport.target import Address, Endpoint, TlsClient
+
+__all__ = ["ACCESS_LOGS", "BALANCERS", "ENGINES", "Listen", "ProxyConfig", "TlsFiles", "proxy_config"]
+
+V = TypeVar("V")
+
+BALANCERS = ("p2c-ewma", "round-robin", "least-request")
+ENGINES = ("auto", "pure")
+ACCESS_LOGS = ("off", "text", "json")
+OPAQUE_PORTS = frozenset({25, 587, 3306, 4444, 5432, 6379, 9300, 11211})
+"""Ports whose protocols let the server speak first, as linkerd lists them (D-15)."""
+
+
+@attrs.frozen
+class Listen:
+    """One address to accept connections at.
+
+    Attributes:
+        address: host (``""`` for every interface) and port (0 takes a free one).
+        protocol: ``"http/1"``, ``"h2"`` or ``"opaque"``; None: it is detected.
+    """
+
+    address: Address
+    protocol: str | None = None
+
+    def __str__(self) -> str:
+        return format_address(self.address)
+
+
+@attrs.frozen
+class TlsFiles:
+    """A certificate for accepted connections.
+
+    Attributes:
+        cert: PEM file: the leaf, then its chain.
+        key: PEM file: its private key.
+    """
+
+    cert: Path
+    key: Path
+
+
+@attrs.frozen(kw_only=True)
+class ProxyConfig:
+    """A reverse proxy over a fixed set of endpoints: what ``meshcore proxy`` runs.  Times in seconds.
+
+    Attributes:
+        listen: where to accept; at least one.
+        endpoints: where to forward to; at least one.
+        tls: terminates TLS on what is accepted; None: plaintext.
+        timeout: the longest wait for an answer's head, for each try; None: no limit.
+        retries: further tries for a request that is safe to repeat; 0: none.
+        balance: ``"p2c-ewma"``, ``"round-robin"`` or ``"least-request"``.
+        engine: ``"auto"`` (the extra ``fast`` where it is installed) or ``"pure"``.
+        admin: where the admin server listens; None: nowhere.
+        admin_shutdown: whether ``POST /shutdown`` is enabled.
+        access_log: ``"off"``, ``"text"`` or ``"json"``.
+        grace_period: how long what is in flight may take after the drain began (L-04).
+        connect_timeout: for each attempt to connect to an endpoint (B-19).
+        detect_timeout: how long a silent client is waited for before the server may speak first.
+        header_timeout: from a request's first byte to the end of its head.
+        idle_timeout: of an accepted connection without a request, and of opaque bytes.
+        fail_fast: how long requests wait for any endpoint to be ready (B-09).
+        max_in_flight: requests at once; more are refused (B-12).
+        opaque_ports: endpoints at these ports are forwarded to byte for byte at once.
+        h1, h2: limits of accepted HTTP connections.
+    """
+
+    listen: tuple[Listen, ...]
+    endpoints: tuple[Endpoint, ...]
+    tls: TlsFiles | None = None
+    timeout: float | None = None
+    retries: int = 1
+    balance: str = "p2c-ewma"
+    engine: Literal["auto", "pure"] = "auto"
+    admin: Address | None = ("127.0.0.1", 4191)
+    admin_shutdown: bool = False
+    access_log: Literal["off", "text", "json"] = "off"
+    grace_period: float = 120.0
+    connect_timeout: float = 1.0
+    detect_timeout: float = 1.0
+    header_timeout: float = 10.0
+    idle_timeout: float = 3_600.0
+    fail_fast: float = 3.0
+    max_in_flight: int = 100_000
+    opaque_ports: frozenset[int] = OPAQUE_PORTS
+    h1: H1Limits = attrs.Factory(H1Limits)
+    h2: H2Limits = attrs.Factory(H2Limits)
+
+
+class Problems:
+    """Collects what is wrong, so that one run tells everything."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def add(self, place: str, problem: str) -> None:
+        """Notes a problem at an option."""
+        self.lines.append(f"{place}: {problem}")
+
+    def read(self, place: str, text: str, parse: Callable[[str], V], default: V) -> V:
+        """The parsed value, or *default* with its problems noted."""
+        try:
+            return parse(text)
+        except ConfigError as error:
+            for problem in error.problems:
+                self.add(place, problem)
+            return default
+
+    def choice(self, place: str, text: str, known: Sequence[str]) -> str:
+        """*text* if it is known, else the first known with a problem noted."""
+        if text in known:
+            return text
+        self.add(place, f"{text!r} is not one of {', '.join(known)}{suggest(text, list(known))}")
+        return known[0]
+
+    def number(self, place: str, text: str, low: int, high: int) -> int:
+        """A whole number within its bounds."""
+        if text.isascii() and text.isdigit() and len(text) < 12 and low <= int(text) <= high:
+            return int(text)
+        self.add(place, f"{text!r} is not a whole number from {low} to {high}")
+        return low
+
+    def file(self, place: str, text: str) -> Path:
+        """A file that can be read."""
+        path = Path(text)
+        try:
+            with open(path, "rb"):
+                pass
+        except OSError as error:
+            reason = (error.strerror or "cannot be read").lower()
+            near = suggest(path.name, _neighbours(path)) if isinstance(error, FileNotFoundError) else ""
+            self.add(place, f"{text!r}: {reason}{near}")
+        return path
+
+    def finish(self) -> None:
+        """Raises ConfigError if there was any problem."""
+        if self.lines:
+            raise ConfigError(self.lines)
+
+
+def _neighbours(path: Path) -> list[str]:
+    try:
+        return [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return []
+
+
+def proxy_config(
+    listen: Sequence[str],
+    to: Sequence[str],
+    *,
+    tls_cert: str | None = None,
+    tls_key: str | None = None,
+    upstream_ca: str | None = None,
+    timeout: str | None = None,
+    retries: str = "1",
+    balance: str = "p2c-ewma",
+    engine: str = "auto",
+    admin: str = "127.0.0.1:4191",
+    admin_shutdown: bool = False,
+    access_log: str = "off",
+    grace_period: str = "120s",
+    opaque_ports: str | None = None,
+) -> ProxyConfig:
+    """The configuration that the options of ``meshcore proxy`` mean, each as it was typed.
+
+    Raises:
+        ConfigError: with every problem of every option, one line each.
+    """
+    problems = Problems()
+    listens = [problems.read("--from", text, parse_listen, None) for text in listen]
+    uppers = [(text, problems.read("--to", text, parse_upstream, None)) for part in to for text in _list(part)]
+    if not listens:
+        problems.add("--from", "an address to listen on is needed, such as :8080")
+    if not uppers:
+        problems.add("--to", "an endpoint is needed, such as 127.0.0.1:8000")
+    anchors = problems.file("--upstream-ca", upstream_ca) if upstream_ca is not None else None
+    endpoints = _endpoints(problems, uppers, anchors)
+    opaque = bool(endpoints) and all(endpoint.protocol == "opaque" for endpoint in endpoints)
+    if not opaque and any(endpoint.protocol == "opaque" for endpoint in endpoints):
+        problems.add("--to", "tcp:// cannot be mixed with HTTP endpoints: bytes and requests are balanced differently")
+    config = ProxyConfig(
+        listen=tuple(_listen(problems, location, opaque) for location in listens if location is not None),
+        endpoints=endpoints,
+        tls=_tls_files(problems, tls_cert, tls_key),
+        timeout=problems.read("--timeout", timeout, parse_duration, 0.0) or None if timeout is not None else None,
+        retries=problems.number("--retries", retries, 0, 10),
+        balance=problems.choice("--balance", balance, BALANCERS),
+        engine="pure" if problems.choice("--engine", engine, ENGINES) == "pure" else "auto",
+        admin=_admin(problems, admin),
+        admin_shutdown=admin_shutdown,
+        access_log=_access_log(problems.choice("--access-log", access_log, ACCESS_LOGS)),
+        grace_period=problems.read("--grace-period", grace_period, parse_duration, 0.0),
+        opaque_ports=OPAQUE_PORTS if opaque_ports is None else _ports(problems, opaque_ports),
+    )
+    problems.finish()
+    return config
+
+
+def _list(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
+
+
+def _listen(problems: Problems, location: Location, opaque: bool) -> Listen:
+    protocol = LISTEN_SCHEMES[location.scheme]
+    if opaque and protocol not in (None, "opaque"):
+        problems.add("--from", f"{location.scheme}:// cannot be forwarded to tcp:// endpoints, which take bytes")
+    return Listen((location.host, location.port), "opaque" if opaque else protocol)
+
+
+def _endpoints(
+    problems: Problems, locations: Sequence[tuple[str, Location | None]], anchors: Path | None
+) -> tuple[Endpoint, ...]:
+    pem: bytes | None = None
+    if anchors is not None:
+        try:
+            pem = anchors.read_bytes()
+        except OSError:
+            pass  # noted already
+        if pem is not None and b"-----BEGIN CERTIFICATE-----" not in pem:
+            problems.add("--upstream-ca", f"{str(anchors)!r} has no certificate in PEM form")
+    found: dict[Address, Endpoint] = {}
+    for text, location in locations:
+        if location is None:
+            continue
+        address = (location.host, location.port)
+        if address in found:
+            problems.add("--to", f"{text!r} is there twice")
+        tls = TlsClient(location.host, trust_anchors=pem) if location.scheme == "https" else None
+        found[address] = Endpoint(address, UPSTREAM_SCHEMES[location.scheme], tls)
+    if anchors is not None and found and not any(endpoint.tls for endpoint in found.values()):
+        problems.add("--upstream-ca", "no endpoint is https://, so that nothing would be checked against it")
+    return tuple(found.values())
+
+
+def _tls_files(problems: Problems, cert: str | None, key: str | None) -> TlsFiles | None:
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
+        there, missing = ("--tls-cert", "--tls-key") if key is None else ("--tls-key", "--tls-cert")
+        problems.add(there, f"{missing} is needed with it")
+        return None
+    return TlsFiles(problems.file("--tls-cert", cert), problems.file("--tls-key", key))
+
+
+def _admin(problems: Problems, text: str) -> Address | None:
+    if text == "off":
+        return None
+    location = problems.read("--admin", text, parse_listen, None)
+    if location is None:
+        return None
+    if location.scheme != "http":
+        problems.add("--admin", f"{text!r}: a HOST:PORT or off is wanted, without a scheme")
+    return location.host, location.port
+
+
+def _access_log(text: str) -> Literal["off", "text", "json"]:
+    return "text" if text == "text" else "json" if text == "json" else "off"
+
+
+def _ports(problems: Problems, text: str) -> frozenset[int]:
+    return frozenset(problems.number("--opaque-ports", part, 1, 65_535) for part in _list(text) if part)

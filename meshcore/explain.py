@@ -1,0 +1,182 @@
+"""What each error code means, what usually causes it, and what to look at: the text of ``meshcore explain``."""
+
+from __future__ import annotations
+
+import attrs
+
+from meshcore import errors
+from meshcore.errors import MeshError
+
+__all__ = ["EXPLANATIONS", "Explanation", "error_classes"]
+
+
+@attrs.frozen
+class Explanation:
+    """One error code, for whoever has to find out why it was answered.
+
+    Attributes:
+        meaning: what happened, in a sentence or two.
+        causes: the usual ones, the likeliest first.
+        look_at: where to look, in the order in which it helps.
+    """
+
+    meaning: str
+    causes: tuple[str, ...]
+    look_at: tuple[str, ...]
+
+
+def error_classes() -> dict[str, type[MeshError]]:
+    """Every error class by its code, in the order of their codes."""
+    found = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, MeshError)]
+    return {cls.code: cls for cls in sorted(found, key=lambda cls: cls.code)}
+
+
+_CHAIN = "l5d-proxy-error on the answer: the whole chain of causes, the endpoint included"
+
+EXPLANATIONS: dict[str, Explanation] = {
+    "internal": Explanation(
+        "Something failed that the proxy has no better name for; the request may or may not have been processed.",
+        ("a bug in a layer of your own", "a bug in the proxy"),
+        ("the log: the error stands there with its traceback", "crashes_total in /metrics, which should be 0"),
+    ),
+    "connect-failed": Explanation(
+        "No connection could be made to an endpoint: it refused, was unreachable, or reset the attempt.",
+        (
+            "nothing listens at that address and port",
+            "the process was restarted, or is not up yet",
+            "a firewall or a network policy rejects the connection",
+        ),
+        (_CHAIN, "`curl -v` or `nc -z` to the endpoint from where the proxy runs", "tcp_close_total by errno in /metrics"),
+    ),
+    "connect-timeout": Explanation(
+        "An endpoint did not accept a connection in time (1 s by default).",
+        (
+            "packets to it are dropped: wrong address, firewall, node gone",
+            "its accept queue is full because it is overloaded",
+            "it is far away and the limit is too tight",
+        ),
+        (_CHAIN, "`ss -ltn` at the endpoint: a Recv-Q near its Send-Q is a full accept queue"),
+    ),
+    "tls-failed": Explanation(
+        "The TLS handshake with an endpoint failed. It is never tried again in plaintext.",
+        (
+            "the endpoint speaks plaintext at that port: use http:// or h2c://",
+            "its certificate is expired, for another name, or from an authority that is not trusted here",
+            "no TLS version or protocol (ALPN) in common",
+            "a clock is wrong",
+        ),
+        (_CHAIN, "`openssl s_client -connect HOST:PORT -servername NAME -alpn h2,http/1.1`", "both clocks"),
+    ),
+    "identity-mismatch": Explanation(
+        "The endpoint proved who it is, and it is not who was required.",
+        (
+            "the address was taken over by another workload and discovery is behind",
+            "the required name is misspelt, or its trust domain is another",
+        ),
+        ("the required and the found name in l5d-proxy-error", "the endpoint's certificate: its DNS and URI names"),
+    ),
+    "connection-lost": Explanation(
+        "A connection to an endpoint broke in the middle of an exchange.",
+        (
+            "the endpoint crashed or was killed",
+            "it closes idle connections sooner than the proxy does, and a request met the closing",
+            "a load balancer or NAT in between forgot the connection",
+        ),
+        (_CHAIN, "the endpoint's own log at that moment", "response_total with classification=failure by endpoint"),
+    ),
+    "no-route": Explanation(
+        "No route matches the request's host and path.",
+        ("the host header is not the one the routes name", "the route was not deployed here"),
+        ("`curl -v` for the host that is really sent", "/config and /stack of the proxy"),
+    ),
+    "no-endpoints": Explanation(
+        "The backend exists and has no endpoint at all.",
+        ("the service is scaled to zero", "its name resolves to nothing", "every endpoint has weight 0"),
+        ("/stack: the balancer's endpoints", "the discovery source itself: `dig`, the file, the registry"),
+    ),
+    "fail-fast": Explanation(
+        "No endpoint became ready in time, so requests are refused at once until one is.",
+        (
+            "every endpoint refuses connections or does not answer them",
+            "every endpoint was taken out because of its failures",
+            "discovery has not answered yet",
+        ),
+        ("/stack: the state of each endpoint and why", "connect-failed and connect-timeout in the log before it"),
+    ),
+    "load-shed": Explanation(
+        "The proxy holds as many requests as it may and refuses further ones instead of making them wait.",
+        (
+            "more requests at once than the limit allows",
+            "the backend became slow, so that requests pile up: look there first",
+        ),
+        ("requests in flight and response_latency_ms in /metrics", "whether the limit fits the machine"),
+    ),
+    "response-timeout": Explanation(
+        "An endpoint took the request and did not begin its answer in time. The work may go on there.",
+        ("the endpoint is slow or stuck", "it waits for something behind it", "the limit is tighter than its slowest honest answer"),
+        ("response_latency_ms by endpoint", "the endpoint's own trace of the request", "--timeout"),
+    ),
+    "stream-timeout": Explanation(
+        "An exchange exceeded its total limit, or nothing moved in it for longer than its idle limit.",
+        ("a body larger or slower than the limit allows for", "a peer that stopped reading or sending without closing"),
+        (_CHAIN, "which limit it was: request, response or idle", "whether streams without an end share a route with short requests"),
+    ),
+    "request-body": Explanation(
+        "The client's request body broke before its end.",
+        ("the client went away while it sent", "the body was shorter than its content-length said"),
+        ("the client's log", "whether something between client and proxy limits uploads"),
+    ),
+    "stream-reset": Explanation(
+        "The peer reset the HTTP/2 stream; the error carries its code.",
+        (
+            "REFUSED_STREAM: it was over its limit of streams and processed nothing; tried again where possible",
+            "CANCEL: it gave up, often because of a deadline of its own",
+            "INTERNAL_ERROR or PROTOCOL_ERROR: a fault at that side",
+            "ENHANCE_YOUR_CALM: it takes the traffic for abuse",
+        ),
+        ("the code in l5d-proxy-error", "the log of the side that sent it"),
+    ),
+    "goaway": Explanation(
+        "The endpoint is closing its connection and has not processed this request, so that it is safe to send again.",
+        ("the endpoint is shutting down or reached a maximum connection age", "it restarts more often than retries cover"),
+        ("restarts of the endpoint", "whether retries are allowed: --retries"),
+    ),
+    "local-protocol": Explanation(
+        "Something in the proxy tried to send a message that the protocol forbids, and was stopped.",
+        ("a layer set a header with an illegal name or value", "a layer changed a body and left its content-length"),
+        ("the message: it names the field", "the layers of your own in /stack"),
+    ),
+    "bad-request": Explanation(
+        "The client broke the protocol, or a limit of it: the request was never forwarded.",
+        (
+            "ambiguous framing: content-length with transfer-encoding, a repeated or malformed length",
+            "a head beyond 64 KiB, a request line beyond 8 KiB, more than 100 fields",
+            "a client that speaks TLS or something else to an HTTP port",
+        ),
+        ("the message: it names the rule", "the client's library and its version", "whether the port should be opaque: tcp://"),
+    ),
+    "bad-response": Explanation(
+        "The endpoint's answer broke the protocol and was not passed on.",
+        (
+            "a framing or a header that is forbidden, which other proxies let through",
+            "the endpoint speaks another protocol at that port: HTTP/1 where h2c:// was said, or TLS",
+        ),
+        (_CHAIN, "`curl -v --http1.1` and `curl -v --http2-prior-knowledge` to the endpoint itself"),
+    ),
+    "unauthorized": Explanation(
+        "The client may not make this request.",
+        ("its identity is not in the policy", "it came without mutual TLS"),
+        ("the client's identity in the access log", "the policy of the server that it reached"),
+    ),
+    "loop-detected": Explanation(
+        "The request would come back to the proxy that it came from.",
+        ("an endpoint's address is the proxy's own", "two proxies forward to each other"),
+        ("the forwarded and via fields of the request", "/config: listen addresses and endpoints"),
+    ),
+    "config": Explanation(
+        "The configuration or the command line is wrong; nothing was started or changed.",
+        ("a misspelt name", "a value of the wrong form"),
+        ("the message: every mistake stands on its own line, with the nearest known name",),
+    ),
+}
+"""By code, as in the header ``x-meshcore-error``."""
