@@ -1,0 +1,1 @@
+"""The command ``meshcore``: it parses, calls the library and renders."""

@@ -1,0 +1,92 @@
+"""The entry point: finds the command and loads only what it needs.
+
+``meshcore --help`` and ``meshcore version`` load neither Trio nor the data path, so that they start at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from meshcore_cli.parser import OK, PROBLEM, USAGE, Parser, nearest
+
+__all__ = ["COMMANDS", "command_parser", "main"]
+
+COMMANDS = {
+    "proxy": "run a reverse proxy in front of one or more endpoints, without a config file",
+    "demo": "three replicas behind a gateway, load, and faults to watch it absorb",
+    "layers": "list the layers that can be stacked, with their fields and defaults",
+    "explain": "what an error code means, its usual causes, what to look at",
+    "version": "versions of meshcore, of its engines and of OpenSSL",
+}
+"""Name to the one line that ``--help`` shows; each is a module of this package."""
+
+
+class Command(Protocol):
+    """A module of a command."""
+
+    DESCRIPTION: str
+
+    def add_arguments(self, parser: Parser, /) -> None: ...
+
+    def run(self, arguments: object, /) -> int: ...
+
+
+def usage() -> str:
+    """What ``meshcore --help`` prints."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: meshcore COMMAND [OPTION …]",
+            "",
+            "A service-mesh proxy: HTTP/1, HTTP/2, gRPC, WebSocket and TCP, balanced, retried, measured.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "`meshcore COMMAND --help` shows the options of a command.",
+            "exit codes: 0 fine, 1 a problem was found, 2 wrong usage or configuration",
+        ]
+    )
+
+
+def load(name: str) -> Command:
+    """The module of a command."""
+    return cast("Command", importlib.import_module(f"meshcore_cli.{name}"))
+
+
+def command_parser(name: str) -> tuple[Parser, Command]:
+    """The argument parser of one command, and its module."""
+    command = load(name)
+    parser = Parser(f"meshcore {name}", command.DESCRIPTION)
+    command.add_arguments(parser)
+    return parser, command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        wanted = words[1] if len(words) > 1 and words[0] == "help" else None
+        if wanted not in COMMANDS:
+            print(usage(), file=sys.stdout if words else sys.stderr)
+            return OK if words else USAGE
+        words = [wanted, "--help"]
+    name = "version" if words[0] in ("-V", "--version") else words[0]
+    if name not in COMMANDS:
+        print(f"meshcore: no command {name!r}{nearest(name, list(COMMANDS))}", file=sys.stderr)
+        print("`meshcore --help` lists the commands.", file=sys.stderr)
+        return USAGE
+    parser, command = command_parser(name)
+    try:
+        return command.run(parser.parse_args(words[1:]))
+    except BrokenPipeError:
+        # The reader of our output has gone (`meshcore layers | head`); nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except KeyboardInterrupt:
+        return PROBLEM

@@ -1,0 +1,109 @@
+"""``meshcore proxy``: a reverse proxy from its command line alone."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from meshcore_cli.parser import Parser, fail
+
+DESCRIPTION = """\
+Runs a reverse proxy in front of one or more endpoints, with no config file.
+
+  meshcore proxy --from :8080 --to 10.0.0.7:8000,10.0.0.8:8000
+  meshcore proxy --from :8443 --tls-cert site.pem --tls-key site.key --to https://backend.internal
+  meshcore proxy --from :5432 --to tcp://10.0.0.9:5432
+
+SIGTERM or SIGINT drains: nothing new is accepted, what is in flight is finished within the grace period; a
+second signal stops at once.  The line `ready from=…` in the log says where it listens."""
+
+
+def add_arguments(parser: Parser) -> None:
+    """The options; their values are read by the library, which tells every mistake at once."""
+    traffic = parser.add_argument_group("traffic")
+    traffic.add_argument(
+        "--from",
+        dest="listen",
+        metavar="ADDR",
+        action="append",
+        default=[],
+        help="HOST:PORT, :PORT or [::]:PORT to accept at; may be repeated.  HTTP/1, HTTP/2 and other bytes are told "
+        "apart; h2c://, http1:// or tcp:// in front forces one.  Port 0 takes a free one",
+    )
+    traffic.add_argument(
+        "--to",
+        metavar="URL[,URL…]",
+        action="append",
+        default=[],
+        help="where to forward: HOST:PORT, http:// (the version the request came in with), h2c:// (HTTP/2), http1:// "
+        "(HTTP/1.1), https:// (TLS, version by ALPN), tcp:// (bytes)",
+    )
+    traffic.add_argument("--tls-cert", metavar="FILE", help="terminate TLS with this certificate chain (PEM)")
+    traffic.add_argument("--tls-key", metavar="FILE", help="and this private key (PEM)")
+    traffic.add_argument("--upstream-ca", metavar="FILE", help="authorities for https:// endpoints; default: the system's")
+    traffic.add_argument("--opaque-ports", metavar="PORT[,PORT…]", help="ports of endpoints that get bytes at once, undetected")
+    policy = parser.add_argument_group("policy")
+    policy.add_argument("--timeout", metavar="DURATION", help="longest wait for an answer's head, each try; default: none")
+    policy.add_argument("--retries", metavar="N", default="1", help="further tries where that is safe (default: 1)")
+    policy.add_argument(
+        "--balance", metavar="NAME", default="p2c-ewma", help="p2c-ewma (default), round-robin or least-request"
+    )
+    policy.add_argument(
+        "--grace-period", metavar="DURATION", default="120s", help="bound of the drain at the end (default: 120s)"
+    )
+    running = parser.add_argument_group("running")
+    running.add_argument("--engine", metavar="NAME", default="auto", help="auto (default) or pure: pure-Python codecs")
+    running.add_argument(
+        "--admin", metavar="ADDR|off", default="127.0.0.1:4191", help="the admin server (default: 127.0.0.1:4191)"
+    )
+    running.add_argument("--admin-shutdown", action="store_true", help="enable POST /shutdown of the admin server")
+    running.add_argument("--access-log", metavar="FORM", default="off", help="off (default), text or json")
+    running.add_argument("--log-level", metavar="LEVEL", default="info", help="debug, info (default), warning or error")
+    running.add_argument("--log-format", metavar="FORM", default="text", help="text (default) or json, on stderr")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs until a signal; the exit code."""
+    from meshcore.config import proxy_config
+    from meshcore.errors import ConfigError
+    from meshcore_cli.logs import FORMATS, LEVELS, configure
+
+    problems: list[str] = []
+    for option, value, known in (
+        ("--log-level", arguments.log_level, LEVELS),
+        ("--log-format", arguments.log_format, FORMATS),
+    ):
+        if value not in known:
+            problems.append(f"{option}: {value!r} is not one of {', '.join(known)}")
+    try:
+        config = proxy_config(
+            arguments.listen,
+            arguments.to,
+            tls_cert=arguments.tls_cert,
+            tls_key=arguments.tls_key,
+            upstream_ca=arguments.upstream_ca,
+            timeout=arguments.timeout,
+            retries=arguments.retries,
+            balance=arguments.balance,
+            engine=arguments.engine,
+            admin=arguments.admin,
+            admin_shutdown=arguments.admin_shutdown,
+            access_log=arguments.access_log,
+            grace_period=arguments.grace_period,
+            opaque_ports=arguments.opaque_ports,
+        )
+    except ConfigError as error:
+        return fail("meshcore proxy", [*error.problems, *problems])
+    if problems:
+        return fail("meshcore proxy", problems)
+
+    configure(arguments.log_level, arguments.log_format)
+    if config.engine == "pure":
+        # Read by the codecs when the first one is made.
+        os.environ["MESHCORE_ENGINE"] = "pure"
+    from meshcore.proxy import main
+
+    try:
+        return main(config)
+    except ConfigError as error:
+        return fail("meshcore proxy", error.problems)
