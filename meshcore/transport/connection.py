@@ -122,6 +122,11 @@ class Connection(ABC):
     def close(self) -> None:
         """Closes at once.  Synchronous, idempotent."""
 
+    def reset(self) -> None:
+        """Closes so that the peer sees a reset rather than an end, where the transport can (RFC 9112 §8:
+        a message that is delimited by the end must not seem complete)."""
+        self.close()
+
     def unread(self, data: bytes) -> None:
         """Puts bytes back in front: the next read returns them first (D-09)."""
         self._prefix = data + self._prefix
