@@ -8,13 +8,16 @@ caller passes (what this side is about to send).
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from meshcore.codec.events import Fields
 from meshcore.errors import MeshError, RemoteProtocolError
+
+if TYPE_CHECKING:
+    from meshcore.codec.events import Fields
 
 __all__ = [
     "CONNECTION_FIELDS",
+    "END_TO_END_FIELDS",
     "FRAMING_FIELDS",
     "REFUSED_TRAILERS",
     "UNTRUSTED_TRAILERS",
@@ -84,6 +87,9 @@ UNTRUSTED_TRAILERS: Final = frozenset(
 )
 """Fields that mean nothing in a trailer section and would be merged by the naive: dropped."""
 
+END_TO_END_FIELDS: Final = UNTRUSTED_TRAILERS | {b"x-real-ip", b"x-request-id", b"traceparent", b"tracestate"}
+"""Fields that a ``connection`` option cannot strip: they are for whoever receives the content (RFC 9110 §7.6.1)."""
+
 RESERVED_PREFIXES: Final = (b"l5d-", b"x-meshcore-")
 """Names that proxies say to each other and to the application; a peer's trailers may not forge them."""
 
@@ -103,6 +109,8 @@ _match_port: Final = re.compile(rb".*[^:]:[0-9]{1,5}").fullmatch
 _match_protocol: Final = re.compile(rb"[%b]{1,64}(?:/[%b]{1,64})?" % (_TCHAR, _TCHAR)).fullmatch
 _match_length: Final = re.compile(rb"[0-9]{1,19}").fullmatch
 
+_join_nul: Final = b"\0".join
+
 _LENGTH_END: Final = 1 << 63
 
 
@@ -121,7 +129,9 @@ def fields_are_valid(fields: Fields) -> bool:
 
     One match for all of them: what neither a name nor a value may contain divides the fields.
     """
-    block = b"".join([b"%b\0%b\n" % field for field in fields])
+    if not fields:
+        return True
+    block = b"\n".join(map(_join_nul, fields)) + b"\n"
     return _match_block(block) is not None and block.count(b"\n") == len(fields)
 
 

@@ -8,9 +8,10 @@ somebody put into it.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from meshcore.codec.events import Event, Fields, Sentinel
+if TYPE_CHECKING:
+    from meshcore.codec.events import Event, Fields, Sentinel
 
 __all__ = ["H1Client", "H1Server"]
 

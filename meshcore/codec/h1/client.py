@@ -1,0 +1,218 @@
+"""The connecting side of an HTTP/1 connection: requests out, responses in."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from meshcore.codec.events import Event, Fields, InformationalReceived, ResponseReceived, Sentinel
+from meshcore.codec.h1.connection import CHUNKED, DONE, HEAD, LENGTH, RAW, UNTIL_EOF, Codec
+from meshcore.codec.h1.control import SPECIAL, Control, strip
+from meshcore.codec.h1.scan import STATUS_LINE, response_head, split_fields
+from meshcore.codec.h1.write import write_fields
+from meshcore.codec.validate import is_authority, is_method, is_protocol, tokens
+from meshcore.errors import LocalProtocolError, RemoteProtocolError
+
+if TYPE_CHECKING:
+    from meshcore.codec.h1.engines import Engine, Split
+    from meshcore.codec.limits import H1Limits
+
+__all__ = ["ClientCodec"]
+
+_NOTHING: Final[frozenset[bytes]] = frozenset()
+_LENGTH: Final = frozenset((b"content-length",))
+_is_target: Final = re.compile(rb"[\x21\x22\x24-\x7e]+").fullmatch
+
+
+class ClientCodec(Codec):
+    """See :class:`meshcore.codec.h1.interface.H1Client`."""
+
+    __slots__ = ("_informational", "_method", "_protocol", "_tunnel")
+
+    def __init__(self, limits: H1Limits, engine: Engine) -> None:
+        super().__init__(limits, engine)
+        self._method = b""
+        self._protocol: bytes | None = None
+        self._informational = 0
+        self._tunnel = False
+
+    def _fail(self, error: RemoteProtocolError) -> None:
+        error.status = 502
+        super()._fail(error)
+
+    def _read_head(self) -> Event | Sentinel:
+        buffer, start = self._buffer, self._start
+        if start == len(buffer):
+            if self._eof and self._method:
+                raise RemoteProtocolError("connection closed before the response")
+            return self._need_head()
+        if not self._method:
+            raise RemoteProtocolError("bytes that answer no request")
+        limits = self._limits
+        match = response_head(buffer, start) if self._lines is None else None
+        if (
+            match is None
+            or match.end() - start > limits.head_size
+            or buffer.find(b"\r", match.end(2)) - start > limits.request_line
+        ):
+            if self._scan_lines(STATUS_LINE) < 0:
+                return self._need_head()
+            match = response_head(buffer, start)
+            assert match is not None
+        end = match.end()
+        head = buffer[start:end]
+        modern = match[1] == b"1"
+        status = int(match[2])
+        try:
+            split = self._check_split(head, self._engine.split_response(head))
+            event = self._judge(status, modern, split)
+        except ValueError:
+            fields = split_fields(head)
+            self._judge(status, modern, (fields, [field for field in fields if field[0] in SPECIAL]))
+            raise RemoteProtocolError("response head malformed") from None
+        self._start = end
+        return event
+
+    def _judge(self, status: int, modern: bool, split: Split) -> Event:
+        fields, special = split
+        if status < 200:
+            return self._judge_informational(status, modern, fields, special)
+        version = 11 if modern else 10
+        if len(special) == 1 and modern and special[0][0] == b"content-length":
+            control = Control(special, 1)
+            headers = fields if not control.padded else strip(fields, control)
+        elif special:
+            control = Control(special, int(modern))
+            headers = strip(fields, control)
+        else:
+            control = _PLAIN
+            headers = fields
+        length = control.content_length
+        if not modern:
+            self._keep_alive = self._keep_alive and control.keep_alive
+        if control.close:
+            self._keep_alive = False
+        method = self._method
+        if method == b"CONNECT" and status < 300:
+            self._open_tunnel()
+            if length is not None:
+                headers = [field for field in headers if field[0] != b"content-length"]
+            return ResponseReceived(1, status, headers, False, version)
+        if status == 204 or status == 304 or method == b"HEAD":
+            if status == 204:
+                # It may not have a length (RFC 9110 §8.6): what it means by one is anybody's guess.
+                if length or control.chunked:
+                    self._keep_alive = False
+                if length is not None:
+                    headers = [field for field in headers if field[0] != b"content-length"]
+                    length = None
+            self._reading = DONE
+            return ResponseReceived(1, status, headers, True, version, length)
+        if length is None and not control.chunked:
+            self._reading = UNTIL_EOF
+            self._keep_alive = False
+            return ResponseReceived(1, status, headers, False, version)
+        self._read_body(control.chunked, length or 0, len(fields))
+        return ResponseReceived(1, status, headers, length == 0, version, length)
+
+    def _judge_informational(self, status: int, modern: bool, fields: Fields, special: Fields) -> Event:
+        control = Control(special, int(modern))
+        headers = [field for field in strip(fields, control) if field[0] != b"content-length"]
+        if status == 101:
+            asked = self._protocol
+            if asked is None or not modern or not control.protocols:
+                raise RemoteProtocolError("101 to a request that asked for no upgrade")
+            wanted = asked.split(b", ")
+            if not all(protocol in wanted for protocol in control.protocols):
+                raise RemoteProtocolError("101 to a protocol that was not asked for")
+            self._open_tunnel()
+            return ResponseReceived(1, 101, headers, False, 11, None, b", ".join(control.protocols))
+        self._informational += 1
+        if self._informational > self._limits.informational:
+            raise RemoteProtocolError("too many informational responses")
+        return InformationalReceived(1, status, headers)
+
+    def _open_tunnel(self) -> None:
+        self._reading = DONE
+        self._sending = RAW
+        self._keep_alive = False
+
+    # -- sending ------------------------------------------------------------------------------
+
+    def send_request(
+        self,
+        method: bytes,
+        target: bytes,
+        authority: bytes,
+        headers: Fields,
+        /,
+        *,
+        end_stream: bool,
+        upgrade: bytes | None = None,
+        expect_continue: bool = False,
+        version: int = 11,
+        close: bool = False,
+    ) -> bytes:
+        """The head of a request; raises :class:`LocalProtocolError`."""
+        if self._sending != HEAD or self._reading != HEAD or self._eof or self._start < len(self._buffer):
+            raise LocalProtocolError("the connection is not ready for a request")
+        if not is_method(method) or _is_target(target) is None or (authority and not is_authority(authority)):
+            raise LocalProtocolError("method, target or authority not valid")
+        lines = [b"%b %b HTTP/1.%d\r\n" % (method, target, version - 10)]
+        options: list[bytes] = []
+        named_host = False
+        for name, value in headers:
+            if name == b"host":
+                named_host = True
+            elif name == b"te":
+                if value != b"trailers":
+                    raise LocalProtocolError("te may only be trailers")
+                options.append(b"te")
+        if not named_host and (authority or version == 11):
+            lines.append(b"host: %b\r\n" % authority)
+        length = write_fields(lines, headers)
+        if length is not None:
+            if end_stream and length:
+                raise LocalProtocolError("no body, but a content-length")
+            sending = LENGTH
+            self._to_send = length
+        elif end_stream:
+            sending = DONE
+        elif version == 11:
+            sending = CHUNKED
+            lines.append(b"transfer-encoding: chunked\r\n")
+        else:
+            raise LocalProtocolError("a body on HTTP/1.0 needs a content-length")
+        if expect_continue and not end_stream and version == 11:
+            lines.append(b"expect: 100-continue\r\n")
+        if upgrade is not None:
+            protocols = tokens(upgrade)
+            if version != 11 or not protocols or not all(map(is_protocol, protocols)) or b"h2c" in protocols:
+                raise LocalProtocolError("upgrade not valid")
+            options.append(b"upgrade")
+            lines.append(b"upgrade: %b\r\n" % upgrade)
+            upgrade = b", ".join(protocols)
+        if close:
+            options.append(b"close")
+        if options:
+            lines.append(b"connection: %b\r\n" % b", ".join(options))
+        lines.append(b"\r\n")
+        self._sending = DONE if end_stream else sending
+        self._method = method
+        self._protocol = upgrade
+        self._informational = 0
+        self._keep_alive = not close and version == 11
+        return b"".join(lines)
+
+    def start_next_cycle(self) -> bool:
+        """Ready for the next request; False where the connection must be closed instead.
+
+        Bytes beyond the response, or the peer's end, make it unusable too.
+        """
+        if self._eof or self._start < len(self._buffer) or not super().start_next_cycle():
+            return False
+        self._method = b""
+        return True
+
+
+_PLAIN: Final = Control([], 1)

@@ -1,0 +1,256 @@
+"""The accepted side of an HTTP/1 connection: requests in, responses out."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from meshcore.codec.events import Event, Fields, RequestReceived, Sentinel
+from meshcore.codec.h1.connection import CHUNKED, DONE, FAILED, HEAD, LENGTH, NO_BODY, RAW, UNTIL_EOF, Codec
+from meshcore.codec.h1.control import SPECIAL, Control, strip
+from meshcore.codec.h1.scan import REQUEST_LINE, request_head, split_fields
+from meshcore.codec.h1.write import status_line, write_fields
+from meshcore.codec.validate import is_authority, is_authority_with_port, is_protocol
+from meshcore.errors import LocalProtocolError, RemoteProtocolError
+
+if TYPE_CHECKING:
+    from meshcore.codec.h1.engines import Engine, Split
+    from meshcore.codec.limits import H1Limits
+
+__all__ = ["ServerCodec"]
+
+_absolute_form: Final = re.compile(rb"(https?)://([^/?]*+)(/?[^?]*+)(\?.*+)?", re.IGNORECASE).fullmatch
+_HOST: Final = frozenset((b"host",))
+
+
+class ServerCodec(Codec):
+    """See :class:`meshcore.codec.h1.interface.H1Server`."""
+
+    __slots__ = ("_blank_line", "_connect", "_expects", "_head_request", "_known_host", "_protocol", "_version")
+
+    def __init__(self, limits: H1Limits, engine: Engine) -> None:
+        super().__init__(limits, engine)
+        self._known_host = b""
+        self._version = 0
+        self._head_request = False
+        self._connect = False
+        self._protocol: bytes | None = None
+        self._expects = False
+        self._blank_line = False
+
+    def _read_head(self) -> Event | Sentinel:
+        buffer, start = self._buffer, self._start
+        if start == len(buffer):
+            return self._need_head()
+        limits = self._limits
+        match = request_head(buffer, start) if self._lines is None else None
+        if match is None or match.end() - start > limits.head_size or match.end(3) - start > limits.request_line:
+            # One empty line before a request is ignored (RFC 9112 §2.2).
+            if self._lines is None and not self._blank_line:
+                if buffer.startswith(b"\r\n", start):
+                    self._blank_line = True
+                    self._start = start + 2
+                    return self._read_head()
+                if buffer[start:] == b"\r":
+                    return self._need_head()
+            if self._scan_lines(REQUEST_LINE) < 0:
+                return self._need_head()
+            match = request_head(buffer, start)
+            assert match is not None
+        end = match.end()
+        head = buffer[start:end]
+        method, target, minor = match.groups()
+        try:
+            split = self._check_split(head, self._engine.split_request(head, method))
+            event = self._judge(method, target, minor == b"1", split)
+        except ValueError:
+            # An engine refuses some of what the rules refuse with a status of their own.
+            fields = split_fields(head)
+            self._judge(method, target, minor == b"1", (fields, [field for field in fields if field[0] in SPECIAL]))
+            raise RemoteProtocolError("request head malformed") from None
+        self._start = end
+        return event
+
+    def _judge(self, method: bytes, target: bytes, modern: bool, split: Split) -> RequestReceived:
+        fields, special = split
+        if modern and len(special) == 1 and target[0] == 0x2F and method != b"CONNECT":
+            field = special[0]
+            if field[0] == b"host" and (field[1] == self._known_host or is_authority(field[1])):
+                self._known_host = field[1]
+                count = len(fields)
+                fields.remove(field)
+                self._begin(method, 11, True, None, False)
+                self._read_body(False, 0, count)
+                return RequestReceived(1, method, b"", field[1], target, fields, True, 11)
+        return self._judge_fully(method, target, modern, fields, special)
+
+    def _judge_fully(
+        self, method: bytes, target: bytes, modern: bool, fields: Fields, special: Fields
+    ) -> RequestReceived:
+        control = Control(special, int(modern))
+        control.check_named()
+        host = control.check_host()
+        if modern and control.host is None:
+            raise RemoteProtocolError("no host field")
+        scheme, authority, path = _read_target(method, target, modern)
+        length, chunked = control.content_length, control.chunked
+        protocol: bytes | None = None
+        if method == b"CONNECT":
+            if chunked or length:
+                raise RemoteProtocolError("CONNECT with a body")
+            length = None
+            headers = strip(fields, control, _CONNECT_FIELDS if host == authority or not host else _LENGTH)
+        else:
+            if modern and control.upgrade and control.protocols:
+                protocol = b", ".join(control.protocols)
+            if not scheme:
+                authority = host
+            headers = strip(fields, control, _HOST if host == authority or not host else _NOTHING)
+        has_body = chunked or bool(length)
+        expects = False
+        if control.expect and modern:
+            if control.expect != [b"100-continue"]:
+                raise RemoteProtocolError("expectation not supported", status=417)
+            expects = has_body
+        keep_alive = not control.close and (modern or control.keep_alive)
+        self._begin(method, 11 if modern else 10, keep_alive, protocol, expects)
+        self._read_body(chunked, length or 0, len(fields))
+        return RequestReceived(
+            1,
+            method,
+            scheme,
+            authority,
+            path,
+            headers,
+            not has_body,
+            self._version,
+            length,
+            protocol,
+            bool(scheme),
+            expects,
+        )
+
+    def _begin(self, method: bytes, version: int, keep_alive: bool, protocol: bytes | None, expects: bool) -> None:
+        self._version = version
+        self._keep_alive = keep_alive
+        self._head_request = method == b"HEAD"
+        self._connect = method == b"CONNECT"
+        self._protocol = protocol
+        self._expects = expects
+
+    # -- sending ------------------------------------------------------------------------------
+
+    def send_informational(self, status: int, headers: Fields, /) -> bytes:
+        """A 1xx response other than 101; ``b""`` to an HTTP/1.0 client, which knows none."""
+        if not 100 <= status <= 199 or status == 101 or self._sending != HEAD or not self._version:
+            raise LocalProtocolError(f"status {status} cannot be sent here as informational")
+        if self._version == 10:
+            return b""
+        lines = [status_line(status, 11)]
+        write_fields(lines, headers, keep_length=False)
+        lines.append(b"\r\n")
+        if status == 100:
+            self._expects = False
+        return b"".join(lines)
+
+    def send_response(
+        self, status: int, headers: Fields, /, *, end_stream: bool, upgrade: bytes | None = None, close: bool = False
+    ) -> bytes:
+        """The head of the final response; raises :class:`LocalProtocolError`."""
+        if self._sending != HEAD:
+            raise LocalProtocolError("a response has been sent already")
+        # Without a request there is only an error to be told, and nothing after it.
+        version = self._version or 11
+        lines = [status_line(status, version)]
+        if status == 101:
+            return self._switch(lines, headers, upgrade)
+        if not 200 <= status <= 999 or upgrade is not None:
+            raise LocalProtocolError(f"status {status} cannot be sent as a final response")
+        if self._connect:
+            if status < 300:
+                write_fields(lines, headers, keep_length=False)
+                lines.append(b"\r\n")
+                self._open_tunnel()
+                return b"".join(lines)
+            # A refused client may have sent its tunnel's first bytes: they are not a request.
+            close = True
+        no_body = self._head_request or status == 204 or status == 304
+        length = write_fields(lines, headers, keep_length=status != 204)
+        if no_body:
+            sending = NO_BODY
+        elif length is not None:
+            if end_stream and length:
+                raise LocalProtocolError("no body, but a content-length")
+            sending = LENGTH
+            self._to_send = length
+        elif end_stream:
+            sending = LENGTH
+            self._to_send = 0
+            lines.append(b"content-length: 0\r\n")
+        elif version == 11:
+            sending = CHUNKED
+            lines.append(b"transfer-encoding: chunked\r\n")
+        else:
+            sending = UNTIL_EOF
+            close = True
+        if close or not self._keep_alive or self._expects or self._reading == FAILED:
+            self._keep_alive = False
+            lines.append(b"connection: close\r\n")
+        elif version == 10:
+            lines.append(b"connection: keep-alive\r\n")
+        lines.append(b"\r\n")
+        self._sending = DONE if end_stream else sending
+        return b"".join(lines)
+
+    def _switch(self, lines: list[bytes], headers: Fields, upgrade: bytes | None) -> bytes:
+        protocol = self._protocol
+        if protocol is None or upgrade is None or not is_protocol(upgrade):
+            raise LocalProtocolError("101 without an upgrade that was asked for")
+        if upgrade.lower() not in protocol.split(b", "):
+            raise LocalProtocolError("101 to a protocol that was not asked for")
+        write_fields(lines, headers, keep_length=False)
+        lines.append(b"connection: upgrade\r\nupgrade: %b\r\n\r\n" % upgrade)
+        self._open_tunnel()
+        return b"".join(lines)
+
+    def _open_tunnel(self) -> None:
+        self._sending = RAW
+        self._keep_alive = False
+
+    def start_next_cycle(self) -> bool:
+        """Ready for the next request; False where the connection must be closed instead."""
+        if not super().start_next_cycle():
+            return False
+        self._version = 0
+        self._blank_line = False
+        return True
+
+
+_NOTHING: Final[frozenset[bytes]] = frozenset()
+_LENGTH: Final = frozenset((b"content-length",))
+_CONNECT_FIELDS: Final = _LENGTH | _HOST
+
+
+def _read_target(method: bytes, target: bytes, modern: bool) -> tuple[bytes, bytes, bytes]:
+    """Scheme, authority and path of a request-target (RFC 9112 §3.2; D-31); ``b""`` for what it has not.
+
+    Raises:
+        RemoteProtocolError: 400, the form does not fit the method, or is not well formed.
+    """
+    if method == b"CONNECT":
+        if not modern or not is_authority_with_port(target):
+            raise RemoteProtocolError("CONNECT not well formed")
+        return b"", target, b""
+    if target[0] == 0x2F:
+        return b"", b"", target
+    if target == b"*":
+        if method != b"OPTIONS":
+            raise RemoteProtocolError("asterisk-form of a method other than OPTIONS")
+        return b"", b"", b"*"
+    match = _absolute_form(target)
+    if match is None or not is_authority(match[2]):
+        raise RemoteProtocolError("request-target not valid")
+    path: bytes = (match[3] or b"/") + (match[4] or b"")
+    if method == b"OPTIONS" and not match[3] and match[4] is None:
+        path = b"*"
+    return match[1].lower(), match[2], path
