@@ -10,7 +10,15 @@ import attrs
 
 from meshcore.errors import ConfigError
 
-__all__ = ["LISTEN_SCHEMES", "UPSTREAM_SCHEMES", "Location", "format_address", "parse_listen", "parse_upstream", "suggest"]
+__all__ = [
+    "LISTEN_SCHEMES",
+    "UPSTREAM_SCHEMES",
+    "Location",
+    "format_address",
+    "parse_listen",
+    "parse_upstream",
+    "suggest",
+]
 
 LISTEN_SCHEMES = {"http": None, "http1": "http/1", "h2c": "h2", "tcp": "opaque"}
 """Scheme of ``--from`` to the protocol that it forces; None: what is accepted is detected."""

@@ -46,7 +46,11 @@ EXPLANATIONS: dict[str, Explanation] = {
             "the process was restarted, or is not up yet",
             "a firewall or a network policy rejects the connection",
         ),
-        (_CHAIN, "`curl -v` or `nc -z` to the endpoint from where the proxy runs", "tcp_close_total by errno in /metrics"),
+        (
+            _CHAIN,
+            "`curl -v` or `nc -z` to the endpoint from where the proxy runs",
+            "tcp_close_total by errno in /metrics",
+        ),
     ),
     "connect-timeout": Explanation(
         "An endpoint did not accept a connection in time (1 s by default).",
@@ -113,13 +117,21 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "response-timeout": Explanation(
         "An endpoint took the request and did not begin its answer in time. The work may go on there.",
-        ("the endpoint is slow or stuck", "it waits for something behind it", "the limit is tighter than its slowest honest answer"),
+        (
+            "the endpoint is slow or stuck",
+            "it waits for something behind it",
+            "the limit is tighter than its slowest honest answer",
+        ),
         ("response_latency_ms by endpoint", "the endpoint's own trace of the request", "--timeout"),
     ),
     "stream-timeout": Explanation(
         "An exchange exceeded its total limit, or nothing moved in it for longer than its idle limit.",
         ("a body larger or slower than the limit allows for", "a peer that stopped reading or sending without closing"),
-        (_CHAIN, "which limit it was: request, response or idle", "whether streams without an end share a route with short requests"),
+        (
+            _CHAIN,
+            "which limit it was: request, response or idle",
+            "whether streams without an end share a route with short requests",
+        ),
     ),
     "request-body": Explanation(
         "The client's request body broke before its end.",
@@ -138,7 +150,10 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "goaway": Explanation(
         "The endpoint is closing its connection and has not processed this request, so that it is safe to send again.",
-        ("the endpoint is shutting down or reached a maximum connection age", "it restarts more often than retries cover"),
+        (
+            "the endpoint is shutting down or reached a maximum connection age",
+            "it restarts more often than retries cover",
+        ),
         ("restarts of the endpoint", "whether retries are allowed: --retries"),
     ),
     "local-protocol": Explanation(
@@ -153,7 +168,11 @@ EXPLANATIONS: dict[str, Explanation] = {
             "a head beyond 64 KiB, a request line beyond 8 KiB, more than 100 fields",
             "a client that speaks TLS or something else to an HTTP port",
         ),
-        ("the message: it names the rule", "the client's library and its version", "whether the port should be opaque: tcp://"),
+        (
+            "the message: it names the rule",
+            "the client's library and its version",
+            "whether the port should be opaque: tcp://",
+        ),
     ),
     "bad-response": Explanation(
         "The endpoint's answer broke the protocol and was not passed on.",

@@ -40,10 +40,16 @@ def add_arguments(parser: Parser) -> None:
     )
     traffic.add_argument("--tls-cert", metavar="FILE", help="terminate TLS with this certificate chain (PEM)")
     traffic.add_argument("--tls-key", metavar="FILE", help="and this private key (PEM)")
-    traffic.add_argument("--upstream-ca", metavar="FILE", help="authorities for https:// endpoints; default: the system's")
-    traffic.add_argument("--opaque-ports", metavar="PORT[,PORT…]", help="ports of endpoints that get bytes at once, undetected")
+    traffic.add_argument(
+        "--upstream-ca", metavar="FILE", help="authorities for https:// endpoints; default: the system's"
+    )
+    traffic.add_argument(
+        "--opaque-ports", metavar="PORT[,PORT…]", help="ports of endpoints that get bytes at once, undetected"
+    )
     policy = parser.add_argument_group("policy")
-    policy.add_argument("--timeout", metavar="DURATION", help="longest wait for an answer's head, each try; default: none")
+    policy.add_argument(
+        "--timeout", metavar="DURATION", help="longest wait for an answer's head, each try; default: none"
+    )
     policy.add_argument("--retries", metavar="N", default="1", help="further tries where that is safe (default: 1)")
     policy.add_argument(
         "--balance", metavar="NAME", default="p2c-ewma", help="p2c-ewma (default), round-robin or least-request"

@@ -76,7 +76,10 @@ def test_a_misspelt_command_is_answered_with_the_nearest(capsys: pytest.CaptureF
         (["proxy", "--time", "3s"], "meshcore proxy: unknown option --time; did you mean --timeout?"),
         (["proxy", ":80"], "meshcore proxy: unexpected argument :80"),
         (["proxy", "--from"], "meshcore proxy: argument --from: expected one argument"),
-        (["version", "-o", "jsn"], "meshcore version: argument -o: 'jsn' is not one of table, json; did you mean json?"),
+        (
+            ["version", "-o", "jsn"],
+            "meshcore version: argument -o: 'jsn' is not one of table, json; did you mean json?",
+        ),
     ],
 )
 def test_a_wrong_option_is_named_and_ends_with_2(
@@ -89,9 +92,7 @@ def test_a_wrong_option_is_named_and_ends_with_2(
     assert captured.err.splitlines() == [message, f"`meshcore {words[0]} --help` lists the options."]
 
 
-def test_version_names_the_engines_in_use(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_version_names_the_engines_in_use(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MESHCORE_ENGINE", "pure")
     assert main(["--version"]) == 0
     lines = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines())
@@ -116,10 +117,5 @@ def test_output_into_a_closed_pipe_ends_quietly() -> None:
 
 
 def test_every_option_has_help() -> None:
-    bare = [
-        (name, action.dest)
-        for name in COMMANDS
-        for action in command_parser(name)[0]._actions
-        if not action.help
-    ]
+    bare = [(name, action.dest) for name in COMMANDS for action in command_parser(name)[0]._actions if not action.help]
     assert bare == []

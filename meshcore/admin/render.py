@@ -1,0 +1,106 @@
+"""Stacks and configurations as JSON values and text, with secrets masked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import PurePath
+from typing import Any
+
+import attrs
+
+from meshcore.stack import Branching, Stack, role
+
+__all__ = ["MASK", "config_value", "stack_text", "stack_value"]
+
+MASK = "***"
+
+# A file's path is no secret, whatever the field is called; text and bytes under these names are.
+_SECRET = re.compile(r"(^|_)(key|password|passphrase|secret|token|credentials?)$")
+_USER_INFO = re.compile(r"(?<=://)[^/@\s]*@")
+
+
+def config_value(value: Any, name: str = "") -> Any:
+    """A JSON value of an attrs value and all that it holds.
+
+    What is secret is masked: text or bytes in a field named like one, or with ``metadata={"secret": True}``,
+    and user and password in URLs.  Other bytes are told by their length.
+    """
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, str | bytes) and _SECRET.search(name):
+        return MASK
+    if isinstance(value, Enum):
+        return value.name.lower()
+    if isinstance(value, str):
+        return _USER_INFO.sub(f"{MASK}@", value)
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    if attrs.has(type(value)):
+        return {
+            field.alias: MASK
+            if field.metadata.get("secret") and getattr(value, field.name) is not None
+            else config_value(getattr(value, field.name), field.name)
+            for field in attrs.fields(type(value))
+        }
+    if isinstance(value, Mapping):
+        return {str(key): config_value(item, str(key)) for key, item in value.items()}
+    if isinstance(value, frozenset | set):
+        return sorted((config_value(item, name) for item in value), key=repr)
+    if isinstance(value, list | tuple):
+        return [config_value(item, name) for item in value]
+    return _USER_INFO.sub(f"{MASK}@", repr(value))
+
+
+def stack_value(stack: Stack[Any, Any], live: Any = None) -> dict[str, Any]:
+    """A stack as JSON: its layers in request order, each with its role, its text, what multiplies it and its
+    branches; ``live`` is what the running services know of themselves."""
+    value: dict[str, Any] = {"layers": _layers(stack)}
+    if live is not None:
+        value["live"] = config_value(live)
+    return value
+
+
+def _layers(stack: Stack[Any, Any]) -> list[dict[str, Any]]:
+    found = []
+    for layer in stack.layers:
+        value: dict[str, Any] = {"role": role(layer), "layer": _USER_INFO.sub(f"{MASK}@", repr(layer))}
+        per = getattr(layer, "per", None)
+        if isinstance(per, str):
+            value["per"] = per
+        if isinstance(layer, Branching):
+            value["branches"] = {name: _layers(branch) for name, branch in layer.branches().items()}
+        found.append(value)
+    return found
+
+
+def stack_text(name: str, stack: Stack[Any, Any], live: Any = None) -> str:
+    """The tree as it is printed everywhere, and under it what the running services know of themselves."""
+    tree = _USER_INFO.sub(f"{MASK}@", repr(stack)).removeprefix("Stack\n")
+    text = f"{name}\n{tree}\n"
+    if live is not None:
+        text += "".join(f"  {line}\n" for line in _lines(config_value(live), ""))
+    return text
+
+
+def _lines(value: Any, indent: str) -> list[str]:
+    if isinstance(value, dict):
+        lines = []
+        for key, item in value.items():
+            if isinstance(item, dict | list) and item:
+                lines += [f"{indent}{key}:", *_lines(item, indent + "  ")]
+            else:
+                lines.append(f"{indent}{key}: {item if item not in ({}, []) else '-'}")
+        return lines
+    if isinstance(value, list):
+        lines = []
+        for item in value:
+            if isinstance(item, dict):
+                lines.append(indent + " ".join(f"{key}={part}" for key, part in item.items()))
+            else:
+                lines += _lines(item, indent)
+        return lines
+    return [f"{indent}{value}"]

@@ -1,0 +1,218 @@
+"""The service behind the admin port: an ordinary HTTP service, so that any pipeline can serve it."""
+
+from __future__ import annotations
+
+import gzip
+import ipaddress
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from meshcore.admin.render import config_value, stack_text, stack_value
+from meshcore.http.body import Empty, Full
+from meshcore.http.headers import Headers
+from meshcore.http.message import Request, Response
+
+if TYPE_CHECKING:
+    from meshcore.stack import Stack
+    from meshcore.transport.drain import Drain
+
+__all__ = ["Admin"]
+
+TEXT = b"text/plain; charset=utf-8"
+JSON = b"application/json"
+PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+_COMPRESS_FROM = 1_024
+
+
+class Admin:
+    """Answers ``/live /ready /metrics /stack /config /shutdown``, and 404 to anything else.
+
+    Only a POST to ``/shutdown`` changes anything.  A request whose host is neither an address nor in
+    *hosts* is refused (403): a page that a browser loaded from elsewhere must not reach the admin port by
+    pointing its own name here (DNS rebinding; CVE-2024-40632 was its like).
+
+    Args:
+        drain: what ``POST /shutdown`` starts.
+        metrics: makes the exposition; its argument says whether OpenMetrics was asked for.
+        ready: the bound addresses once everything is up; None before.
+        config: the effective configuration, an attrs value.
+        stacks: the pipelines by name.
+        live: for each pipeline's name what its services know of themselves, JSON-able; called for ``/stack``.
+        shutdown: whether ``POST /shutdown`` is enabled; otherwise it is 404.
+        hosts: names that may stand in ``host``, beside addresses.
+    """
+
+    def __init__(
+        self,
+        drain: Drain,
+        *,
+        metrics: Callable[[bool], str | bytes],
+        ready: Callable[[], list[str] | None],
+        config: object,
+        stacks: Mapping[str, Stack[Any, Any]],
+        live: Callable[[], Mapping[str, Any]] = dict,
+        shutdown: bool = False,
+        hosts: frozenset[str] = frozenset({"localhost"}),
+    ) -> None:
+        self._drain = drain
+        self._metrics = metrics
+        self._ready = ready
+        self._config = config
+        self._stacks = stacks
+        self._live = live
+        self._shutdown = shutdown
+        self._hosts = hosts
+        self._pages: dict[bytes, Callable[[Request], Response]] = {
+            b"/live": self._get_live,
+            b"/ready": self._get_ready,
+            b"/metrics": self._get_metrics,
+            b"/stack": self._get_stack,
+            b"/config": self._get_config,
+        }
+
+    async def __call__(self, request: Request) -> Response:
+        """The answer; never raises for what a client asks."""
+        response = self._answer(request)
+        request.body.abort()
+        if request.method == b"HEAD":
+            response.body = Empty()
+        return response
+
+    def _answer(self, request: Request) -> Response:
+        if not self._host_allowed(request):
+            return _text(403, "this host is not one that the admin server answers to\n")
+        path = request.path.partition(b"?")[0]
+        if path == b"/shutdown":
+            return self._post_shutdown(request)
+        page = self._pages.get(path)
+        if page is None:
+            return _text(404, "not found\n")
+        if request.method not in (b"GET", b"HEAD"):
+            return _method_not_allowed(b"GET, HEAD")
+        return page(request)
+
+    def _host_allowed(self, request: Request) -> bool:
+        # Absolute-form may differ from the host field: both have to be allowed (D-32).
+        given = [request.authority, *request.headers.get_all(b"host")]
+        return all(self._name_allowed(authority) for authority in given if authority)
+
+    def _name_allowed(self, authority: bytes) -> bool:
+        host = authority.decode("latin-1").lower()
+        if host.startswith("["):
+            host = host[1:].partition("]")[0]
+        else:
+            host = host.partition(":")[0]
+        if host.rstrip(".") in self._hosts:
+            return True
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            return False
+        return True
+
+    def _get_live(self, request: Request) -> Response:
+        return _text(200, "live\n")
+
+    def _get_ready(self, request: Request) -> Response:
+        addresses = self._ready()
+        if addresses is None:
+            return _text(503, "not ready\n")
+        if self._drain.started:
+            return _text(503, "draining\n")
+        return _text(200, f"ready from={','.join(addresses)}\n")
+
+    def _get_metrics(self, request: Request) -> Response:
+        openmetrics = b"application/openmetrics-text" in (request.headers.get(b"accept") or b"")
+        text = self._metrics(openmetrics)
+        data = text.encode() if isinstance(text, str) else text
+        response = _response(200, OPENMETRICS if openmetrics else PROMETHEUS, data)
+        if len(data) >= _COMPRESS_FROM and accepts_gzip(request.headers):
+            _set_body(response, gzip.compress(data, 5, mtime=0))
+            response.headers.add(b"content-encoding", b"gzip")
+        response.headers.add(b"vary", b"accept, accept-encoding")
+        return response
+
+    def _get_stack(self, request: Request) -> Response:
+        live = self._live()
+        if (request.headers.get(b"accept") or b"").startswith(b"text/plain"):
+            text = "\n".join(stack_text(name, stack, live.get(name)) for name, stack in self._stacks.items())
+            return _text(200, text)
+        return _json({name: stack_value(stack, live.get(name)) for name, stack in self._stacks.items()})
+
+    def _get_config(self, request: Request) -> Response:
+        return _json(config_value(self._config))
+
+    def _post_shutdown(self, request: Request) -> Response:
+        if not self._shutdown:
+            return _text(404, "shutdown endpoint is not enabled\n")
+        if request.method != b"POST":
+            return _method_not_allowed(b"POST")
+        if not _from_loopback(request):
+            return _text(403, "shutdown is for loopback clients only\n")
+        # A browser says where a form came from; nobody has a page that is meant to do this.
+        if b"origin" in request.headers or (request.headers.get(b"sec-fetch-site") or b"none") != b"none":
+            return _text(403, "shutdown is not for web pages\n")
+        self._drain.start("POST /shutdown")
+        return _text(200, "shutdown\n")
+
+
+def _from_loopback(request: Request) -> bool:
+    if request.connection is None:
+        return False
+    try:
+        address = ipaddress.ip_address(request.connection.peer[0].partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
+
+
+def accepts_gzip(headers: Headers) -> bool:
+    """Whether ``accept-encoding`` allows gzip (RFC 9110 §12.5.3): named or starred, and not with weight 0."""
+    named: bool | None = None
+    starred = False
+    for value in headers.get_all(b"accept-encoding"):
+        for item in value.split(b","):
+            coding, _, parameters = item.partition(b";")
+            weight = parameters.strip().lower().removeprefix(b"q=")
+            wanted = not weight or weight.strip(b"0.") != b""
+            coding = coding.strip().lower()
+            if coding == b"gzip":
+                named = wanted
+            elif coding == b"*":
+                starred = wanted
+    return starred if named is None else named
+
+
+def _response(status: int, content_type: bytes, data: bytes) -> Response:
+    headers = Headers(
+        [
+            (b"content-type", content_type),
+            (b"content-length", b"%d" % len(data)),
+            (b"cache-control", b"no-store"),
+            (b"x-content-type-options", b"nosniff"),
+        ]
+    )
+    return Response(status, headers, Full(data))
+
+
+def _set_body(response: Response, data: bytes) -> None:
+    response.headers.set(b"content-length", b"%d" % len(data))
+    response.body = Full(data)
+
+
+def _text(status: int, text: str) -> Response:
+    return _response(status, TEXT, text.encode())
+
+
+def _json(value: Any) -> Response:
+    return _response(200, JSON, json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")
+
+
+def _method_not_allowed(allow: bytes) -> Response:
+    response = _text(405, "method not allowed\n")
+    response.headers.add(b"allow", allow)
+    return response
