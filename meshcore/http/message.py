@@ -56,6 +56,8 @@ class Request:
         connection: the accepted connection it came from, None for a request made here.
         endpoint: who it was sent to last, set by ``Balance``.
         avoid: endpoints that a retry would rather not try again, set by ``Retry``.
+        started: when its first try began (``trio.current_time()``), set by whoever enforces *timeouts*,
+            so that retries share one limit; None without limits.
     """
 
     method: bytes
@@ -73,6 +75,7 @@ class Request:
     connection: Connection | None = None
     endpoint: Endpoint | None = None
     avoid: tuple[Endpoint, ...] = ()
+    started: float | None = None
 
     @property
     def is_tunnel(self) -> bool:
