@@ -1,0 +1,64 @@
+"""HTTP/2: one interface, two engines, the same verdict on the wire (RFC 9113)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+
+from meshcore.codec.h2.connection import Connection
+from meshcore.codec.h2.engine import Engine, Sink
+from meshcore.codec.h2.interface import H2Codec
+from meshcore.codec.limits import H2Limits
+
+__all__ = ["H2Codec", "client_codec", "default_engine", "server_codec"]
+
+_DEFAULT_LIMITS = H2Limits()
+
+
+@cache
+def _fast_is_there() -> bool:
+    try:
+        import ngh2  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def default_engine() -> str:
+    """What ``"auto"`` means here: ``"ngh2"`` if it is installed and ``MESHCORE_ENGINE`` is not ``pure``, else ``"pure"``."""
+    if os.environ.get("MESHCORE_ENGINE") == "pure" or not _fast_is_there():
+        return "pure"
+    return "ngh2"
+
+
+def _maker(engine: str) -> Callable[[Sink, bool, H2Limits], Engine]:
+    if engine == "auto":
+        engine = default_engine()
+    if engine == "ngh2":
+        from meshcore.codec.h2.engine_ngh2 import Ngh2Engine
+
+        return Ngh2Engine
+    if engine == "pure":
+        from meshcore.codec.h2.engine_h2 import H2Engine
+
+        return H2Engine
+    raise ValueError(f"unknown HTTP/2 engine: {engine!r}")
+
+
+def server_codec(limits: H2Limits = _DEFAULT_LIMITS, engine: str = "auto") -> H2Codec:
+    """The accepted side of a connection; *engine* is ``"auto"``, ``"ngh2"`` or ``"pure"``.
+
+    Raises:
+        ValueError: another engine.
+    """
+    return Connection(True, limits, _maker(engine))
+
+
+def client_codec(limits: H2Limits = _DEFAULT_LIMITS, engine: str = "auto") -> H2Codec:
+    """The connecting side of a connection; *engine* is ``"auto"``, ``"ngh2"`` or ``"pure"``.
+
+    Raises:
+        ValueError: another engine.
+    """
+    return Connection(False, limits, _maker(engine))

@@ -78,9 +78,11 @@ class H2Codec(Protocol):
     def reset_stream(self, stream_id: int, code: int, /) -> None:
         """RST_STREAM; does nothing for a stream that is already over."""
 
-    def acknowledge(self, stream_id: int, amount: int, /) -> None:
+    def acknowledge(self, stream_id: int, amount: int, /) -> bool:
         """Returns window credit for consumed bytes (``DataReceived.flow``), also after the stream is
-        over, when only the connection's window gets it (trap 2)."""
+        over, when only the connection's window gets it (trap 2).  Whether that queued a WINDOW_UPDATE:
+        small credit is saved up, so mostly there is nothing to flush."""
+        ...
 
     def window(self, stream_id: int, /) -> int:
         """Bytes that may be sent on the stream now: the smaller of its window and the connection's;

@@ -1,0 +1,369 @@
+"""The codec of one connection: scanner in front, engine behind, messages in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from meshcore.codec.events import DataReceived, Event, Fields, StreamReset, TrailersReceived
+from meshcore.codec.events import RequestReceived, ResponseReceived
+from meshcore.codec.h2 import frames as f
+from meshcore.codec.h2.engine import Engine, Sink
+from meshcore.codec.h2.frames import MAX_ID
+from meshcore.codec.h2.message import Malformed, MessageReader, TooLarge, check_outgoing
+from meshcore.codec.h2.scanner import Scanner
+from meshcore.codec.h2.stream import ENDED, RESET_HERE, Stream
+from meshcore.codec.limits import H2Limits
+from meshcore.codec.validate import is_authority, is_authority_with_port, is_method, is_path, is_protocol
+from meshcore.errors import CANCEL, NO_ERROR, PROTOCOL_ERROR, LocalProtocolError
+from meshcore.errors import StreamReset as StreamResetError
+
+__all__ = ["Connection"]
+
+_STATUS: Final = {status: (b":status", b"%d" % status) for status in range(100, 1000)}
+_TOO_LARGE: Final = {status: [_STATUS[status], (b"content-length", b"0")] for status in (414, 431)}
+_SETTLE_AT: Final = 1 << 28
+
+
+class Connection(Scanner):
+    """One HTTP/2 connection in one role, over the engine that *make_engine* gives; see ``H2Codec``."""
+
+    def __init__(self, server: bool, limits: H2Limits, make_engine: Callable[[Sink, bool, H2Limits], Engine]) -> None:
+        super().__init__(server, limits)
+        self._reader = MessageReader(limits)
+        self._debt = 0
+        self._engine = make_engine(self, server, limits)
+
+    # -- from the engine ----------------------------------------------------------------------------
+
+    def on_headers(self, stream_id: int, fields: Fields, end_stream: bool, /) -> None:
+        """Sink."""
+        self._seen += 1
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        try:
+            if stream.delivered:
+                if not end_stream or stream.length > 0:
+                    raise Malformed("trailers without END_STREAM" if not end_stream else "body shorter than declared")
+                event: Event = TrailersReceived(stream_id, self._reader.trailers(fields))
+            elif self._server:
+                event = self._reader.request(stream, fields, end_stream)
+            else:
+                event = self._reader.response(stream, fields, end_stream)
+        except Malformed as error:
+            self._stream_error(stream_id, PROTOCOL_ERROR, str(error))
+            return
+        except TooLarge as error:
+            self._too_large(stream, error)
+            return
+        if stream.refuse >= 0:
+            if stream.refuse == PROTOCOL_ERROR:
+                self._stream_error(stream_id, PROTOCOL_ERROR, "stream depends on itself")
+            else:
+                self._refuse(stream)
+            return
+        kind = type(event)
+        if kind is RequestReceived or kind is ResponseReceived:
+            stream.delivered = True
+        self._events.append(event)
+        if end_stream and stream.local_closed:
+            self._close(stream, ENDED)
+
+    def _too_large(self, stream: Stream, error: TooLarge) -> None:
+        """431 or 414 where that can still be said (RFC 9113 §10.5.1, RFC 6585 §5), else RST_STREAM."""
+        if not self._server or stream.answered or stream.delivered:
+            self._stream_error(stream.id, CANCEL, str(error))
+            return
+        self._watch.reset(self._now)
+        self._engine.send_headers(stream.id, _TOO_LARGE[error.status], True)
+        if stream.readable:
+            self._engine.reset(stream.id, NO_ERROR)
+            self._close(stream, RESET_HERE)
+        else:
+            self._close(stream, ENDED)
+
+    def on_data(self, stream_id: int, data: bytes, end_stream: bool, /) -> None:
+        """Sink."""
+        self._seen += 1
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.refuse >= 0:
+            return
+        size = len(data)
+        if stream.length >= 0:
+            stream.length -= size
+            if stream.length < 0 or (end_stream and stream.length):
+                self._stream_error(stream_id, PROTOCOL_ERROR, "body differs from content-length")
+                return
+        if not stream.delivered:
+            self._stream_error(stream_id, PROTOCOL_ERROR, "DATA before the final response")
+            return
+        if size:
+            stream.fed += size
+            self._taken += size
+            self._debt += size
+            if self._debt >= _SETTLE_AT:
+                self._settle()
+            self._events.append(DataReceived(stream_id, data, size, end_stream))
+        elif end_stream:
+            self._events.append(DataReceived(stream_id, data, 0, True))
+        if end_stream and stream.local_closed:
+            self._close(stream, ENDED)
+
+    def on_refused(self, stream_id: int, code: int, /) -> None:
+        """Sink."""
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            self._close(stream, RESET_HERE)
+            if stream.delivered or not self._server:
+                self._events.append(StreamReset(stream_id, code, False, "malformed message"))
+            self._watch.error_reset()
+
+    def _settle(self) -> None:
+        """Gives the engine the window back that it keeps behind ours."""
+        debts = [(stream.id, stream.fed) for stream in self._streams.values() if stream.fed]
+        if self._gone:
+            debts.append((self._gone_id, self._gone))
+        for stream in self._streams.values():
+            stream.fed = 0
+        self._gone = self._debt = 0
+        self._out.append(self._engine.settle(debts))
+
+    # -- sending ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Queues the preface (client), SETTINGS, and the WINDOW_UPDATE that opens the connection's window."""
+        limits = self._limits
+        settings = [(f.HEADER_TABLE_SIZE, limits.hpack_table)] if limits.hpack_table != 4096 else []
+        if self._server:
+            settings.append((f.MAX_CONCURRENT_STREAMS, limits.max_concurrent_streams))
+            if limits.extended_connect:
+                settings.append((f.ENABLE_CONNECT_PROTOCOL, 1))
+        else:
+            self._out.append(f.PREFACE)
+            settings.append((f.ENABLE_PUSH, 0))
+        if limits.stream_window != 65_535:
+            settings.append((f.INITIAL_WINDOW_SIZE, limits.stream_window))
+        if self._max_frame != 16_384:
+            settings.append((f.MAX_FRAME_SIZE, self._max_frame))
+        settings.append((f.MAX_HEADER_LIST_SIZE, limits.header_list_size))
+        self._out.append(f.settings_frame(settings))
+        if self._connection_window > 65_535:
+            self._out.append(f.window_update_frame(0, self._connection_window - 65_535))
+
+    def data_to_send(self) -> bytes:
+        """Takes everything queued."""
+        self._watch.pending = 0
+        out = self._out
+        if self._ended:
+            data = b"".join(out)
+            out.clear()
+            return data
+        self._unsent = False
+        if not out:
+            return self._engine.take()
+        out.append(self._engine.take())
+        data = b"".join(out)
+        out.clear()
+        return data
+
+    def drain_events(self) -> list[Event]:
+        """Nothing: refusals are found while receiving."""
+        return []
+
+    def send_request(
+        self,
+        method: bytes,
+        scheme: bytes,
+        authority: bytes,
+        path: bytes,
+        headers: Fields,
+        /,
+        *,
+        end_stream: bool,
+        protocol: bytes | None = None,
+    ) -> int:
+        """Opens a stream; its id."""
+        if not self.can_open:
+            raise LocalProtocolError("no stream can be opened")
+        if method == b"CONNECT" and protocol is None:
+            valid = is_authority_with_port(authority) and not path
+            fields = [(b":method", method), (b":authority", authority)]
+        else:
+            valid = is_method(method) and (is_path(path) or (path == b"*" and method == b"OPTIONS"))
+            fields = [(b":method", method), (b":scheme", scheme)]
+            if authority:
+                valid = valid and is_authority(authority)
+                fields.append((b":authority", authority))
+            fields.append((b":path", path))
+            if protocol is not None:
+                valid = valid and method == b"CONNECT" and self._peer_extended and is_protocol(protocol)
+                fields.append((b":protocol", protocol))
+        if not valid:
+            raise LocalProtocolError("request not valid")
+        length = check_outgoing(headers)
+        if end_stream and length > 0:
+            raise LocalProtocolError("content-length without a body")
+        fields += headers
+        stream_id = self._engine.send_request(fields, end_stream)
+        stream = Stream(stream_id, self._stream_window, self._peer_window)
+        stream.heads = 0
+        stream.method = method
+        stream.answered = True
+        stream.local_closed = end_stream
+        stream.send_length = length
+        self._streams[stream_id] = stream
+        self._highest = stream_id
+        self._open += 1
+        self._watch.streams += 1
+        return stream_id
+
+    def _writable(self, stream_id: int) -> Stream:
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.local_closed or self._ended:
+            raise StreamResetError("stream is closed")
+        return stream
+
+    def _end_local(self, stream: Stream) -> None:
+        stream.local_closed = True
+        if not stream.readable:
+            self._close(stream, ENDED)
+
+    def send_response(self, stream_id: int, status: int, headers: Fields, /, *, end_stream: bool) -> None:
+        """The final response's head."""
+        stream = self._writable(stream_id)
+        if stream.answered or not 200 <= status <= 999:
+            raise LocalProtocolError("not a final response, or a second one")
+        length = check_outgoing(headers)
+        if stream.method != b"HEAD" and status != 304:
+            if end_stream and length > 0:
+                raise LocalProtocolError("content-length without a body")
+            stream.send_length = length
+        self._engine.send_headers(stream_id, [_STATUS[status], *headers], end_stream)
+        stream.answered = True
+        if end_stream:
+            self._end_local(stream)
+
+    def send_informational(self, stream_id: int, status: int, headers: Fields, /) -> None:
+        """A 1xx response other than 101."""
+        stream = self._writable(stream_id)
+        if stream.answered or not 100 <= status <= 199 or status == 101 or check_outgoing(headers) >= 0:
+            raise LocalProtocolError("not an informational response, or a late one")
+        self._engine.send_informational(stream_id, [_STATUS[status], *headers])
+
+    def send_data(self, stream_id: int, data: bytes, /, *, end_stream: bool) -> None:
+        """At most ``window(stream_id)`` bytes."""
+        stream = self._writable(stream_id)
+        size = len(data)
+        if size > stream.send_window or size > self._send_window:
+            if size:
+                raise LocalProtocolError("more than the window")
+        if not stream.answered:
+            raise LocalProtocolError("body before the head")
+        if stream.send_length >= 0:
+            stream.send_length -= size
+            if stream.send_length < 0 or (end_stream and stream.send_length):
+                raise LocalProtocolError("body differs from content-length")
+        if not size and not end_stream:
+            return
+        stream.send_window -= size
+        self._send_window -= size
+        self._watch.data_sent += 1 + size // 16_384
+        self._engine.send_data(stream_id, data, end_stream)
+        self._unsent = True
+        if end_stream:
+            self._end_local(stream)
+
+    def send_trailers(self, stream_id: int, headers: Fields, /) -> None:
+        """Trailer fields; they end the stream."""
+        stream = self._writable(stream_id)
+        if not stream.answered or stream.send_length > 0:
+            raise LocalProtocolError("trailers before the head, or before the end of the body")
+        if check_outgoing(headers) >= 0:
+            raise LocalProtocolError("content-length in trailers")
+        if headers:
+            self._engine.send_trailers(stream_id, headers)
+        else:
+            self._engine.send_data(stream_id, b"", True)
+        self._unsent = True
+        self._end_local(stream)
+
+    def reset_stream(self, stream_id: int, code: int, /) -> None:
+        """RST_STREAM; does nothing for a stream that is already over."""
+        stream = self._streams.get(stream_id)
+        if stream is None or self._ended:
+            return
+        if self._unsent:
+            # An engine drops what it had queued for the stream, and the window was counted.
+            self._unsent = False
+            self._out.append(self._engine.take())
+        self._engine.reset(stream_id, code)
+        self._close(stream, RESET_HERE)
+
+    def acknowledge(self, stream_id: int, amount: int, /) -> None:
+        """Returns window credit for consumed bytes."""
+        if self._ended:
+            return
+        self._return_credit(amount)
+        stream = self._streams.get(stream_id)
+        if stream is not None and stream.readable:
+            credit = stream.credit + amount
+            if credit * 2 >= self._stream_window:
+                self._out.append(f.window_update_frame(stream_id, credit))
+                stream.recv_window += credit
+                credit = 0
+            stream.credit = credit
+
+    def window(self, stream_id: int, /) -> int:
+        """Bytes that may be sent on the stream now."""
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.local_closed or self._ended:
+            return 0
+        return max(0, min(stream.send_window, self._send_window))
+
+    def ping(self, data: bytes, /) -> None:
+        """Queues a PING with 8 bytes."""
+        if len(data) != 8:
+            raise LocalProtocolError("a PING has 8 bytes")
+        if not self._ended:
+            self._out.append(f.frame(f.PING, 0, 0, data))
+
+    def goaway(self, code: int = 0, /, *, last_stream_id: int | None = None, debug: bytes = b"") -> None:
+        """Queues GOAWAY; by default with the last stream processed."""
+        if self._ended:
+            return
+        if last_stream_id is None:
+            last_stream_id = self._highest if self._server else 0
+        self._last_accepted = min(last_stream_id, self._last_accepted)
+        self._out.append(self._engine.take())
+        self._out.append(f.goaway_frame(self._last_accepted, code, debug))
+
+    def shutdown_notice(self) -> None:
+        """Queues the first GOAWAY of a graceful drain."""
+        self.goaway(NO_ERROR, last_stream_id=MAX_ID)
+
+    @property
+    def open_streams(self) -> int:
+        """Streams that are open for either side."""
+        return self._open
+
+    @property
+    def peer_max_streams(self) -> int:
+        """The peer's SETTINGS_MAX_CONCURRENT_STREAMS."""
+        return self._peer_streams
+
+    @property
+    def can_open(self) -> bool:
+        """Client: whether a stream may be opened now."""
+        return not (
+            self._server
+            or self._ended
+            or self._remote_goaway
+            or self._open >= self._peer_streams
+            or self._highest >= MAX_ID
+        )
+
+    @property
+    def extended_connect(self) -> bool:
+        """Whether the peer announced SETTINGS_ENABLE_CONNECT_PROTOCOL."""
+        return self._peer_extended

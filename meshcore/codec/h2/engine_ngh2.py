@@ -1,0 +1,155 @@
+"""The fast engine: libnghttp2 through ``ngh2``."""
+
+from __future__ import annotations
+
+import ngh2
+from ngh2 import (
+    Configuration,
+    Connection,
+    DataReceived,
+    InformationalResponseReceived,
+    RequestReceived,
+    ResponseReceived,
+    Role,
+    StreamClosed,
+    TrailersReceived,
+)
+
+from meshcore.codec.events import Fields
+from meshcore.codec.h2.engine import EngineFailure, Sink
+from meshcore.codec.h2.frames import (
+    MAX_WINDOW,
+    PREFACE,
+    SETTINGS_ACK,
+    frame,
+    goaway_frame,
+    reset_frame,
+)
+from meshcore.codec.limits import H2Limits
+from meshcore.errors import ENHANCE_YOUR_CALM, INTERNAL_ERROR, NO_ERROR
+
+__all__ = ["Ngh2Engine"]
+
+_BOUNDLESS = (1 << 62, 1 << 62)
+
+
+class Ngh2Engine:
+    """One ``ngh2.Connection`` whose limits, windows and settings lie above ours, so that it never speaks first."""
+
+    __slots__ = ("_connection", "_server", "_sink", "_table")
+
+    def __init__(self, sink: Sink, server: bool, limits: H2Limits) -> None:
+        size = 4 * limits.header_list_size
+        self._sink = sink
+        self._server = server
+        self._connection = connection = Connection(
+            Role.SERVER if server else Role.CLIENT,
+            Configuration(
+                auto_window_update=False,
+                peer_max_concurrent_streams=MAX_WINDOW,
+                max_outbound_ack=1 << 30,
+                max_settings=1 << 16,
+                stream_reset_rate_limit=_BOUNDLESS,
+                glitch_rate_limit=_BOUNDLESS,
+                max_continuations=1 << 20,
+                max_send_header_block_length=1 << 24,
+                max_inbound_header_list_size=size,
+                max_inbound_header_count=size // 32 + 1,
+            ),
+        )
+        settings = {3: MAX_WINDOW, 4: MAX_WINDOW, 5: max(limits.max_frame_size, 16_384), 6: size}
+        if server:
+            settings[8] = 1
+        else:
+            settings[2] = 0
+        connection.initiate_connection(settings)
+        connection.set_local_window_size(MAX_WINDOW)
+        # The peer sees the SETTINGS that the codec writes, and answers those; these are answered here.
+        connection.data_to_send()
+        connection.receive_data((PREFACE if server else b"") + frame(4, 0, 0) + SETTINGS_ACK)
+        connection.data_to_send()
+        connection.events()
+        self._table = limits.hpack_table
+
+    def feed(self, data: bytes | memoryview, /) -> None:
+        connection = self._connection
+        failure: ngh2.NGH2Error | None = None
+        try:
+            connection.receive_data(data)
+        except ngh2.NGH2Error as error:
+            failure = error
+        sink = self._sink
+        for event in connection.events():
+            kind = type(event)
+            if kind is DataReceived:
+                sink.on_data(event.stream_id, event.data, event.end_stream)
+            elif kind is RequestReceived or kind is ResponseReceived:
+                sink.on_headers(event.stream_id, event.headers, event.end_stream)
+            elif kind is TrailersReceived:
+                sink.on_headers(event.stream_id, event.headers, True)
+            elif kind is InformationalResponseReceived:
+                sink.on_headers(event.stream_id, event.headers, False)
+        if failure is not None:
+            if isinstance(failure, ngh2.DenialOfServiceError):
+                raise EngineFailure(ENHANCE_YOUR_CALM, str(failure), "header_list")
+            raise EngineFailure(INTERNAL_ERROR, str(failure))
+
+    def take_refusals(self) -> bytes:
+        connection = self._connection
+        data = connection.data_to_send()
+        for event in connection.events():
+            if type(event) is StreamClosed and event.error_code != NO_ERROR:
+                self._sink.on_refused(event.stream_id, event.error_code)
+            elif type(event) is ngh2.ConnectionClosed:
+                raise EngineFailure(event.error_code, "header block not decodable")
+        return data
+
+    def take(self) -> bytes:
+        return self._connection.data_to_send()
+
+    def acknowledge_settings(self) -> bytes:
+        connection = self._connection
+        queued = connection.data_to_send()
+        if self._table != 4096:
+            connection.update_settings({1: self._table})
+            connection.data_to_send()
+            connection.receive_data(SETTINGS_ACK)
+        return queued
+
+    def send_request(self, fields: Fields, end_stream: bool, /) -> int:
+        return self._connection.send_request(fields, end_stream=end_stream)
+
+    def send_headers(self, stream_id: int, fields: Fields, end_stream: bool, /) -> None:
+        self._connection.send_response(stream_id, fields, end_stream=end_stream)
+
+    def send_informational(self, stream_id: int, fields: Fields, /) -> None:
+        self._connection.send_informational_response(stream_id, fields)
+
+    def send_data(self, stream_id: int, data: bytes, end_stream: bool, /) -> None:
+        if data:
+            self._connection.send_data(stream_id, data, end_stream=end_stream)
+        else:
+            self._connection.end_stream(stream_id)
+
+    def send_trailers(self, stream_id: int, fields: Fields, /) -> None:
+        self._connection.send_trailers(stream_id, fields)
+
+    def reset(self, stream_id: int, code: int, /) -> None:
+        self._connection.reset_stream(stream_id, code)
+
+    def remote_reset(self, stream_id: int, code: int, /) -> None:
+        self._connection.receive_data(reset_frame(stream_id, code))
+
+    def remote_goaway(self, last_stream_id: int, /) -> None:
+        self._connection.receive_data(goaway_frame(last_stream_id, NO_ERROR))
+
+    def forget(self, stream_id: int, /) -> None:
+        pass
+
+    def settle(self, debts: list[tuple[int, int]], /) -> bytes:
+        connection = self._connection
+        queued = connection.data_to_send()
+        for stream_id, amount in debts:
+            connection.acknowledge_received_data(amount, stream_id)
+        connection.data_to_send()  # Its WINDOW_UPDATEs are of windows that the peer never saw.
+        return queued

@@ -1,0 +1,373 @@
+"""HTTP/2 messages: header blocks to events and back, strictly (RFC 9113 §8).
+
+Both engines stand behind these functions.  What is malformed raises :class:`Malformed` and costs its
+stream, never the connection (RFC 9113 §8.1.1).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from meshcore.codec.events import Fields, InformationalReceived, RequestReceived, ResponseReceived
+from meshcore.codec.h2.stream import Stream
+from meshcore.codec.limits import H2Limits
+from meshcore.codec.validate import (
+    CONNECTION_FIELDS,
+    check_trailers,
+    fields_are_valid,
+    is_authority,
+    is_authority_with_port,
+    is_field_name,
+    is_field_value,
+    is_method,
+    is_path,
+    is_protocol,
+    parse_content_length,
+)
+from meshcore.errors import LocalProtocolError, RemoteProtocolError
+
+__all__ = ["Malformed", "MessageReader", "TooLarge", "check_outgoing"]
+
+# What a field is, for the loops below; anything from METHOD on is a pseudo-header field.
+PLAIN: Final = 0
+COOKIE: Final = 1
+HOST: Final = 2
+LENGTH: Final = 3
+EXPECT: Final = 4
+DROPPED: Final = 5
+METHOD: Final = 8
+SCHEME: Final = 9
+AUTHORITY: Final = 10
+PATH: Final = 11
+PROTOCOL: Final = 12
+STATUS: Final = 13
+
+_PSEUDO: Final = {
+    b":method": METHOD,
+    b":scheme": SCHEME,
+    b":authority": AUTHORITY,
+    b":path": PATH,
+    b":protocol": PROTOCOL,
+    b":status": STATUS,
+}
+_SPECIAL: Final = {
+    b"cookie": COOKIE,
+    b"host": HOST,
+    b"content-length": LENGTH,
+    b"expect": EXPECT,
+    b"http2-settings": DROPPED,
+}
+_FORBIDDEN: Final = CONNECTION_FIELDS - {b"http2-settings"}
+_match_scheme: Final = re.compile(rb"[A-Za-z][0-9A-Za-z+.-]{0,31}").fullmatch
+_match_status: Final = re.compile(rb"[1-9][0-9]{2}").fullmatch
+
+_KNOWN_FIELDS: Final = 512
+_KNOWN_SIZE: Final = 256
+
+
+class Malformed(Exception):
+    """A message that RFC 9113 calls malformed."""
+
+
+class TooLarge(Exception):
+    """A request beyond the limits of header fields.
+
+    Attributes:
+        status: 431 or 414.
+    """
+
+    def __init__(self, reason: str, status: int = 431) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class MessageReader:
+    """Turns the header blocks of one connection into events.
+
+    It remembers the fields found valid on *this* connection: shared between connections, how fast a
+    field is accepted would tell one peer what another sent.
+    """
+
+    __slots__ = ("_known", "extended_connect", "limits")
+
+    def __init__(self, limits: H2Limits) -> None:
+        self.limits = limits
+        self.extended_connect = limits.extended_connect
+        self._known: dict[tuple[bytes, bytes], int] = {}
+
+    def request(self, stream: Stream, fields: Fields, end_stream: bool) -> RequestReceived:
+        """The head of a request; leaves its method and content-length in *stream*.
+
+        Raises:
+            Malformed: RFC 9113 §8.3.1, RFC 8441 §4.
+            TooLarge: beyond ``header_list_size``, ``header_count``, ``cookie_size`` or ``path_size``.
+        """
+        known = self._known
+        method = scheme = authority = path = protocol = host = length = None
+        cookies: list[bytes] | None = None
+        headers: Fields = []
+        expect = regular = False
+        size = 0
+        for field in fields:
+            code = known.get(field)
+            if code is None:
+                code = self._classify(field)
+            size += code
+            kind = code & 15
+            if kind == PLAIN:
+                headers.append(field)
+                regular = True
+            elif kind >= METHOD:
+                if regular:
+                    raise Malformed("pseudo-header field after a regular one")
+                if kind == METHOD:
+                    if method is not None:
+                        raise Malformed("repeated :method")
+                    method = field[1]
+                elif kind == PATH:
+                    if path is not None:
+                        raise Malformed("repeated :path")
+                    path = field[1]
+                elif kind == AUTHORITY:
+                    if authority is not None:
+                        raise Malformed("repeated :authority")
+                    authority = field[1]
+                elif kind == SCHEME:
+                    if scheme is not None:
+                        raise Malformed("repeated :scheme")
+                    scheme = field[1]
+                elif kind == PROTOCOL:
+                    if protocol is not None:
+                        raise Malformed("repeated :protocol")
+                    protocol = field[1]
+                else:
+                    raise Malformed(":status in a request")
+            else:
+                regular = True
+                if kind == COOKIE:
+                    if cookies is None:
+                        cookies = [field[1]]
+                        headers.append(field)
+                    else:
+                        cookies.append(field[1])
+                elif kind == LENGTH:
+                    if length is not None:
+                        raise Malformed("repeated content-length")
+                    length = int(field[1])
+                    headers.append(field)
+                elif kind == HOST:
+                    if host is not None:
+                        raise Malformed("repeated host")
+                    host = field[1]
+                elif kind == EXPECT:
+                    expect = True
+        if method is None:
+            raise Malformed("no :method")
+        if method == b"CONNECT" and protocol is None:
+            if authority is None or scheme is not None or path is not None:
+                raise Malformed("CONNECT takes :authority alone")
+            if not is_authority_with_port(authority):
+                raise Malformed("CONNECT needs host and port")
+            scheme = path = b""
+        else:
+            if scheme is None or path is None:
+                raise Malformed("no :scheme or no :path")
+            if path == b"*":
+                if method != b"OPTIONS":
+                    raise Malformed("asterisk-form is for OPTIONS")
+            if protocol is not None and (method != b"CONNECT" or authority is None or not self.extended_connect):
+                raise Malformed("unexpected :protocol")
+        if host is not None:
+            if authority is None:
+                authority = host
+            elif host != authority and host.lower() != authority.lower():
+                raise Malformed("host differs from :authority")
+        elif authority is None:
+            authority = b""
+        limits = self.limits
+        count = len(fields)
+        if cookies is not None:
+            if len(cookies) > 1:
+                count -= len(cookies)
+                headers = _with_cookie(headers, cookies)
+            if sum(map(len, cookies)) + 2 * len(cookies) - 2 > limits.cookie_size:
+                raise TooLarge("cookies")
+        if count > limits.header_count or (size >> 4) > limits.header_list_size:
+            raise TooLarge("header fields")
+        if len(path) > limits.path_size:
+            raise TooLarge("path", 414)
+        if length is not None:
+            if end_stream and length:
+                raise Malformed("content-length without a body")
+            stream.length = length
+        stream.method = method
+        return RequestReceived(
+            stream.id,
+            method,
+            scheme,
+            authority,
+            path,
+            headers,
+            end_stream,
+            20,
+            length,
+            protocol,
+            False,
+            expect,
+        )
+
+    def response(
+        self, stream: Stream, fields: Fields, end_stream: bool
+    ) -> ResponseReceived | InformationalReceived:
+        """The head of a response; leaves its content-length in *stream*.
+
+        Raises:
+            Malformed: RFC 9113 §8.3.2.
+            TooLarge: beyond ``header_list_size``, ``header_count`` or ``cookie_size``.
+        """
+        known = self._known
+        status = 0
+        length: int | None = None
+        headers: Fields = []
+        size = 0
+        for field in fields:
+            code = known.get(field)
+            if code is None:
+                code = self._classify(field)
+            size += code
+            kind = code & 15
+            if kind == PLAIN or kind == COOKIE or kind == HOST or kind == EXPECT:
+                headers.append(field)
+            elif kind == STATUS:
+                if status or headers or length is not None:
+                    raise Malformed("repeated or late :status")
+                status = int(field[1])
+            elif kind == LENGTH:
+                if length is not None:
+                    raise Malformed("repeated content-length")
+                length = int(field[1])
+                headers.append(field)
+            elif kind != DROPPED:
+                raise Malformed("request pseudo-header field in a response")
+        if not status:
+            raise Malformed("no :status")
+        limits = self.limits
+        if len(fields) > limits.header_count or (size >> 4) > limits.header_list_size:
+            raise TooLarge("header fields")
+        if status < 200:
+            if end_stream or status == 101 or length is not None:
+                raise Malformed("not an informational response")
+            return InformationalReceived(stream.id, status, headers)
+        if length is not None and (status == 204 or (stream.method == b"CONNECT" and status < 300)):
+            if length and status == 204:
+                raise Malformed("content-length in a 204")
+            headers = [field for field in headers if field[0] != b"content-length"]
+            length = None
+        if stream.method == b"HEAD" or status == 304 or status == 204:
+            stream.length = 0
+        elif length is not None:
+            if end_stream and length:
+                raise Malformed("content-length without a body")
+            stream.length = length
+        return ResponseReceived(stream.id, status, headers, end_stream, 20, length)
+
+    def trailers(self, fields: Fields) -> Fields:
+        """The trailer fields that may be passed on (RFC 9113 §8.1, RFC 9110 §6.5.1).
+
+        Raises:
+            Malformed: pseudo-header fields, framing or connection-specific fields.
+            TooLarge: beyond ``header_list_size`` or ``header_count``.
+        """
+        known = self._known
+        size = 0
+        for field in fields:
+            code = known.get(field)
+            if code is None:
+                code = self._classify(field)
+            if code & 15 >= METHOD:
+                raise Malformed("pseudo-header field in trailers")
+            size += code
+        if len(fields) > self.limits.header_count or (size >> 4) > self.limits.header_list_size:
+            raise TooLarge("trailer fields")
+        try:
+            return check_trailers(fields)
+        except RemoteProtocolError as error:
+            raise Malformed(str(error)) from None
+
+    def _classify(self, field: tuple[bytes, bytes]) -> int:
+        """What a field is, and 16 times its size, remembered if it is small."""
+        name, value = field
+        if name[:1] == b":":
+            kind = _PSEUDO.get(name, 0)
+            if not _pseudo_is_valid(kind, value):
+                raise Malformed("pseudo-header field not valid")
+        else:
+            if not is_field_name(name) or not is_field_value(value):
+                raise Malformed("field not valid")
+            if name in _FORBIDDEN:
+                raise Malformed("connection-specific field")
+            kind = _SPECIAL.get(name, PLAIN)
+            if kind == PLAIN:
+                if name == b"te" and value.lower() != b"trailers":
+                    raise Malformed("te may only say trailers")
+            elif kind == LENGTH:
+                if parse_content_length(value) is None:
+                    raise Malformed("content-length not valid")
+            elif kind == HOST:
+                if not is_authority(value):
+                    raise Malformed("host not valid")
+            elif kind == EXPECT and value.lower() != b"100-continue":
+                kind = PLAIN
+        size = len(name) + len(value)
+        code = (size + 32) << 4 | kind
+        if size <= _KNOWN_SIZE:
+            if len(self._known) >= _KNOWN_FIELDS:
+                self._known.clear()
+            self._known[field] = code
+        return code
+
+
+def _pseudo_is_valid(kind: int, value: bytes) -> bool:
+    if kind == METHOD:
+        return is_method(value)
+    if kind == PATH:
+        return is_path(value) or value == b"*"
+    if kind == AUTHORITY:
+        return is_authority(value)
+    if kind == SCHEME:
+        return _match_scheme(value) is not None
+    if kind == STATUS:
+        return _match_status(value) is not None
+    return kind == PROTOCOL and is_protocol(value)
+
+
+def _with_cookie(headers: Fields, cookies: list[bytes]) -> Fields:
+    """The fields with their one ``cookie`` replaced by all crumbs (RFC 9113 §8.2.3)."""
+    joined = (b"cookie", b"; ".join(cookies))
+    return [joined if field[0] == b"cookie" else field for field in headers]
+
+
+def check_outgoing(fields: Fields) -> int:
+    """Validates the regular fields of a message to be sent; its content-length, or -1.
+
+    Raises:
+        LocalProtocolError: a name or value not valid, a connection-specific field, a repeated or
+            wrong content-length.
+    """
+    if not fields_are_valid(fields):
+        raise LocalProtocolError("field not valid")
+    length = -1
+    for name, value in fields:
+        if name in _OUTGOING_SPECIAL:
+            if name == b"content-length":
+                number = parse_content_length(value)
+                if number is None or length >= 0:
+                    raise LocalProtocolError("content-length not valid")
+                length = number
+            elif name != b"te" or value.lower() != b"trailers":
+                raise LocalProtocolError("connection-specific field")
+    return length
+
+
+_OUTGOING_SPECIAL: Final = CONNECTION_FIELDS | {b"content-length", b"te"}

@@ -1,0 +1,71 @@
+"""What the codec knows about one stream, whichever engine runs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["Stream"]
+
+ENDED: Final = 1
+"""Both sides sent END_STREAM."""
+RESET_HERE: Final = 2
+"""This side sent RST_STREAM: what was under way is ignored."""
+RESET_THERE: Final = 3
+"""The peer sent RST_STREAM."""
+
+
+class Stream:
+    """One stream that is open for either side.
+
+    Attributes:
+        readable: the peer may still send on it, as far as the frames *scanned* so far say.
+        local_closed: this side has sent END_STREAM.
+        counted: it takes one of the concurrent streams.
+        refuse: an error code to reset it with as soon as its header block has been decoded, or -1.
+        heads: header blocks scanned.
+        delivered: its request, or final response, has become an event.
+        answered: this side has sent its final response, or its request.
+        no_body: a response to it has no body (HEAD, CONNECT with 2xx counts as a tunnel).
+        length: what the peer's content-length leaves to come, -1 without one.
+        send_length: what our content-length leaves to send, -1 without one.
+        recv_window, send_window: flow-control windows, bytes.
+        credit: bytes consumed and not yet returned by WINDOW_UPDATE.
+        fed: body bytes the engine saw since the last settlement.
+    """
+
+    __slots__ = (
+        "answered",
+        "counted",
+        "credit",
+        "delivered",
+        "fed",
+        "heads",
+        "id",
+        "injected",
+        "length",
+        "local_closed",
+        "method",
+        "readable",
+        "recv_window",
+        "refuse",
+        "send_length",
+        "send_window",
+    )
+
+    def __init__(self, stream_id: int, recv_window: int, send_window: int) -> None:
+        self.id = stream_id
+        self.recv_window = recv_window
+        self.send_window = send_window
+        self.readable = True
+        self.local_closed = False
+        self.counted = True
+        self.refuse = -1
+        self.heads = 1
+        self.delivered = False
+        self.answered = False
+        self.injected = False
+        self.method = b""
+        self.length = -1
+        self.send_length = -1
+        self.credit = 0
+        self.fed = 0
