@@ -1,0 +1,53 @@
+"""`meshcore proxy` itself, as a subprocess."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.peers.process import Running, running
+
+__all__ = ["meshcore"]
+
+ROOT = Path(__file__).parent.parent.parent
+_READY = re.compile(r"ready from=(\S+)")
+
+
+@contextmanager
+def meshcore(
+    to: Sequence[int | str], *options: str, scheme: str = "http", listen: str = "127.0.0.1:0", engine: str = "auto"
+) -> Iterator[Running]:
+    """``meshcore proxy`` in front of *to* (ports on loopback, or whole URLs)."""
+    urls = ",".join(each if isinstance(each, str) else f"{scheme}://127.0.0.1:{each}" for each in to)
+    command = [
+        sys.executable,
+        "-m",
+        "meshcore_cli",
+        "proxy",
+        "--from",
+        listen,
+        "--to",
+        urls,
+        "--engine",
+        engine,
+        *options,
+    ]
+    if "--admin" not in options:
+        command += ["--admin", "off"]
+    if "--access-log" not in options:
+        command += ["--access-log", "off"]
+
+    def ready(program: Running) -> bool:
+        found = _READY.search(program.output())
+        if found:
+            program.port = int(found[1].rpartition(":")[2])
+        return found is not None
+
+    with running("meshcore", command, ready=ready, cwd=ROOT) as proxy:
+        admin = re.search(r"admin=(\S+)", proxy.output())
+        if admin and admin[1] != "off":
+            proxy.ports["admin"] = int(admin[1].rpartition(":")[2])
+        yield proxy
