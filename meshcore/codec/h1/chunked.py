@@ -96,7 +96,7 @@ class ChunkedBody:
                 self._state = _DATA if self._left else _TRAILERS
             elif state == _DATA_END:
                 if not buffer.startswith(b"\r\n", start):
-                    if buffer[start:] in (b"", b"\r"):
+                    if len(buffer) - start < 2 and b"\r".startswith(buffer[start:]):
                         return start
                     raise RemoteProtocolError("chunk not ended by CR LF")
                 start += 2

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
 from meshcore.codec.events import Event, Fields, InformationalReceived, ResponseReceived, Sentinel
 from meshcore.codec.h1.connection import CHUNKED, DONE, HEAD, LENGTH, RAW, UNTIL_EOF, Codec
-from meshcore.codec.h1.control import SPECIAL, Control, strip
-from meshcore.codec.h1.scan import STATUS_LINE, response_head, split_fields
+from meshcore.codec.h1.control import Control, strip
+from meshcore.codec.h1.scan import STATUS_LINE, response_head
+from meshcore.codec.h1.target import is_target
 from meshcore.codec.h1.write import write_fields
 from meshcore.codec.validate import is_authority, is_method, is_protocol, tokens
 from meshcore.errors import LocalProtocolError, RemoteProtocolError
@@ -21,20 +21,18 @@ __all__ = ["ClientCodec"]
 
 _NOTHING: Final[frozenset[bytes]] = frozenset()
 _LENGTH: Final = frozenset((b"content-length",))
-_is_target: Final = re.compile(rb"[\x21\x22\x24-\x7e]+").fullmatch
 
 
 class ClientCodec(Codec):
     """See :class:`meshcore.codec.h1.interface.H1Client`."""
 
-    __slots__ = ("_informational", "_method", "_protocol", "_tunnel")
+    __slots__ = ("_informational", "_method", "_protocol")
 
     def __init__(self, limits: H1Limits, engine: Engine) -> None:
         super().__init__(limits, engine)
         self._method = b""
         self._protocol: bytes | None = None
         self._informational = 0
-        self._tunnel = False
 
     def _fail(self, error: RemoteProtocolError) -> None:
         error.status = 502
@@ -63,15 +61,15 @@ class ClientCodec(Codec):
         head = buffer[start:end]
         modern = match[1] == b"1"
         status = int(match[2])
-        try:
-            split = self._check_split(head, self._engine.split_response(head))
-            event = self._judge(status, modern, split)
-        except ValueError:
-            fields = split_fields(head)
-            self._judge(status, modern, (fields, [field for field in fields if field[0] in SPECIAL]))
-            raise RemoteProtocolError("response head malformed") from None
+        split, refusal = self._split(head, self._method)
+        event = self._judge(status, modern, split)
+        if refusal is not None:
+            raise RemoteProtocolError("response head malformed") from refusal
         self._start = end
         return event
+
+    def _split_engine(self, head: bytes, method: bytes) -> Split:
+        return self._engine.split_response(head)
 
     def _judge(self, status: int, modern: bool, split: Split) -> Event:
         fields, special = split
@@ -156,22 +154,31 @@ class ClientCodec(Codec):
         """The head of a request; raises :class:`LocalProtocolError`."""
         if self._sending != HEAD or self._reading != HEAD or self._eof or self._start < len(self._buffer):
             raise LocalProtocolError("the connection is not ready for a request")
-        if not is_method(method) or _is_target(target) is None or (authority and not is_authority(authority)):
-            raise LocalProtocolError("method, target or authority not valid")
+        if version not in (10, 11) or not is_method(method) or not is_target(method, target):
+            raise LocalProtocolError(f"no such request: {method[:64]!r} {target[:64]!r}")
         lines = [b"%b %b HTTP/1.%d\r\n" % (method, target, version - 10)]
         options: list[bytes] = []
-        named_host = False
+        host: bytes | None = None
         for name, value in headers:
             if name == b"host":
-                named_host = True
+                if host is not None:
+                    raise LocalProtocolError("more than one host field")
+                host = value
             elif name == b"te":
                 if value != b"trailers":
                     raise LocalProtocolError("te may only be trailers")
-                options.append(b"te")
-        if not named_host and (authority or version == 11):
-            lines.append(b"host: %b\r\n" % authority)
-        length = write_fields(lines, headers)
-        if length is not None:
+                options = [b"te"]
+        if host is None:
+            host = authority
+            if host or version == 11:
+                lines.append(b"host: %b\r\n" % host)
+        if host and not is_authority(host):
+            raise LocalProtocolError(f"host not valid: {host[:64]!r}")
+        length = write_fields(lines, headers, keep_length=method != b"CONNECT")
+        if method == b"CONNECT":
+            sending = DONE
+            end_stream = True
+        elif length is not None:
             if end_stream and length:
                 raise LocalProtocolError("no body, but a content-length")
             sending = LENGTH

@@ -16,7 +16,8 @@ from meshcore.codec.events import (
     TrailersReceived,
 )
 from meshcore.codec.h1.chunked import ChunkedBody
-from meshcore.codec.h1.scan import LineScan
+from meshcore.codec.h1.control import SPECIAL
+from meshcore.codec.h1.scan import LineScan, split_fields
 from meshcore.codec.validate import check_fields, check_trailers
 from meshcore.errors import LocalProtocolError, RemoteProtocolError
 
@@ -137,14 +138,27 @@ class Codec(ABC):
             self._lines = None
         return end
 
-    def _check_split(self, head: bytes, split: Split) -> Split:
-        """Holds an engine to the number of lines that the scan saw."""
+    def _split(self, head: bytes, method: bytes) -> tuple[Split, ValueError | None]:
+        """The fields of a scanned head, and why the engine refused it, if it did.
+
+        An engine refuses some of what the rules have a better status for, so the rules judge such a
+        head too, taken apart without it.  It is held to the number of lines that the scan saw.
+        """
         count = head.count(b"\n") - 2
         if count > self._limits.header_count:
             raise RemoteProtocolError("too many fields", status=431)
-        if len(split[0]) != count:
-            raise ValueError("fields lost or merged")
-        return split
+        try:
+            split = self._split_engine(head, method)
+            if len(split[0]) == count:
+                return split, None
+            refusal = ValueError("fields lost or merged")
+        except ValueError as error:
+            refusal = error
+        fields = split_fields(head)
+        return (fields, [field for field in fields if field[0] in SPECIAL]), refusal
+
+    @abstractmethod
+    def _split_engine(self, head: bytes, method: bytes) -> Split: ...
 
     def _read_body(self, chunked: bool, length: int, count: int) -> None:
         """Sets what follows a head with *count* fields."""

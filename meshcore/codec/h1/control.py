@@ -118,7 +118,7 @@ class Control:
             self._read_codings(codings, minor)
 
     def _read_connection(self, value: bytes) -> None:
-        named = None
+        named: set[bytes] = set()
         for option in _COMMON_OPTIONS.get(value) or tokens(value):
             if option == b"close":
                 self.close = True
@@ -127,8 +127,8 @@ class Control:
             elif option == b"upgrade":
                 self.upgrade = True
             elif option not in _OPTIONS:
-                named = {option} if named is None else named | {option}
-        if named is not None:
+                named.add(option)
+        if named:
             self.named |= named
 
     def _read_codings(self, value: bytes, minor: int) -> None:
@@ -173,9 +173,8 @@ def strip(fields: Fields, control: Control, more: frozenset[bytes] = _NONE) -> F
     security and reserved fields, which nobody can have stripped by naming them.
     """
     gone = _STRIPPED | more if more else _STRIPPED
-    for name in control.named:
-        if name not in END_TO_END_FIELDS and name not in FRAMING_FIELDS and not is_reserved(name):
-            gone |= {name}
+    if control.named:
+        gone |= {name for name in control.named - END_TO_END_FIELDS - FRAMING_FIELDS if not is_reserved(name)}
     if control.te is not None and control.te != b"trailers":
         gone |= {b"te"}
     kept = [field for field in fields if field[0] not in gone]

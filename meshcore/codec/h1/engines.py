@@ -62,7 +62,9 @@ def load(name: str) -> Engine:
     if name not in ENGINES:
         raise LookupError(f"no HTTP/1 engine {name!r}: there are {', '.join(ENGINES)}")
     if name == "h11":
-        from meshcore.codec.h1._h11 import ENGINE
-    else:
-        from meshcore.codec.h1._httptools import ENGINE
-    return ENGINE
+        from meshcore.codec.h1 import _h11
+
+        return _h11.ENGINE
+    from meshcore.codec.h1 import _httptools
+
+    return _httptools.ENGINE

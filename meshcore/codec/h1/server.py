@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
 from meshcore.codec.events import Event, Fields, RequestReceived, Sentinel
-from meshcore.codec.h1.connection import CHUNKED, DONE, FAILED, HEAD, LENGTH, NO_BODY, RAW, UNTIL_EOF, Codec
-from meshcore.codec.h1.control import SPECIAL, Control, strip
-from meshcore.codec.h1.scan import REQUEST_LINE, request_head, split_fields
+from meshcore.codec.h1.connection import CHUNKED, DONE, HEAD, LENGTH, NO_BODY, RAW, UNTIL_EOF, Codec
+from meshcore.codec.h1.control import Control, strip
+from meshcore.codec.h1.scan import REQUEST_LINE, request_head
+from meshcore.codec.h1.target import read_target
 from meshcore.codec.h1.write import status_line, write_fields
-from meshcore.codec.validate import is_authority, is_authority_with_port, is_protocol
+from meshcore.codec.validate import is_authority, is_protocol
 from meshcore.errors import LocalProtocolError, RemoteProtocolError
 
 if TYPE_CHECKING:
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ServerCodec"]
 
-_absolute_form: Final = re.compile(rb"(https?)://([^/?]*+)(/?[^?]*+)(\?.*+)?", re.IGNORECASE).fullmatch
+_NOTHING: Final[frozenset[bytes]] = frozenset()
 _HOST: Final = frozenset((b"host",))
+_LENGTH: Final = frozenset((b"content-length",))
 
 
 class ServerCodec(Codec):
@@ -60,16 +61,15 @@ class ServerCodec(Codec):
         end = match.end()
         head = buffer[start:end]
         method, target, minor = match.groups()
-        try:
-            split = self._check_split(head, self._engine.split_request(head, method))
-            event = self._judge(method, target, minor == b"1", split)
-        except ValueError:
-            # An engine refuses some of what the rules refuse with a status of their own.
-            fields = split_fields(head)
-            self._judge(method, target, minor == b"1", (fields, [field for field in fields if field[0] in SPECIAL]))
-            raise RemoteProtocolError("request head malformed") from None
+        split, refusal = self._split(head, method)
+        event = self._judge(method, target, minor == b"1", split)
+        if refusal is not None:
+            raise RemoteProtocolError("request head malformed") from refusal
         self._start = end
         return event
+
+    def _split_engine(self, head: bytes, method: bytes) -> Split:
+        return self._engine.split_request(head, method)
 
     def _judge(self, method: bytes, target: bytes, modern: bool, split: Split) -> RequestReceived:
         fields, special = split
@@ -92,14 +92,17 @@ class ServerCodec(Codec):
         host = control.check_host()
         if modern and control.host is None:
             raise RemoteProtocolError("no host field")
-        scheme, authority, path = _read_target(method, target, modern)
+        form = read_target(method, target)
+        if form is None or (method == b"CONNECT" and not modern):
+            raise RemoteProtocolError("request-target not valid for the method")
+        scheme, authority, path = form
         length, chunked = control.content_length, control.chunked
         protocol: bytes | None = None
         if method == b"CONNECT":
             if chunked or length:
                 raise RemoteProtocolError("CONNECT with a body")
             length = None
-            headers = strip(fields, control, _CONNECT_FIELDS if host == authority or not host else _LENGTH)
+            headers = strip(fields, control, _LENGTH | _HOST if host == authority or not host else _LENGTH)
         else:
             if modern and control.upgrade and control.protocols:
                 protocol = b", ".join(control.protocols)
@@ -193,7 +196,7 @@ class ServerCodec(Codec):
         else:
             sending = UNTIL_EOF
             close = True
-        if close or not self._keep_alive or self._expects or self._reading == FAILED:
+        if close or not self._keep_alive or (self._expects and self._reading != DONE):
             self._keep_alive = False
             lines.append(b"connection: close\r\n")
         elif version == 10:
@@ -221,36 +224,6 @@ class ServerCodec(Codec):
         """Ready for the next request; False where the connection must be closed instead."""
         if not super().start_next_cycle():
             return False
-        self._version = 0
+        self._begin(b"", 0, False, None, False)
         self._blank_line = False
         return True
-
-
-_NOTHING: Final[frozenset[bytes]] = frozenset()
-_LENGTH: Final = frozenset((b"content-length",))
-_CONNECT_FIELDS: Final = _LENGTH | _HOST
-
-
-def _read_target(method: bytes, target: bytes, modern: bool) -> tuple[bytes, bytes, bytes]:
-    """Scheme, authority and path of a request-target (RFC 9112 §3.2; D-31); ``b""`` for what it has not.
-
-    Raises:
-        RemoteProtocolError: 400, the form does not fit the method, or is not well formed.
-    """
-    if method == b"CONNECT":
-        if not modern or not is_authority_with_port(target):
-            raise RemoteProtocolError("CONNECT not well formed")
-        return b"", target, b""
-    if target[0] == 0x2F:
-        return b"", b"", target
-    if target == b"*":
-        if method != b"OPTIONS":
-            raise RemoteProtocolError("asterisk-form of a method other than OPTIONS")
-        return b"", b"", b"*"
-    match = _absolute_form(target)
-    if match is None or not is_authority(match[2]):
-        raise RemoteProtocolError("request-target not valid")
-    path: bytes = (match[3] or b"/") + (match[4] or b"")
-    if method == b"OPTIONS" and not match[3] and match[4] is None:
-        path = b"*"
-    return match[1].lower(), match[2], path

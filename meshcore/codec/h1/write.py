@@ -19,7 +19,7 @@ _LINES: Final = {
     for status, reason in _REASONS.items()
     for version in (10, 11)
 }
-_OWN: Final = CONNECTION_FIELDS | {b"content-length"}
+_OWN: Final = CONNECTION_FIELDS | {b"content-length", b"expect"}
 
 
 def status_line(status: int, version: int) -> bytes:
@@ -29,7 +29,7 @@ def status_line(status: int, version: int) -> bytes:
 
 
 def write_fields(lines: list[bytes], headers: Fields, *, keep_length: bool = True) -> int | None:
-    """Appends a line for each field, fields of the connection left out; the content-length, if any.
+    """Appends a line for each field, fields of the connection and ``expect`` left out; the content-length, if any.
 
     Raises:
         LocalProtocolError: a name or value is not valid, or the content-length is not one number.
