@@ -1,0 +1,112 @@
+"""A service-mesh proxy as a library: services, layers and stacks on Trio.
+
+The names below are loaded when they are first used, so that ``import meshcore`` costs nothing and its trio-free
+modules (codecs, addresses, explanations) stay so.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from meshcore.abc import Body as Body
+    from meshcore.abc import Connect as Connect
+    from meshcore.abc import HttpService as HttpService
+    from meshcore.abc import Layer as Layer
+    from meshcore.abc import NewAccept as NewAccept
+    from meshcore.abc import NewHttp as NewHttp
+    from meshcore.abc import NewService as NewService
+    from meshcore.abc import Resolve as Resolve
+    from meshcore.abc import Service as Service
+    from meshcore.abc import ServiceLayer as ServiceLayer
+    from meshcore.abc import Status as Status
+    from meshcore.config import ProxyConfig as ProxyConfig
+    from meshcore.errors import MeshError as MeshError
+    from meshcore.http.body import Empty as Empty
+    from meshcore.http.body import EndOfStream as EndOfStream
+    from meshcore.http.body import Full as Full
+    from meshcore.http.headers import Headers as Headers
+    from meshcore.http.message import Request as Request
+    from meshcore.http.message import Response as Response
+    from meshcore.http.message import Timeouts as Timeouts
+    from meshcore.server.serve import drain_on_signal as drain_on_signal
+    from meshcore.server.serve import serve as serve
+    from meshcore.stack import Param as Param
+    from meshcore.stack import Stack as Stack
+    from meshcore.stack import accept as accept
+    from meshcore.stack import middleware as middleware
+    from meshcore.transport.connection import Connection as Connection
+    from meshcore.transport.drain import Drain as Drain
+    from meshcore.transport.target import Accepted as Accepted
+    from meshcore.transport.target import Authority as Authority
+    from meshcore.transport.target import Backend as Backend
+    from meshcore.transport.target import Endpoint as Endpoint
+    from meshcore.transport.tcp import connect_tcp as connect_tcp
+
+_HOMES = {
+    "abc": "Body Connect HttpService Layer NewAccept NewHttp NewService Resolve Service ServiceLayer Status",
+    "config": "ProxyConfig",
+    "errors": "MeshError",
+    "http.body": "Empty EndOfStream Full",
+    "http.headers": "Headers",
+    "http.message": "Request Response Timeouts",
+    "server.serve": "drain_on_signal serve",
+    "stack": "Param Stack accept middleware",
+    "transport.connection": "Connection",
+    "transport.drain": "Drain",
+    "transport.target": "Accepted Authority Backend Endpoint",
+    "transport.tcp": "connect_tcp",
+}
+_HOME = {name: f"meshcore.{module}" for module, names in _HOMES.items() for name in names.split()}
+_PACKAGES = frozenset({"admin", "errors", "layers", "metrics", "pipeline", "resolve", "testing"})
+
+__all__ = [
+    "Accepted",
+    "Authority",
+    "Backend",
+    "Body",
+    "Connect",
+    "Connection",
+    "Drain",
+    "Empty",
+    "EndOfStream",
+    "Endpoint",
+    "Full",
+    "Headers",
+    "HttpService",
+    "Layer",
+    "MeshError",
+    "NewAccept",
+    "NewHttp",
+    "NewService",
+    "Param",
+    "ProxyConfig",
+    "Request",
+    "Resolve",
+    "Response",
+    "Service",
+    "ServiceLayer",
+    "Stack",
+    "Status",
+    "Timeouts",
+    "accept",
+    "connect_tcp",
+    "drain_on_signal",
+    "middleware",
+    "serve",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+        globals()[name] = value
+        return value
+    if name in _PACKAGES:
+        return importlib.import_module(f"meshcore.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME, *_PACKAGES})

@@ -73,9 +73,9 @@ class JsonFormatter(logging.Formatter):
 
 def configure(level: str = "info", form: str = "text", stream: TextIO | None = None) -> None:
     """Sends what the library logs to *stream* (default stderr); again: changes it."""
-    stream = sys.stderr if stream is None else stream
-    output = logging.StreamHandler(stream)
-    output.setFormatter(JsonFormatter() if form == "json" else TextFormatter(stream))
+    target: TextIO = sys.stderr if stream is None else stream
+    output = logging.StreamHandler(target)
+    output.setFormatter(JsonFormatter() if form == "json" else TextFormatter(target))
     root = logging.getLogger("meshcore")
     root.handlers[:] = [output]
     root.setLevel(level.upper())

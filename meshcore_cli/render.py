@@ -15,8 +15,8 @@ _COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33",
 
 def coloured(stream: TextIO | None = None) -> bool:
     """Whether colour is wanted: on a terminal, unless NO_COLOR is set (no-color.org) or TERM is dumb."""
-    stream = sys.stdout if stream is None else stream
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
+    output = sys.stdout if stream is None else stream
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and output.isatty()
 
 
 def colour(name: str, text: str, stream: TextIO | None = None) -> str:
