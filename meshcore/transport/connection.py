@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
+from meshcore.transport.target import Address
+
 if TYPE_CHECKING:
     from meshcore.transport.drain import Drain
+    from meshcore.transport.socket import SocketConnection
     from meshcore.transport.sweep import Sweeper
-    from meshcore.transport.target import Address
 
 __all__ = ["READ_SIZE", "Connection", "ConnectionStatistics", "Owner"]
 
@@ -131,9 +133,19 @@ class Connection(ABC):
         """Puts bytes back in front: the next read returns them first (D-09)."""
         self._prefix = data + self._prefix
 
+    @property
+    def rewound(self) -> int:
+        """Bytes put back and not yet read again."""
+        return len(self._prefix)
+
     def fileno(self) -> int:
         """The descriptor, for the sweeper's poll and for splicing; -1 where there is none."""
         return -1
+
+    def plain_socket(self) -> SocketConnection | None:
+        """The socket whose bytes are exactly those that this connection would read and write next, for
+        splicing; None over TLS or a stream, or while bytes that were read ahead are still to come."""
+        return None
 
     def take_prefix(self, max_bytes: int) -> bytes:
         """Takes bytes that were put back."""

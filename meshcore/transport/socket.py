@@ -6,7 +6,6 @@ With ``_wakeup.py`` the data path's only importer of ``trio.lowlevel``.
 from __future__ import annotations
 
 import contextlib
-import errno
 import socket
 from typing import TYPE_CHECKING
 
@@ -40,6 +39,10 @@ class SocketConnection(Connection):
         """The socket's descriptor, -1 once closed."""
         return -1 if self.closed else self._fd
 
+    def plain_socket(self) -> SocketConnection | None:
+        """Itself, once what was put back has been read."""
+        return None if self._prefix else self
+
     def receive_nowait(self, max_bytes: int = READ_SIZE) -> bytes:
         """See :class:`Connection`."""
         if self._prefix:
@@ -49,7 +52,7 @@ class SocketConnection(Connection):
         except BlockingIOError:
             raise trio.WouldBlock from None
         except OSError as error:
-            raise self._lost(error) from error
+            raise self.lost(error) from error
         self.bytes_read += len(data)
         return data
 
@@ -67,7 +70,7 @@ class SocketConnection(Connection):
             except BlockingIOError:
                 continue
             except OSError as error:
-                raise self._lost(error) from error
+                raise self.lost(error) from error
             self.bytes_read += len(data)
             return data
 
@@ -78,7 +81,7 @@ class SocketConnection(Connection):
         except BlockingIOError:
             return 0
         except OSError as error:
-            raise self._lost(error) from error
+            raise self.lost(error) from error
         self.bytes_written += sent
         return sent
 
@@ -97,7 +100,7 @@ class SocketConnection(Connection):
             except BlockingIOError:
                 continue
             except OSError as error:
-                raise self._lost(error) from error
+                raise self.lost(error) from error
             self.bytes_written += count
             sent += count
 
@@ -122,10 +125,11 @@ class SocketConnection(Connection):
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             self.close()
 
-    def _lost(self, error: OSError) -> Exception:
-        self.error = error
-        if error.errno == errno.EBADF and self.closed:
+    def lost(self, error: OSError) -> Exception:
+        """What to raise for an error of this socket, which is remembered."""
+        if self.closed:
             return trio.ClosedResourceError()
+        self.error = error
         host, port = self.peer
         return ConnectionLost(f"connection to {host}:{port}: {error.strerror or error}")
 

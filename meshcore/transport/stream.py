@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 import trio
 
 from meshcore.errors import ConnectionLost
 from meshcore.transport.connection import READ_SIZE, Connection
+from meshcore.transport.socket import SocketConnection
 
 if TYPE_CHECKING:
     from meshcore.transport.target import Address
 
-__all__ = ["StreamConnection"]
+__all__ = ["StreamConnection", "connection_over"]
 
 
 class StreamConnection(Connection):
@@ -81,6 +83,16 @@ class StreamConnection(Connection):
     def _lost(self, error: BaseException) -> ConnectionLost:
         self.error = error
         return ConnectionLost(f"connection to {self.peer[0]}:{self.peer[1]}: {error}")
+
+
+def connection_over(stream: trio.abc.Stream | Connection) -> Connection:
+    """The connection over any stream; the socket of a socket's stream is taken out of it and used directly."""
+    if isinstance(stream, Connection):
+        return stream
+    if isinstance(stream, trio.SocketStream):
+        found = stream.socket
+        return SocketConnection(socket.socket(found.family, found.type, found.proto, fileno=found.detach()))
+    return StreamConnection(stream)
 
 
 def _close(stream: object) -> None:

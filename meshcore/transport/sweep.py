@@ -9,13 +9,15 @@ edge-triggered EPOLLRDHUP, registered once a connection and free of cost per req
 from __future__ import annotations
 
 import select
-from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from meshcore._wakeup import Wakeup
 from meshcore.transport.socket import wait_readable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Sweeper", "Swept"]
 
@@ -34,9 +36,10 @@ class Sweeper:
     """Calls ``sweep`` of everything added, every quarter of the smallest limit in force (at least 10 ms
     apart); sleeps for ever while nothing is limited, so that it costs a virtual clock nothing."""
 
-    __slots__ = ("_epoll", "_hangups", "_intervals", "_items", "_wakeup", "ticks")
+    __slots__ = ("_crashed", "_epoll", "_hangups", "_intervals", "_items", "_wakeup", "ticks")
 
-    def __init__(self) -> None:
+    def __init__(self, crashed: Callable[[BaseException, str], None] | None = None) -> None:
+        self._crashed = crashed
         self._items: dict[Swept, float] = {}
         self._intervals: dict[float, int] = {}
         self._wakeup = Wakeup()
