@@ -8,6 +8,7 @@ from typing import Final
 from meshcore.codec.events import DataReceived, Event, Fields, StreamReset, TrailersReceived
 from meshcore.codec.events import RequestReceived, ResponseReceived
 from meshcore.codec.h2 import frames as f
+from meshcore.codec.h2.authority import AuthorityWatch
 from meshcore.codec.h2.engine import Engine, Sink
 from meshcore.codec.h2.frames import MAX_ID
 from meshcore.codec.h2.message import Malformed, MessageReader, TooLarge, check_outgoing
@@ -33,6 +34,8 @@ class Connection(Scanner):
         self._reader = MessageReader(limits)
         self._debt = 0
         self._engine = make_engine(self, server, limits)
+        if self._engine.wants_authority:
+            self._names = AuthorityWatch(limits.hpack_table)
 
     # -- from the engine ----------------------------------------------------------------------------
 
@@ -48,6 +51,8 @@ class Connection(Scanner):
                     raise Malformed("trailers without END_STREAM" if not end_stream else "body shorter than declared")
                 event: Event = TrailersReceived(stream_id, self._reader.trailers(fields))
             elif self._server:
+                if stream.injected:
+                    fields = fields[:-1]
                 event = self._reader.request(stream, fields, end_stream)
             else:
                 event = self._reader.response(stream, fields, end_stream)
@@ -78,6 +83,7 @@ class Connection(Scanner):
         self._watch.reset(self._now)
         self._engine.send_headers(stream.id, _TOO_LARGE[error.status], True)
         if stream.readable:
+            self._out.append(self._engine.take())
             self._engine.reset(stream.id, NO_ERROR)
             self._close(stream, RESET_HERE)
         else:
@@ -101,6 +107,7 @@ class Connection(Scanner):
         if size:
             stream.fed += size
             self._taken += size
+            self._unread += size
             self._debt += size
             if self._debt >= _SETTLE_AT:
                 self._settle()
@@ -206,6 +213,7 @@ class Connection(Scanner):
             raise LocalProtocolError("content-length without a body")
         fields += headers
         stream_id = self._engine.send_request(fields, end_stream)
+        self._unsent = True
         stream = Stream(stream_id, self._stream_window, self._peer_window)
         stream.heads = 0
         stream.method = method
@@ -240,6 +248,7 @@ class Connection(Scanner):
                 raise LocalProtocolError("content-length without a body")
             stream.send_length = length
         self._engine.send_headers(stream_id, [_STATUS[status], *headers], end_stream)
+        self._unsent = True
         stream.answered = True
         if end_stream:
             self._end_local(stream)
@@ -250,6 +259,7 @@ class Connection(Scanner):
         if stream.answered or not 100 <= status <= 199 or status == 101 or check_outgoing(headers) >= 0:
             raise LocalProtocolError("not an informational response, or a late one")
         self._engine.send_informational(stream_id, [_STATUS[status], *headers])
+        self._unsent = True
 
     def send_data(self, stream_id: int, data: bytes, /, *, end_stream: bool) -> None:
         """At most ``window(stream_id)`` bytes."""
@@ -294,7 +304,7 @@ class Connection(Scanner):
         if stream is None or self._ended:
             return
         if self._unsent:
-            # An engine drops what it had queued for the stream, and the window was counted.
+            # The fast engine would drop what it had queued for the stream.
             self._unsent = False
             self._out.append(self._engine.take())
         self._engine.reset(stream_id, code)
@@ -305,6 +315,9 @@ class Connection(Scanner):
         if self._ended:
             return
         self._return_credit(amount)
+        self._unread -= amount
+        if amount < 64 or not self._unread:
+            self._watch.consumed(amount, self._unread)
         stream = self._streams.get(stream_id)
         if stream is not None and stream.readable:
             credit = stream.credit + amount

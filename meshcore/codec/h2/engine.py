@@ -19,12 +19,14 @@ class EngineFailure(Exception):
     Attributes:
         code: for the GOAWAY.
         abuse: the limit that was passed, or "".
+        queued: what is still to be sent before the GOAWAY.
     """
 
-    def __init__(self, code: int, reason: str, abuse: str = "") -> None:
+    def __init__(self, code: int, reason: str, abuse: str = "", queued: bytes = b"") -> None:
         super().__init__(reason)
         self.code = code
         self.abuse = abuse
+        self.queued = queued
 
 
 class Sink(Protocol):
@@ -41,7 +43,13 @@ class Sink(Protocol):
 
 
 class Engine(Protocol):
-    """One connection of an HTTP/2 library."""
+    """One connection of an HTTP/2 library.
+
+    Attributes:
+        wants_authority: it refuses requests without ``:authority`` and ``host``.
+    """
+
+    wants_authority: bool
 
     def feed(self, data: bytes | memoryview, /) -> None:
         """Whole frames: HEADERS with their CONTINUATIONs, DATA, WINDOW_UPDATE, SETTINGS.

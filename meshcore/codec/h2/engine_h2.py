@@ -116,9 +116,10 @@ class _Connection(H2Connection):
 class H2Engine:
     """One ``H2Connection``, fed frame by frame so that an error keeps what came before it."""
 
-    __slots__ = ("_connection", "_sink", "_table")
+    __slots__ = ("_connection", "_sink", "_table", "wants_authority")
 
     def __init__(self, sink: Sink, server: bool, limits: H2Limits) -> None:
+        self.wants_authority = False
         self._sink = sink
         self._table = limits.hpack_table
         self._connection = _Connection(sink, server, limits)

@@ -24,6 +24,7 @@ from meshcore.codec.h2.frames import (
     frame,
     goaway_frame,
     reset_frame,
+    without_goaway,
 )
 from meshcore.codec.limits import H2Limits
 from meshcore.errors import ENHANCE_YOUR_CALM, INTERNAL_ERROR, NO_ERROR
@@ -36,12 +37,12 @@ _BOUNDLESS = (1 << 62, 1 << 62)
 class Ngh2Engine:
     """One ``ngh2.Connection`` whose limits, windows and settings lie above ours, so that it never speaks first."""
 
-    __slots__ = ("_connection", "_server", "_sink", "_table")
+    __slots__ = ("_connection", "_sink", "_table", "wants_authority")
 
     def __init__(self, sink: Sink, server: bool, limits: H2Limits) -> None:
         size = 4 * limits.header_list_size
         self._sink = sink
-        self._server = server
+        self.wants_authority = server
         self._connection = connection = Connection(
             Role.SERVER if server else Role.CLIENT,
             Configuration(
@@ -57,7 +58,7 @@ class Ngh2Engine:
                 max_inbound_header_count=size // 32 + 1,
             ),
         )
-        settings = {3: MAX_WINDOW, 4: MAX_WINDOW, 5: max(limits.max_frame_size, 16_384), 6: size}
+        settings = {3: MAX_WINDOW, 4: MAX_WINDOW, 5: (1 << 24) - 1, 6: size}
         if server:
             settings[8] = 1
         else:
@@ -101,7 +102,7 @@ class Ngh2Engine:
             if type(event) is StreamClosed and event.error_code != NO_ERROR:
                 self._sink.on_refused(event.stream_id, event.error_code)
             elif type(event) is ngh2.ConnectionClosed:
-                raise EngineFailure(event.error_code, "header block not decodable")
+                raise EngineFailure(event.error_code, "header block not decodable", "", without_goaway(data))
         return data
 
     def take(self) -> bytes:

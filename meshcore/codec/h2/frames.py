@@ -14,6 +14,7 @@ __all__ = [
     "reset_frame",
     "settings_frame",
     "window_update_frame",
+    "without_goaway",
 ]
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -78,3 +79,16 @@ def goaway_frame(last_stream_id: int, code: int, debug: bytes = b"") -> bytes:
 def settings_frame(settings: list[tuple[int, int]]) -> bytes:
     """SETTINGS with the given identifiers and values, in order (RFC 9113 §6.5)."""
     return frame(SETTINGS, 0, 0, b"".join([SETTING.pack(key, value) for key, value in settings]))
+
+
+def without_goaway(data: bytes) -> bytes:
+    """Whole frames, without the GOAWAY among them."""
+    kept = []
+    pos = 0
+    while pos < len(data):
+        word, _, _ = HEADER.unpack_from(data, pos)
+        stop = pos + 9 + (word >> 8)
+        if word & 0xFF != GOAWAY:
+            kept.append(data[pos:stop])
+        pos = stop
+    return b"".join(kept)

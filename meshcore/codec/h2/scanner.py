@@ -10,6 +10,7 @@ import contextlib
 
 from meshcore.codec.events import ConnectionTerminated, Event, WindowUpdated
 from meshcore.codec.h2 import frames as f
+from meshcore.codec.h2.authority import STAND_IN
 from meshcore.codec.h2.engine import EngineFailure
 from meshcore.codec.h2.frames import MAX_ID, MAX_WINDOW
 from meshcore.codec.h2.stream import Stream
@@ -43,6 +44,8 @@ class Scanner(Verdicts):
         try:
             done = self._scan(data)
         except (ConnectionFailure, EngineFailure) as failure:
+            if isinstance(failure, EngineFailure):
+                self._out.append(failure.queued)
             self._terminate(failure.code, str(failure), failure.abuse)
             return events
         if done < len(data):
@@ -99,6 +102,7 @@ class Scanner(Verdicts):
         streams = self._streams
         find = streams.get
         max_frame = self._max_frame
+        names = self._names
         need = 9
         try:
             while end - pos >= 9:
@@ -149,7 +153,10 @@ class Scanner(Verdicts):
                                     stream.counted = False
                                     self._open -= 1
                             elif size < 64:
-                                self._watch.small_data(size)
+                                self._watch.small_data(size, self._bulk)
+                                self._bulk = 0
+                            else:
+                                self._bulk += size
 
                 elif kind == f.HEADERS:
                     if not flags & f.END_HEADERS:
@@ -160,9 +167,13 @@ class Scanner(Verdicts):
                     stream = find(stream_id)
                     refuse = -1
                     block = b""
-                    if flags & (f.PADDED | f.HAS_PRIORITY) and self._depends(data, pos + 9, length, flags) == stream_id:
+                    plain = flags & (f.PADDED | f.HAS_PRIORITY | f.END_HEADERS) == f.END_HEADERS
+                    if not plain and self._depends(data, pos + 9, length, flags) == stream_id:
                         refuse = PROTOCOL_ERROR
-                        block = _without_priority(data[pos:stop], flags)
+                        block = _rebuilt(data, pos, stop, b"")
+                    nameless = names is not None and not names.look(
+                        data[pos + 9 : stop] if plain else _fragment(data, pos, stop)
+                    )
                     if stream is not None and stream.readable:
                         stream.heads += 1
                     elif stream is None and server and stream_id & 1 and stream_id > self._highest:
@@ -170,6 +181,9 @@ class Scanner(Verdicts):
                         self._highest = stream_id
                         stream = Stream(stream_id, self._stream_window, self._peer_window)
                         streams[stream_id] = stream
+                        if nameless:
+                            stream.injected = True
+                            block = _rebuilt(data, pos, stop, STAND_IN)
                         if self._open >= self._limits.max_concurrent_streams or stream_id > self._last_accepted:
                             stream.counted = False
                             if refuse < 0:
@@ -189,12 +203,12 @@ class Scanner(Verdicts):
                             self._open -= 1
                     if refuse >= 0:
                         stream.refuse = refuse
-                        if block:
-                            self._expected -= 1
-                            run = self._flush(data, run, pos)
-                            self._expected += 1
-                            self._flush(block, 0, len(block))
-                            run = stop
+                    if block:
+                        self._expected -= 1
+                        run = self._flush(data, run, pos)
+                        self._expected += 1
+                        self._flush(block, 0, len(block))
+                        run = stop
 
                 elif kind == f.WINDOW_UPDATE:
                     if length != 4:
@@ -277,7 +291,28 @@ class Scanner(Verdicts):
         return int.from_bytes(data[at : at + 4], "big") & MAX_ID if flags & f.HAS_PRIORITY else -1
 
 
-def _without_priority(block: bytes, flags: int) -> bytes:
-    """The block with its HEADERS depending on stream 0, for engines that refuse one depending on itself."""
-    at = 10 if flags & f.PADDED else 9
-    return block[:at] + bytes(4) + block[at + 4 :]
+def _fragment(data: bytes, pos: int, stop: int) -> bytes:
+    """The header block of the HEADERS at *pos* and its CONTINUATIONs up to *stop*; padding and priority are valid."""
+    word, flags, _ = _unpack(data, pos)
+    pos += 9
+    last = pos + (word >> 8)
+    if flags & f.PADDED:
+        end = last - data[pos]
+        pos += 1
+    else:
+        end = last
+    if flags & f.HAS_PRIORITY:
+        pos += 5
+    parts = [data[pos:end]]
+    while last < stop:
+        pos = last + 9
+        last = pos + (_unpack(data, last)[0] >> 8)
+        parts.append(data[pos:last])
+    return b"".join(parts)
+
+
+def _rebuilt(data: bytes, pos: int, stop: int, more: bytes) -> bytes:
+    """The same header block and *more* in one HEADERS frame without padding and priority."""
+    _, flags, stream_id = _unpack(data, pos)
+    block = _fragment(data, pos, stop) + more
+    return f.frame(f.HEADERS, flags & f.END_STREAM | f.END_HEADERS, stream_id & MAX_ID, block)

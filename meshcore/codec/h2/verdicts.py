@@ -14,6 +14,7 @@ from meshcore.codec.events import (
     StreamReset,
 )
 from meshcore.codec.h2 import frames as f
+from meshcore.codec.h2.authority import AuthorityWatch
 from meshcore.codec.h2.engine import Engine
 from meshcore.codec.h2.frames import MAX_ID, MAX_WINDOW
 from meshcore.codec.h2.stream import ENDED, RESET_HERE, RESET_THERE, Stream
@@ -38,7 +39,6 @@ class Verdicts:
     def __init__(self, server: bool, limits: H2Limits) -> None:
         self._server = server
         self._limits = limits
-        self._watch = Watch(limits)
         self._now = 0.0
         self._events: list[Event] = []
         self._deferred: list[Event] = []
@@ -68,6 +68,7 @@ class Verdicts:
             window = limits.max_concurrent_streams * limits.stream_window
         self._connection_window = min(max(window, 65_535), MAX_WINDOW)
         self._recv_window = self._connection_window
+        self._watch = Watch(limits, self._connection_window)
         self._stream_window = max(limits.stream_window, 65_535)
         self._credit = 0
         # What we may still send.
@@ -80,6 +81,9 @@ class Verdicts:
         self._flow = self._taken = 0
         # Body bytes that the engine saw of streams that are gone, and the id of one of them.
         self._gone = self._gone_id = 0
+        # Bytes of DATA frames that are not small, since the last small one; body bytes not yet consumed.
+        self._bulk = self._unread = 0
+        self._names: AuthorityWatch | None = None
 
     # -- streams ----------------------------------------------------------------------------------
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from meshcore.codec.limits import H2Limits
 from meshcore.errors import ENHANCE_YOUR_CALM
 
 __all__ = ["ConnectionFailure", "Watch"]
+
+_FRAME_COST: Final = 256
 
 
 class ConnectionFailure(Exception):
@@ -28,6 +32,7 @@ class Watch:
     """The counters of one connection; every method raises :class:`ConnectionFailure` beyond its limit."""
 
     __slots__ = (
+        "_budget",
         "_control",
         "_control_at",
         "_limits",
@@ -43,13 +48,14 @@ class Watch:
         "window_updates",
     )
 
-    def __init__(self, limits: H2Limits) -> None:
+    def __init__(self, limits: H2Limits, connection_window: int) -> None:
         self._limits = limits
         self._control = limits.control_rate
         self._control_at = 0.0
         self._resets: float = limits.resets_burst
         self._resets_at = 0.0
-        self._tiny = limits.tiny_data_budget
+        self._budget = max(limits.tiny_data_budget, connection_window // 2)
+        self._tiny = self._budget
         self.data_sent = 0
         self.empty = 0
         self.errors = 0
@@ -100,11 +106,24 @@ class Watch:
         if self.pending > self._limits.pending_acks:
             raise ConnectionFailure(ENHANCE_YOUR_CALM, "acknowledgements not read", kind)
 
-    def small_data(self, size: int) -> None:
-        """A DATA frame of less than 64 bytes that does not end its stream."""
+    def small_data(self, size: int, bulk: int) -> None:
+        """A DATA frame of less than 64 bytes that does not end its stream, after *bulk* bytes of larger ones.
+
+        An unread frame costs some 256 bytes whatever it holds: each takes what it lacks of that from a
+        budget that larger frames, and consumption, fill up again.
+        """
+        if bulk:
+            self.empty = 0
         if not size:
             self.empty += 1
             if self.empty > self._limits.empty_data_frames:
                 raise ConnectionFailure(ENHANCE_YOUR_CALM, "empty DATA frames", "empty_data")
             return
         self.empty = 0
+        self._tiny = min(self._budget, self._tiny + bulk) - (_FRAME_COST - size)
+        if self._tiny < 0:
+            raise ConnectionFailure(ENHANCE_YOUR_CALM, "small DATA frames", "tiny_data")
+
+    def consumed(self, amount: int, unread: int) -> None:
+        """A small frame has been consumed; *unread* bytes have not."""
+        self._tiny = self._budget if not unread else min(self._budget, self._tiny + _FRAME_COST - amount)

@@ -1,0 +1,133 @@
+"""Whether a request's header block names an authority, seen without decoding it.
+
+libnghttp2 refuses a request that has neither ``:authority`` nor ``host``; RFC 9113 §8.3.1 allows it, and
+such requests are to be forwarded (X-67).  So the fast engine is given a stand-in ``host`` for them, which
+the codec takes out again.  To know, this class walks the representations (RFC 7541 §6) and remembers of
+each entry of the dynamic table only whether its name is one of the two.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from hpack.exceptions import HPACKDecodingError
+from hpack.huffman_table import decode_huffman
+from hpack.table import HeaderTable
+
+__all__ = ["STAND_IN", "AuthorityWatch"]
+
+STAND_IN: Final = b"\x0f\x17\x01-"
+"""``host: -``, a literal without indexing."""
+
+_NAMES: Final = frozenset((b":authority", b"host"))
+_STATIC: Final = tuple((name in _NAMES, len(name)) for name, _ in HeaderTable.STATIC_TABLE)
+_BLOCKS: Final = 64
+_BLOCK_SIZE: Final = 512
+
+
+class AuthorityWatch:
+    """Follows the header blocks of one connection; *table_size* is that of our HPACK decoder."""
+
+    __slots__ = ("_entries", "_known", "_limit", "_size")
+
+    def __init__(self, table_size: int) -> None:
+        self._limit = table_size
+        self._size = 4_096
+        # Whether the name is one of the two, and its length; the newest first.
+        self._entries: deque[tuple[bool, int]] = deque(maxlen=max(table_size, 4_096) // 32 + 1)
+        self._known: set[bytes] = set()
+
+    def look(self, block: bytes) -> bool:
+        """Whether *block* names an authority; must be asked of every block, in order.
+
+        True also for one that is not HPACK: the engine will say so.
+        """
+        if block in self._known:
+            return True
+        try:
+            return self._walk(block)
+        except (IndexError, HPACKDecodingError):
+            return True
+
+    def _walk(self, block: bytes) -> bool:
+        entries = self._entries
+        end = len(block)
+        pos = 0
+        found = changed = False
+        while pos < end:
+            byte = block[pos]
+            pos += 1
+            if byte & 0x80:
+                index = byte & 0x7F
+                if index == 0x7F:
+                    index, pos = _integer(block, pos, 0x7F)
+                if index > 61:
+                    found = found or entries[index - 62][0]
+                elif index == 1 or index == 38:
+                    found = True
+                continue
+            if byte & 0xE0 == 0x20:
+                size = byte & 0x1F
+                if size == 0x1F:
+                    size, pos = _integer(block, pos, 0x1F)
+                self._size = size
+                changed = True
+                continue
+            mask = 0x3F if byte & 0x40 else 0x0F
+            index = byte & mask
+            if index == mask:
+                index, pos = _integer(block, pos, mask)
+            if not index:
+                start, stop, huffman = _string(block, pos)
+                name = block[start:stop]
+                if huffman:
+                    name = decode_huffman(name)
+                entry = (name in _NAMES, len(name))
+                pos = stop
+            elif index > 61:
+                entry = entries[index - 62]
+            else:
+                entry = _STATIC[index - 1]
+            start, pos, huffman = _string(block, pos)
+            found = found or entry[0]
+            if mask == 0x3F:
+                changed = True
+                size = 32 + entry[1] + pos - start
+                if huffman and size <= self._size < size + 2 * (pos - start):
+                    size = 32 + entry[1] + len(decode_huffman(block[start:pos]))
+                if size > self._size:
+                    entries.clear()  # RFC 7541 §4.4
+                else:
+                    entries.appendleft(entry)
+        if changed:
+            self._known.clear()
+        elif found and end <= _BLOCK_SIZE and len(self._known) < _BLOCKS:
+            self._known.add(block)
+        return found
+
+
+def _integer(block: bytes, pos: int, value: int) -> tuple[int, int]:
+    """The rest of an integer whose prefix was full (RFC 7541 §5.1), and where it ends."""
+    shift = 0
+    while True:
+        byte = block[pos]
+        pos += 1
+        value += (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, pos
+        shift += 7
+        if shift > 28:
+            raise IndexError
+
+
+def _string(block: bytes, pos: int) -> tuple[int, int, bool]:
+    """Where a string begins and ends (RFC 7541 §5.2), and whether it is Huffman-coded."""
+    first = block[pos]
+    length = first & 0x7F
+    pos += 1
+    if length == 0x7F:
+        length, pos = _integer(block, pos, 0x7F)
+    if pos + length > len(block):
+        raise IndexError
+    return pos, pos + length, first >= 0x80
