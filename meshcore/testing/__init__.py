@@ -1,12 +1,23 @@
 """What the project's own tests are made of, for those who write layers or embed a mesh.
 
-An in-memory network with faults, mock services, scripted peers, and schedule exploration.  Everything
-runs under ``trio.testing.MockClock``.
+An in-memory network with faults, mock services, scripted peers, discovery that a test drives, and
+schedule exploration.  Everything runs under ``trio.testing.MockClock``.
 """
 
 from __future__ import annotations
 
+from meshcore.testing.network import Faults, MemoryListener, MemoryNetwork
 from meshcore.testing.schedules import explore_schedules
+from meshcore.testing.script import FaultScript, Script, ScriptFailed
+from meshcore.testing.services import (
+    FakeResolve,
+    MockNewService,
+    MockService,
+    Step,
+    mock_service,
+    request,
+    response,
+)
 from meshcore.testing.streams import (
     MemoryConnection,
     MemoryStream,
@@ -16,10 +27,23 @@ from meshcore.testing.streams import (
 )
 
 __all__ = [
+    "FakeResolve",
+    "FaultScript",
+    "Faults",
     "MemoryConnection",
+    "MemoryListener",
+    "MemoryNetwork",
     "MemoryStream",
+    "MockNewService",
+    "MockService",
+    "Script",
+    "ScriptFailed",
+    "Step",
     "Wire",
     "explore_schedules",
     "memory_connection_pair",
     "memory_stream_pair",
+    "mock_service",
+    "request",
+    "response",
 ]

@@ -259,9 +259,13 @@ class MemoryStream(trio.abc.HalfCloseableStream):
 
     def reset(self) -> None:
         """Breaks the connection for the peer, as a socket with ``SO_LINGER`` 0 does, and closes this end."""
+        self.break_both()
+        self.close()
+
+    def break_both(self) -> None:
+        """Breaks the connection for both ends, as when the network between them fails."""
         self._incoming.breaks()
         self._outgoing.breaks()
-        self.close()
 
     async def aclose(self) -> None:
         """See :class:`trio.abc.AsyncResource`."""

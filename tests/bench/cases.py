@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tests.bench import loads
 from tests.bench.contenders import CONTENDERS, OURS
@@ -11,6 +11,9 @@ from tests.bench.idle import idle_memory
 from tests.bench.measure import Sample, Settings, chosen, in_turns, one, started
 from tests.bench.report import number, side_by_side, table
 from tests.peers import servers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["CASES"]
 

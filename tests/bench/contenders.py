@@ -88,7 +88,10 @@ def _other_python(module: str) -> str:
     import subprocess
 
     for python in (sys.executable, *os.environ.get("MESHCORE_BENCH_PYTHON", "").split(os.pathsep)):
-        if python and subprocess.run([python, "-c", f"import {module}"], capture_output=True, check=False).returncode == 0:
+        if (
+            python
+            and subprocess.run([python, "-c", f"import {module}"], capture_output=True, check=False).returncode == 0
+        ):
             return python
     raise PeerMissing(module)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.bench import loads
 from tests.bench.contenders import CONTENDERS, OURS, PeerMissing
@@ -12,7 +10,12 @@ from tests.bench.measure import Settings, one, say
 from tests.bench.report import number, table
 from tests.peers import servers
 from tests.peers.meshcore import meshcore
-from tests.peers.process import Running
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+    from tests.peers.process import Running
 
 __all__ = ["growth"]
 
@@ -52,9 +55,7 @@ def growth(settings: Settings) -> str:
     return table(["what grows", *(f"{size:,}" for size in SIZES), "largest ÷ smallest"], rows)
 
 
-def _costs(
-    start: Callable[[list[str]], AbstractContextManager[Running]], port: int, settings: Settings
-) -> list[float]:
+def _costs(start: Callable[[list[str]], AbstractContextManager[Running]], port: int, settings: Settings) -> list[float]:
     costs = []
     for count in SIZES:
         with start(_addresses(count, port)) as proxy:

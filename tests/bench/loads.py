@@ -7,10 +7,13 @@ import re
 import statistics
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.peers.process import scratch
 from tests.peers.servers import program
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Load", "h2load", "iperf3", "paced", "wrk"]
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tests.bench.contenders import CONTENDERS, Contender, PeerMissing
-from tests.bench.loads import Load
-from tests.peers.process import Running
 
-__all__ = ["Settings", "Sample", "Series", "in_turns", "say", "started"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tests.bench.loads import Load
+    from tests.peers.process import Running
+
+__all__ = ["Sample", "Series", "Settings", "in_turns", "say", "started"]
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,16 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tests.bench.measure import Sample, Series
 from tests.peers.process import find
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tests.bench.measure import Sample, Series
 
 __all__ = ["facts", "number", "side_by_side", "table", "write"]
 
@@ -32,13 +36,17 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def side_by_side(series: Sequence[Series], unit: str, value: Callable[[Sample], float], reference: str = "envoy") -> str:
+def side_by_side(
+    series: Sequence[Series], unit: str, value: Callable[[Sample], float], reference: str = "envoy"
+) -> str:
     """One row a contender: cost, ratio to *reference*, rate, latency, memory."""
     base = next((each for each in series if each.name == reference), None)
     bulk = unit != "µs/request"
     rows = []
     for each in sorted(series, key=lambda one: one.median(value) or 0):
-        rate = each.median(lambda sample: sample.load.bytes / sample.load.seconds / (1 << 20) if bulk else sample.load.rate)
+        rate = each.median(
+            lambda sample: sample.load.bytes / sample.load.seconds / (1 << 20) if bulk else sample.load.rate
+        )
         row = [
             each.name,
             number(each.median(value)),
@@ -50,7 +58,16 @@ def side_by_side(series: Sequence[Series], unit: str, value: Callable[[Sample], 
             str(each.failed),
         ]
         rows.append(row)
-    head = ["proxy", f"CPU {unit}", f"÷ {reference}", "MiB/s" if bulk else "requests/s", "p50 ms", "p99 ms", "PSS MiB", "failed"]
+    head = [
+        "proxy",
+        f"CPU {unit}",
+        f"÷ {reference}",
+        "MiB/s" if bulk else "requests/s",
+        "p50 ms",
+        "p99 ms",
+        "PSS MiB",
+        "failed",
+    ]
     return table(head, rows)
 
 
@@ -65,7 +82,11 @@ def facts() -> str:
             versions.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
             continue
-    peers = [found for name in ("envoy", "haproxy", "nginx", "caddy", "nghttpd", "wrk", "h2load", "iperf3") if (found := _version(name))]
+    peers = [
+        found
+        for name in ("envoy", "haproxy", "nginx", "caddy", "nghttpd", "wrk", "h2load", "iperf3")
+        if (found := _version(name))
+    ]
     commit = _output(["git", "-C", str(PAGE.parent.parent.parent), "rev-parse", "--short", "HEAD"])
     rows = [
         ["CPU", f"{model[1].strip() if model else platform.machine()}, {cores} cores"],

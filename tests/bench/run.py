@@ -27,7 +27,9 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="only this contender (repeatable)")
     parser.add_argument("--seconds", type=float, help="of each turn")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each contender (default 3)")
-    parser.add_argument("--write", action=argparse.BooleanOptionalAction, help="write the page (default: unless --quick)")
+    parser.add_argument(
+        "--write", action=argparse.BooleanOptionalAction, help="write the page (default: unless --quick)"
+    )
     options = parser.parse_args()
     unknown = set(options.cases) - set(CASES)
     if unknown:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.peers.process import Running, find, free_port, listening, running, scratch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 __all__ = ["envoy", "haproxy", "iperf3", "nghttpd", "nginx", "nginx_proxy"]
 
@@ -227,11 +230,7 @@ def envoy(to: Sequence[int], protocol: str = "http/1", *, addresses: Sequence[st
         "load_assignment": {
             "cluster_name": "u",
             "endpoints": [
-                {
-                    "lb_endpoints": [
-                        {"endpoint": {"address": _socket_address(*host.rsplit(":", 1))}} for host in hosts
-                    ]
-                }
+                {"lb_endpoints": [{"endpoint": {"address": _socket_address(*host.rsplit(":", 1))}} for host in hosts]}
             ],
         },
     }
