@@ -17,9 +17,10 @@ from meshcore.addresses import (
     parse_upstream,
     suggest,
 )
-from meshcore.codec.limits import H1Limits, H2Limits
+from meshcore.client.options import ClientOptions
 from meshcore.durations import parse_duration
 from meshcore.errors import ConfigError
+from meshcore.server.options import ServerOptions
 from meshcore.transport.target import Address, Endpoint, TlsClient
 
 __all__ = ["ACCESS_LOGS", "BALANCERS", "ENGINES", "Listen", "ProxyConfig", "TlsFiles", "proxy_config"]
@@ -73,19 +74,17 @@ class ProxyConfig:
         timeout: the longest wait for an answer's head, for each try; None: no limit.
         retries: further tries for a request that is safe to repeat; 0: none.
         balance: ``"p2c-ewma"``, ``"round-robin"`` or ``"least-request"``.
-        engine: ``"auto"`` (the extra ``fast`` where it is installed) or ``"pure"``.
         admin: where the admin server listens; None: nowhere.
         admin_shutdown: whether ``POST /shutdown`` is enabled.
         access_log: ``"off"``, ``"text"`` or ``"json"``.
         grace_period: how long what is in flight may take after the drain began (L-04).
         connect_timeout: for each attempt to connect to an endpoint (B-19).
         detect_timeout: how long a silent client is waited for before the server may speak first.
-        header_timeout: from a request's first byte to the end of its head.
-        idle_timeout: of an accepted connection without a request, and of opaque bytes.
         fail_fast: how long requests wait for any endpoint to be ready (B-09).
         max_in_flight: requests at once; more are refused (B-12).
-        opaque_ports: endpoints at these ports are forwarded to byte for byte at once.
-        h1, h2: limits of accepted HTTP connections.
+        opaque_ports: what is accepted at these ports is forwarded byte for byte at once (D-15).
+        server: limits and engine of the accepted side.
+        client: limits and engine of the connecting side.
     """
 
     listen: tuple[Listen, ...]
@@ -94,20 +93,17 @@ class ProxyConfig:
     timeout: float | None = None
     retries: int = 1
     balance: str = "p2c-ewma"
-    engine: Literal["auto", "pure"] = "auto"
     admin: Address | None = ("127.0.0.1", 4191)
     admin_shutdown: bool = False
     access_log: Literal["off", "text", "json"] = "off"
     grace_period: float = 120.0
     connect_timeout: float = 1.0
     detect_timeout: float = 1.0
-    header_timeout: float = 10.0
-    idle_timeout: float = 3_600.0
     fail_fast: float = 3.0
     max_in_flight: int = 100_000
     opaque_ports: frozenset[int] = OPAQUE_PORTS
-    h1: H1Limits = attrs.Factory(H1Limits)
-    h2: H2Limits = attrs.Factory(H2Limits)
+    server: ServerOptions = ServerOptions()
+    client: ClientOptions = ClientOptions()
 
 
 class Problems:
@@ -202,6 +198,7 @@ def proxy_config(
     opaque = bool(endpoints) and all(endpoint.protocol == "opaque" for endpoint in endpoints)
     if not opaque and any(endpoint.protocol == "opaque" for endpoint in endpoints):
         problems.add("--to", "tcp:// cannot be mixed with HTTP endpoints: bytes and requests are balanced differently")
+    chosen = _engine(problems.choice("--engine", engine, ENGINES))
     config = ProxyConfig(
         listen=tuple(_listen(problems, location, opaque) for location in listens if location is not None),
         endpoints=endpoints,
@@ -209,12 +206,13 @@ def proxy_config(
         timeout=problems.read("--timeout", timeout, parse_duration, 0.0) or None if timeout is not None else None,
         retries=problems.number("--retries", retries, 0, 10),
         balance=problems.choice("--balance", balance, BALANCERS),
-        engine="pure" if problems.choice("--engine", engine, ENGINES) == "pure" else "auto",
         admin=_admin(problems, admin),
         admin_shutdown=admin_shutdown,
         access_log=_access_log(problems.choice("--access-log", access_log, ACCESS_LOGS)),
         grace_period=problems.read("--grace-period", grace_period, parse_duration, 0.0),
         opaque_ports=OPAQUE_PORTS if opaque_ports is None else _ports(problems, opaque_ports),
+        server=ServerOptions(engine=chosen),
+        client=ClientOptions(engine=chosen),
     )
     problems.finish()
     return config
@@ -279,6 +277,10 @@ def _admin(problems: Problems, text: str) -> Address | None:
 
 def _access_log(text: str) -> Literal["off", "text", "json"]:
     return "text" if text == "text" else "json" if text == "json" else "off"
+
+
+def _engine(text: str) -> Literal["auto", "pure"]:
+    return "pure" if text == "pure" else "auto"
 
 
 def _ports(problems: Problems, text: str) -> frozenset[int]:

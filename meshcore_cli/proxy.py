@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 from meshcore_cli.parser import Parser, fail
 
@@ -44,7 +43,7 @@ def add_arguments(parser: Parser) -> None:
         "--upstream-ca", metavar="FILE", help="authorities for https:// endpoints; default: the system's"
     )
     traffic.add_argument(
-        "--opaque-ports", metavar="PORT[,PORT…]", help="ports of endpoints that get bytes at once, undetected"
+        "--opaque-ports", metavar="PORT[,PORT…]", help="ports of --from whose bytes are forwarded at once, undetected"
     )
     policy = parser.add_argument_group("policy")
     policy.add_argument(
@@ -104,9 +103,6 @@ def run(arguments: argparse.Namespace) -> int:
         return fail("meshcore proxy", problems)
 
     configure(arguments.log_level, arguments.log_format)
-    if config.engine == "pure":
-        # Read by the codecs when the first one is made.
-        os.environ["MESHCORE_ENGINE"] = "pure"
     from meshcore.proxy import main
 
     try:
