@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 import h11
@@ -18,6 +19,8 @@ __all__ = ["ENGINE"]
 _PROPOSAL: Final = h11.Request(
     method="GET", target="/", headers=[("host", "proposal"), ("connection", "upgrade"), ("upgrade", "any")]
 )
+
+_lengths: Final = re.compile(rb"\ncontent-length:[ \t]*+([^\r]*?)[ \t]*+\r", re.IGNORECASE).findall
 
 
 def split_request(head: bytes, method: bytes) -> Split:
@@ -40,6 +43,10 @@ def _split(connection: h11.Connection, head: bytes) -> Split:
     if not isinstance(event, (h11.Request, h11.InformationalResponse, h11.Response)):
         raise ValueError("no head in it")
     fields: Fields = list(event.headers)
+    # h11 makes one number of "5, 5": the value is wanted as it was sent.
+    sent = _lengths(head)
+    if sent and sent[0] not in [value for name, value in fields if name == b"content-length"]:
+        raise ValueError("content-length changed")
     return fields, [field for field in fields if field[0] in SPECIAL]
 
 

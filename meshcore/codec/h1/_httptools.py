@@ -6,7 +6,7 @@ llhttp decides differently about bodies, upgrades, HEAD and pipelining.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, HttpResponseParser
 
@@ -38,27 +38,43 @@ class _Sink:
             self.special.append(field)
 
 
+class _CompleteSink(_Sink):
+    """Knows, too, whether the head was parsed to its end."""
+
+    __slots__ = ("complete",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.complete = False
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
 def split_request(head: bytes, method: bytes) -> Split:
-    sink = _Sink()
-    parser = HttpRequestParser(sink)
-    try:
-        parser.feed_data(head if method in _METHODS else _STAND_IN + head[len(method) :])
-    except HttpParserUpgrade:
-        pass
-    except HttpParserError as error:
-        raise ValueError(str(error)) from error
-    return sink.fields, sink.special
+    if method not in _METHODS:
+        head = _STAND_IN + head[len(method) :]
+    return _split(HttpRequestParser, head)
 
 
 def split_response(head: bytes) -> Split:
+    return _split(HttpResponseParser, head)
+
+
+def _split(parser: Any, head: bytes) -> Split:
     sink = _Sink()
-    parser = HttpResponseParser(sink)
     try:
-        parser.feed_data(head)
+        parser(sink).feed_data(head)
     except HttpParserUpgrade:
         pass
-    except HttpParserError as error:
-        raise ValueError(str(error)) from error
+    except HttpParserError:
+        # llhttp may only dislike what would come after the head, such as a 101 without `upgrade`.
+        sink = _CompleteSink()
+        try:
+            parser(sink).feed_data(head)
+        except HttpParserError as error:
+            if not sink.complete:
+                raise ValueError(str(error)) from error
     return sink.fields, sink.special
 
 
