@@ -11,7 +11,7 @@ from typing import Any
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
 
-__all__ = ["Wakeup", "WakeupQueue"]
+__all__ = ["Task", "Wakeup", "WakeupQueue", "checkpoint", "current_task"]
 
 
 class Wakeup:

@@ -1,0 +1,406 @@
+"""The connecting side of one HTTP/2 connection: requests out, responses in (RFC 9113)."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from meshcore._wakeup import WakeupQueue, checkpoint
+from meshcore.client._http2_stream import ClientStream
+from meshcore.client.limits import ExchangeLimits
+from meshcore.codec import events as h2events
+from meshcore.codec.h2 import client_codec
+from meshcore.errors import (
+    NO_ERROR,
+    ConnectionLost,
+    GoAway,
+    MeshError,
+    StreamReset,
+    UpstreamProtocolError,
+)
+from meshcore.http.headers import Headers
+from meshcore.http.message import Request, Response
+from meshcore.transport.http2 import Http2Link, send_ready
+from meshcore.transport.liveness import Liveness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from meshcore.client.options import ClientOptions
+    from meshcore.codec.events import Fields
+    from meshcore.transport.connection import Connection
+    from meshcore.transport.sweep import Sweeper
+    from meshcore.transport.target import Endpoint
+
+__all__ = ["Http2Connection"]
+
+log = logging.getLogger(__name__)
+
+ASSUMED_STREAMS = 100
+"""Streams opened before the peer's SETTINGS have said how many it takes (RFC 9113 §6.5.2 recommends no fewer)."""
+
+READS_IN_A_ROW = 16
+
+
+class Http2Connection:
+    """One connection to an endpoint.
+
+    Attributes:
+        link: its codec, socket and streams.
+        reserved: streams promised to callers that have not begun yet.
+        retired: it takes no new streams, and closes when the last has ended.
+        requests: how many it has taken.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_changed",
+        "_closing",
+        "_endpoint",
+        "_liveness",
+        "_nursery",
+        "_reading",
+        "_reason",
+        "_settings",
+        "_settled",
+        "_started",
+        "_sweeper",
+        "_timeout",
+        "connection",
+        "link",
+        "requests",
+        "reserved",
+        "retired",
+    )
+
+    def __init__(
+        self, endpoint: Endpoint, connection: Connection, options: ClientOptions, changed: Callable[[], None]
+    ) -> None:
+        self.connection = connection
+        self.link: Http2Link[ClientStream] = Http2Link(client_codec(options.http2, options.engine), connection)
+        self.requests = 0
+        self.reserved = 0
+        self.retired = False
+        self._endpoint = endpoint
+        self._changed = changed
+        self._settled = False
+        self._settings = WakeupQueue()
+        self._closing = False
+        self._reason: MeshError | None = None
+        self._reading = trio.CancelScope()
+        self._nursery: trio.Nursery | None = None
+        self._sweeper: Sweeper | None = None
+        self._timeout = options.settings_timeout
+        self._started = now = trio.current_time()
+        self._liveness = Liveness(
+            self.link,
+            now,
+            idle=options.h2_idle_timeout,
+            age=options.max_age,
+            stall=None,
+            interval=options.keepalive_interval,
+            timeout=options.keepalive_timeout,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Http2Connection {self._endpoint} streams={len(self.link.streams)}>"
+
+    @property
+    def available(self) -> bool:
+        """Whether a stream may be opened now."""
+        taken = len(self.link.streams) + self.reserved
+        if self.retired or not self.link.codec.can_open:
+            return False
+        return taken < (self.link.codec.peer_max_streams if self._settled else ASSUMED_STREAMS)
+
+    # ----- the connection's life -----
+
+    async def run(self, sweeper: Sweeper) -> None:
+        """Reads until the connection is over; the caller's task is its reader.  Requests' limits are enforced by
+        *sweeper*."""
+        link = self.link
+        self._sweeper = sweeper
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(link.write)
+                link.codec.start()
+                link.flush()
+                self._changed()
+                with self._reading:
+                    await self._read()
+                nursery.cancel_scope.cancel(reason="connection is over")
+        except* Exception as group:
+            for error in _leaves(group):
+                if isinstance(error, MeshError | trio.ClosedResourceError | trio.BrokenResourceError):
+                    self._reason = self._reason or self._lost(str(error))
+                else:
+                    self._crashed(error)
+        finally:
+            self.release()
+
+    async def _read(self) -> None:
+        connection, codec, link = self.connection, self.link.codec, self.link
+        turns = 0
+        while True:
+            data = await connection.receive_some()
+            if not data:
+                return
+            for event in codec.receive_data(data, trio.current_time()):
+                if _ACTIONS[type(event)](self, event):
+                    return
+            link.flush()
+            turns += 1
+            if turns == READS_IN_A_ROW:
+                turns = 0
+                await checkpoint()
+
+    def release(self) -> None:
+        """Closes, and fails every stream: retryable where not a byte of its request has left."""
+        link = self.link
+        self.retired = True
+        if not self.connection.closed:
+            link.codec.goaway(NO_ERROR)
+            link.flush()
+            self.connection.close()
+        for stream in list(link.streams.values()):
+            reason = self._reason
+            unsent = stream.mark == link.flushes
+            if reason is None or unsent:
+                reason = self._lost("closed by the peer", retryable=unsent)
+            stream.fail(reason)
+        self._settings.wake_all()
+        self._changed()
+
+    def _lost(self, why: str, *, retryable: bool = False) -> ConnectionLost:
+        return ConnectionLost(f"endpoint {self._endpoint}: {why}", retryable=retryable)
+
+    def _crashed(self, error: BaseException) -> None:
+        owner = self.connection.owner
+        if owner is not None:
+            owner.crashed(error, "http2 client")
+        else:
+            log.error("http2 client: %r", error, exc_info=error)
+
+    def retire(self) -> None:
+        """Takes no new streams; closes when those that are open have ended."""
+        if not self.retired:
+            self.retired = True
+            self._changed()
+        if not self.link.streams and not self.reserved:
+            self._reading.cancel(reason="retired")
+
+    def ended(self) -> None:
+        """A stream has ended."""
+        if self.retired and not self.link.streams and not self.reserved:
+            self._reading.cancel(reason="retired")
+        else:
+            self._changed()
+
+    def sweep(self, now: float) -> None:
+        """Ends it when it is over a limit (see :class:`~meshcore.transport.sweep.Swept`)."""
+        if not self._settled and now - self._started >= self._timeout:
+            self._reason = self._lost("no SETTINGS came in time")
+            self._reading.cancel(reason="settings timeout")
+            return
+        verdict = self._liveness.check(now)
+        if verdict in ("idle", "old"):
+            self.retire()
+        elif verdict:
+            self._reason = self._lost("a PING was not answered")
+            self._reading.cancel(reason=verdict)
+
+    @property
+    def limit(self) -> float:
+        """Its smallest limit, for the sweeper."""
+        limit = self._liveness.limit
+        return self._timeout if limit is None else min(limit, self._timeout)
+
+    # ----- what was read; a true answer ends the connection -----
+
+    def _answered(self, event: h2events.ResponseReceived) -> None:
+        stream = self.link.streams.get(event.stream_id)
+        if stream is not None:
+            stream.answered(event)
+
+    def _data(self, event: h2events.DataReceived) -> None:
+        stream = self.link.streams.get(event.stream_id)
+        if stream is not None:
+            stream.received(event)
+        elif event.flow and self.link.codec.acknowledge(event.stream_id, event.flow):
+            self.link.flush_soon()
+
+    def _trailers(self, event: h2events.TrailersReceived) -> None:
+        stream = self.link.streams.get(event.stream_id)
+        if stream is not None:
+            stream.push_end(event.headers)
+
+    def _window(self, event: h2events.WindowUpdated) -> None:
+        if event.stream_id:
+            stream = self.link.streams.get(event.stream_id)
+            if stream is not None:
+                stream.credit.wake()
+        else:
+            self._wake_senders()
+
+    def _wake_senders(self) -> None:
+        """Any window may have grown (trap 8)."""
+        for stream in self.link.streams.values():
+            stream.credit.wake()
+
+    def _reset(self, event: h2events.StreamReset) -> None:
+        stream = self.link.streams.get(event.stream_id)
+        if stream is not None:
+            stream.fail(self._reset_error(event))
+
+    def _informed(self, event: h2events.InformationalReceived) -> None:
+        stream = self.link.streams.get(event.stream_id)
+        if stream is not None:
+            stream.informed(event)
+
+    def _settings_came(self, event: h2events.SettingsChanged) -> None:
+        self._settled = True
+        self._settings.wake_all()
+        self._wake_senders()
+        self._changed()
+
+    def _pong(self, event: h2events.PingAcknowledged) -> None:
+        self._liveness.answered(event.data)
+
+    def _goaway(self, event: h2events.GoAwayReceived) -> None:
+        if event.code != NO_ERROR:
+            self._reason = GoAway(
+                f"endpoint {self._endpoint}: connection ended with code {event.code}", retryable=False
+            )
+        self.retire()
+
+    def _terminated(self, event: h2events.ConnectionTerminated) -> bool:
+        self._reason = UpstreamProtocolError(f"endpoint {self._endpoint}: {event.reason}")
+        return True
+
+    def _reset_error(self, event: h2events.StreamReset) -> MeshError:
+        what = f"endpoint {self._endpoint}: "
+        if event.remote:
+            return StreamReset(
+                f"{what}stream was reset with code {event.code}", h2_code=event.code, retryable=not event.processed
+            )
+        if not event.processed:
+            return GoAway(f"{what}request was not processed before the connection went away")
+        return UpstreamProtocolError(f"{what}{event.reason or 'malformed response'}")
+
+    # ----- requests -----
+
+    async def exchange(self, request: Request) -> Response:
+        """Sends *request* and waits for the response's head.
+
+        Raises:
+            StreamReset, GoAway, ConnectionLost: no response came; ``retryable`` says whether the request may have
+                been processed.
+            RequestBodyError: the request's body broke before the response came.
+            UpstreamProtocolError: the response was malformed.
+            LocalProtocolError: the request cannot be sent over HTTP/2.
+        """
+        link = self.link
+        codec = link.codec
+        body = request.body
+        end = body.end
+        complete = end is not None and end.error is None and not end.trailers
+        fields = request.headers.raw
+        for name, _ in fields:
+            if name == b"host":
+                fields = [field for field in fields if field[0] != b"host"]
+                break
+        if request.expect_continue:
+            fields = [*fields, (b"expect", b"100-continue")]
+        if request.protocol is None:
+            stream_id = codec.send_request(
+                request.method, request.scheme, request.authority, request.path, fields, end_stream=complete
+            )
+        else:
+            stream_id = await self._extended_connect(request, fields)
+            complete = False
+        self.requests += 1
+        stream = ClientStream(self, request, stream_id)
+        link.streams[stream_id] = stream
+        if request.timeouts is not None and self._sweeper is not None:
+            stream.limits = ExchangeLimits(self._sweeper, request, stream.moved, stream.expire)
+        try:
+            if complete:
+                stream.sent()
+            else:
+                self._upload(stream, request)
+            link.flush_turn()
+            while stream.head is None:
+                if stream.end is not None:
+                    stream.receive_nowait()
+                await stream._wakeup.wait()
+        except BaseException:
+            stream.abort(_reason(request))
+            raise
+        head = stream.head
+        if request.protocol is not None and head.status == 200:
+            return Response(101, Headers(head.headers), stream, 20, request.protocol)
+        return Response(head.status, Headers(head.headers), stream, 20)
+
+    def _upload(self, stream: ClientStream, request: Request) -> None:
+        """Sends what is there of the body; a task is started only for what is not."""
+        try:
+            rest = send_ready(self.link, stream, request.body)
+        except Exception as error:
+            stream.upload_broke(error)
+            return
+        if rest is None:
+            stream.sent()
+        else:
+            assert self._nursery is not None
+            self._nursery.start_soon(stream.upload, request.body, rest)
+
+    async def _extended_connect(self, request: Request, fields: Fields) -> int:
+        """Opens a tunnel (RFC 8441): the HTTP/1 form of an upgrade, which the stack uses, becomes a CONNECT."""
+        while not self._settled and not self.retired:
+            await self._settings.wait()
+        if not self.link.codec.extended_connect:
+            raise UpstreamProtocolError(f"endpoint {self._endpoint}: extended CONNECT is not accepted")
+        fields = [field for field in fields if field[0] != b"sec-websocket-key"]
+        return self.link.codec.send_request(
+            b"CONNECT",
+            request.scheme,
+            request.authority,
+            request.path,
+            fields,
+            end_stream=False,
+            protocol=request.protocol,
+        )
+
+
+def _reason(request: Request) -> BaseException | None:
+    """Why an exchange is given up: the code with which the client reset it goes on to the upstream (X-68)."""
+    end = request.body.end
+    return end.error if end is not None else None
+
+
+_ACTIONS: Final[dict[type, Callable[[Http2Connection, Any], bool | None]]] = {
+    h2events.ResponseReceived: Http2Connection._answered,
+    h2events.DataReceived: Http2Connection._data,
+    h2events.TrailersReceived: Http2Connection._trailers,
+    h2events.WindowUpdated: Http2Connection._window,
+    h2events.StreamReset: Http2Connection._reset,
+    h2events.InformationalReceived: Http2Connection._informed,
+    h2events.SettingsChanged: Http2Connection._settings_came,
+    h2events.PingAcknowledged: Http2Connection._pong,
+    h2events.GoAwayReceived: Http2Connection._goaway,
+    h2events.ConnectionTerminated: Http2Connection._terminated,
+}
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
+    """The exceptions in a group of groups."""
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            found.extend(_leaves(error))
+        else:
+            found.append(error)
+    return found

@@ -1,0 +1,72 @@
+"""The body of an HTTP/2 message that comes in: bounded by the window, whose credit goes back as it is consumed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from meshcore.http.body import Chunks
+
+if TYPE_CHECKING:
+    from meshcore.codec.events import DataReceived, Fields
+    from meshcore.transport.http2 import Http2Link
+
+__all__ = ["FlowBody"]
+
+
+class FlowBody(Chunks):
+    """What a connection's reader pushes and somebody else takes.
+
+    Credit is returned chunk by chunk as it is taken, and a flush caused only where that made a WINDOW_UPDATE; what
+    is thrown away returns its credit too (trap 2).  Once abandoned it goes on swallowing what comes, so that the
+    other direction of the stream can still be finished.
+
+    Attributes:
+        link: the connection's codec and socket.
+        stream_id: the stream.
+    """
+
+    __slots__ = ("link", "stream_id")
+
+    def __init__(self, link: Http2Link[Any], stream_id: int, size_hint: int | None) -> None:
+        super().__init__(size_hint)
+        self.link = link
+        self.stream_id = stream_id
+
+    @property
+    def complete(self) -> bool:
+        """Whether the peer has sent all of it."""
+        return self._last is not None
+
+    def received(self, event: DataReceived) -> None:
+        """Takes what came off the wire, its end too."""
+        data = event.data
+        unwanted = event.flow
+        if data and self.end is None:
+            self.push(data)
+            unwanted -= len(data)
+        if unwanted:
+            self.acknowledge(unwanted)
+        if event.end_stream:
+            self.push_end()
+
+    def push_end(self, trailers: Fields | None = None) -> None:
+        """The peer has sent all of it."""
+        if self.end is None:
+            super().push_end(trailers)
+        else:
+            # Abandoned before; only noted, so that the stream need not be reset.
+            self._last = self.end
+
+    def acknowledge(self, size: int) -> None:
+        """Returns credit."""
+        if self.link.codec.acknowledge(self.stream_id, size):
+            self.link.flush_soon()
+
+    def _consumed(self, data: bytes) -> None:
+        self.acknowledge(len(data))
+
+    def _drop(self) -> None:
+        size = sum(map(len, self._chunks))
+        self._chunks.clear()
+        if size:
+            self.acknowledge(size)
