@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import trio
 
 from meshcore.errors import StreamTimeout
-from meshcore.http.message import Request
-from meshcore.transport.sweep import Sweeper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from meshcore.http.message import Request
+    from meshcore.transport.sweep import Sweeper
 
 __all__ = ["ExchangeLimits"]
 

@@ -11,6 +11,10 @@ from meshcore.codec.limits import H1Limits, H2Limits
 __all__ = ["ClientOptions"]
 
 
+_HTTP1 = H1Limits()
+_HTTP2 = H2Limits()
+
+
 @attrs.frozen
 class ClientOptions:
     """Options of ``Http``; times in seconds, None switches a limit off.
@@ -32,8 +36,8 @@ class ClientOptions:
         settings_timeout: HTTP/2: for the peer's first SETTINGS.
     """
 
-    http1: H1Limits = H1Limits()
-    http2: H2Limits = H2Limits()
+    http1: H1Limits = _HTTP1
+    http2: H2Limits = _HTTP2
     engine: Literal["auto", "pure"] = "auto"
     max_idle: int = 10_000
     idle_timeout: float | None = 3.0

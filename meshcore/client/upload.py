@@ -7,12 +7,13 @@ streams allow.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from meshcore.codec.events import Fields
-from meshcore.http.body import Body
+if TYPE_CHECKING:
+    from meshcore.codec.events import Fields
+    from meshcore.http.body import Body
 
 __all__ = ["BATCH", "Sink", "Upload"]
 
@@ -25,6 +26,9 @@ class Sink(Protocol):
 
     async def send(self, chunks: list[bytes], /) -> None:
         """Writes a batch of chunks; waits for as long as the upstream does not take them."""
+
+    async def send_raw(self, data: bytes, /) -> None:
+        """Writes what is framed already."""
 
     async def finish(self, chunks: list[bytes], trailers: Fields, /) -> None:
         """Writes the last batch, perhaps an empty one, and ends the message."""
@@ -82,7 +86,7 @@ class Upload:
         body, sink = self._body, self._sink
         if first:
             try:
-                await sink.send([first])
+                await sink.send_raw(first)
             except Exception as error:
                 sink.send_broke(error)
                 return

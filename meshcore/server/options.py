@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import attrs
@@ -9,6 +10,10 @@ import attrs
 from meshcore.codec.limits import H1Limits, H2Limits
 
 __all__ = ["ServerOptions"]
+
+
+_HTTP1 = H1Limits()
+_HTTP2 = H2Limits()
 
 
 @attrs.frozen
@@ -28,15 +33,19 @@ class ServerOptions:
             of 10 s (hostile-world.md: 1 KiB/10 s, on unauthenticated listeners); None: any.
         allow_connect: whether CONNECT makes tunnels (D-30); False answers 405.
         allow_upgrade: whether HTTP/1 upgrades and extended CONNECT are offered to the service.
+        half_close: whether an HTTP/1 client that has ended its side is still answered; False: a hang-up and a
+            half-close look the same, and abort what is being answered (trap 9).
         drain_body: of a request body that nobody wants, bytes read before the connection is closed instead.
         linger_timeout: how long a connection that is closed on an error waits for the client to have read it.
         keepalive_interval: HTTP/2: PING after so long without a frame (D-36: the chart sets 10 s); None: never.
         keepalive_timeout: HTTP/2: close if the PING is not answered in time (D-36: 3 s).
+        on_abuse: called with the name of the limit when a connection is closed for abuse
+            (``h2_abuse_closed_total{kind}``).
         max_age: HTTP/2 and HTTP/1: a connection is drained once it is so old (D-38: never).
     """
 
-    http1: H1Limits = H1Limits()
-    http2: H2Limits = H2Limits()
+    http1: H1Limits = _HTTP1
+    http2: H2Limits = _HTTP2
     engine: Literal["auto", "pure"] = "auto"
     header_timeout: float | None = 10.0
     idle_timeout: float | None = 3600.0
@@ -44,8 +53,10 @@ class ServerOptions:
     min_body_rate: float | None = None
     allow_connect: bool = True
     allow_upgrade: bool = True
+    half_close: bool = False
     drain_body: int = 65_536
     linger_timeout: float = 1.0
     keepalive_interval: float | None = None
     keepalive_timeout: float = 3.0
     max_age: float | None = None
+    on_abuse: Callable[[str], None] | None = None

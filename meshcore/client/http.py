@@ -1,0 +1,176 @@
+"""The client end of a pipeline: speaks HTTP/1 or HTTP/2 to an endpoint, and keeps the connections."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from meshcore.client.http1 import Http1Client
+from meshcore.client.http2 import Http2Client
+from meshcore.client.options import ClientOptions
+from meshcore.errors import ConnectError
+from meshcore.transport.sweep import Sweeper
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from meshcore.abc import Connect, HttpService, NewHttp
+    from meshcore.http.message import Request, Response
+    from meshcore.transport.connection import Connection
+    from meshcore.transport.target import Endpoint
+
+__all__ = ["EndpointClient", "Http"]
+
+_OPTIONS = ClientOptions()
+
+
+@attrs.frozen
+class Http:
+    """Sends requests to endpoints over kept connections.
+
+    The version is the endpoint's: ``"http/1"`` or ``"h2"`` (by prior knowledge), or for ``"http"`` that of
+    the request on plaintext, and what the upstream chose by ALPN on TLS.
+    """
+
+    options: ClientOptions = _OPTIONS
+
+    def layer(self, inner: Connect, /) -> NewHttp[Endpoint]:
+        """What makes a service for each endpoint, whose connections *inner* makes."""
+        return _NewClient(inner, self.options)
+
+
+class _NewClient:
+    """Makes endpoint clients; they share one sweeper, which runs in the nursery of one of them."""
+
+    __slots__ = ("_connect", "_nurseries", "_options", "_sweeper", "_sweeping")
+
+    def __init__(self, connect: Connect, options: ClientOptions) -> None:
+        self._connect = connect
+        self._options = options
+        self._sweeper = Sweeper()
+        self._sweeping = False
+        self._nurseries: list[trio.Nursery] = []
+
+    def new_service(self, endpoint: Endpoint, nursery: trio.Nursery, /) -> HttpService:
+        """The client of *endpoint*; its connections are closed when *nursery* is cancelled."""
+        client = EndpointClient(endpoint, self._connect, nursery, self._options, self._sweeper)
+        nursery.start_soon(self._keep, client, nursery)
+        if not self._sweeping:
+            self._sweeping = True
+            nursery.start_soon(self._sweep, nursery)
+        return client
+
+    async def _keep(self, client: EndpointClient, nursery: trio.Nursery) -> None:
+        """Owns an endpoint's connections, idle ones too."""
+        self._nurseries.append(nursery)
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._nurseries.remove(nursery)
+            client.close()
+
+    async def _sweep(self, nursery: trio.Nursery) -> None:
+        try:
+            await self._sweeper.run()
+        finally:
+            self._sweeping = False
+            for other in self._nurseries:
+                if other is not nursery and not other.cancel_scope.cancel_called:
+                    # Its nursery ends, others go on: so does the sweeping, in one of theirs.
+                    self._sweeping = True
+                    other.start_soon(self._sweep, other)
+                    break
+
+
+class EndpointClient:
+    """The service for one endpoint: picks the version, request by request or once for all.
+
+    ``ready()`` is what a balancer probes with; it is found through ``__wrapped__``.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        connect: Connect,
+        nursery: trio.Nursery,
+        options: ClientOptions,
+        sweeper: Sweeper,
+    ) -> None:
+        self.endpoint = endpoint
+        self._connect = connect
+        self._handed: deque[Connection] = deque()
+        self._choosing = trio.Lock()
+        self._negotiates = endpoint.tls is not None and endpoint.protocol == "http"
+        # None: not known yet, by ALPN only.
+        self._only: str | None = endpoint.protocol if endpoint.protocol != "http" else None
+        connects = (self._connect_http1, self._connect_http2) if self._negotiates else (connect, connect)
+        self._http1 = Http1Client(endpoint, connects[0], nursery, options, sweeper)
+        self._http2 = Http2Client(endpoint, connects[1], nursery, options, sweeper=sweeper)
+
+    def __repr__(self) -> str:
+        return f"<EndpointClient {self.endpoint} {self._only or 'http'}>"
+
+    def __call__(self, request: Request, /) -> Awaitable[Response]:
+        """Sends the request; see :class:`Http1Client` and :class:`Http2Client` for what is raised."""
+        only = self._only
+        if only is None:
+            if self._negotiates:
+                return self._negotiated(request)
+            return self._http2(request) if request.version == 20 else self._http1(request)
+        return self._http2(request) if only == "h2" else self._http1(request)
+
+    async def ready(self) -> None:
+        """Makes sure that a connection can be made, and keeps it; raises :class:`ConnectError`."""
+        if self._negotiates and self._only is None:
+            await self._negotiate()
+        elif self._only == "h2":
+            await self._http2.ready()
+        else:
+            await self._http1.ready()
+
+    def close(self) -> None:
+        """Closes its HTTP/1 connections and those not used yet (HTTP/2 ones end with their tasks)."""
+        self._http1.close()
+        while self._handed:
+            self._handed.pop().close()
+
+    def statistics(self) -> object:
+        """Of the version in use: the pool's of HTTP/1, the connections' of HTTP/2."""
+        return self._http2.statistics() if self._only == "h2" else self._http1.statistics()
+
+    # ----- ALPN -----
+
+    async def _negotiated(self, request: Request) -> Response:
+        async with self._choosing:
+            # The first of several first requests finds out for all.
+            if self._only is None:
+                await self._negotiate()
+        return await self(request)
+
+    async def _negotiate(self) -> None:
+        connection = await self._connect(self.endpoint)
+        if connection.alpn == "h2":
+            self._only = "h2"
+            self._handed.append(connection)
+        else:
+            self._only = "http/1"
+            self._http1.pool.give(None, self._http1.adopt(connection))
+
+    async def _connect_http1(self, endpoint: Endpoint) -> Connection:
+        connection = await self._connect(endpoint)
+        if connection.alpn == "h2":
+            self._only = "h2"
+            self._handed.append(connection)
+            raise ConnectError(f"endpoint {endpoint}: speaks HTTP/2 now")
+        return connection
+
+    async def _connect_http2(self, endpoint: Endpoint) -> Connection:
+        connection = self._handed.popleft() if self._handed else await self._connect(endpoint)
+        if connection.alpn != "h2":
+            self._only = "http/1"
+            self._http1.pool.give(None, self._http1.adopt(connection))
+            raise ConnectError(f"endpoint {endpoint}: speaks HTTP/1 now")
+        return connection
