@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from meshcore.abc import Service as Service
     from meshcore.abc import ServiceLayer as ServiceLayer
     from meshcore.abc import Status as Status
+    from meshcore.client.http import Http as Http
+    from meshcore.client.options import ClientOptions as ClientOptions
     from meshcore.config import ProxyConfig as ProxyConfig
     from meshcore.errors import MeshError as MeshError
     from meshcore.http.body import Empty as Empty
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from meshcore.http.message import Request as Request
     from meshcore.http.message import Response as Response
     from meshcore.http.message import Timeouts as Timeouts
+    from meshcore.server.http import ServeHttp as ServeHttp
+    from meshcore.server.options import ServerOptions as ServerOptions
     from meshcore.server.serve import drain_on_signal as drain_on_signal
     from meshcore.server.serve import serve as serve
     from meshcore.stack import Param as Param
@@ -48,11 +52,15 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "abc": "Body Connect HttpService Layer NewAccept NewHttp NewService Resolve Service ServiceLayer Status",
+    "client.http": "Http",
+    "client.options": "ClientOptions",
     "config": "ProxyConfig",
     "errors": "MeshError",
     "http.body": "Empty EndOfStream Full",
     "http.headers": "Headers",
     "http.message": "Request Response Timeouts",
+    "server.http": "ServeHttp",
+    "server.options": "ServerOptions",
     "server.serve": "drain_on_signal serve",
     "stack": "Param Stack accept middleware",
     "transport.connection": "Connection",
