@@ -47,7 +47,7 @@ class Plugin:
 
     Attributes:
         name: of its entry point; ``vendor.name`` for those of others.
-        summary: the first line of its class's docstring.
+        summary: the first sentence of its class's docstring.
         fields: what can be set.
         source: the distribution that brings it.
         path: ``module:Class``.
@@ -95,8 +95,7 @@ def describe(name: str, group: str = LAYERS) -> Plugin:
     cls = load(name, group)
     point = _entry_points(group)[name]
     fields = tuple(_field(field) for field in attrs.fields(cls) if field.init) if attrs.has(cls) else ()
-    summary = (inspect.getdoc(cls) or "").partition("\n")[0]
-    return Plugin(name, summary, fields, point.dist.name if point.dist is not None else "", point.value)
+    return Plugin(name, _summary(cls), fields, point.dist.name if point.dist is not None else "", point.value)
 
 
 def make(name: str, table: Mapping[str, Any], path: str = "", group: str = LAYERS) -> Any:
@@ -128,6 +127,12 @@ def make(name: str, table: Mapping[str, Any], path: str = "", group: str = LAYER
         return cls(**values)
     except (TypeError, ValueError) as error:
         raise ConfigError([f"{path or name}: {error}"]) from error
+
+
+def _summary(cls: object) -> str:
+    first = " ".join((inspect.getdoc(cls) or "").partition("\n\n")[0].split())
+    sentence, dot, _ = first.partition(". ")
+    return sentence + dot.rstrip()
 
 
 def _hints(cls: type) -> dict[str, Any]:
