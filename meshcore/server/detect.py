@@ -57,9 +57,7 @@ class Detect(Generic[T]):
     opaque: Stack[Connect, NewAccept[T]]
     opaque_ports: frozenset[int] = frozenset()
     timeout: float = 1.0
-    protocol: str | None = attrs.field(
-        default=None, validator=attrs.validators.in_((None, "http/1", "h2", "opaque"))
-    )
+    protocol: str | None = attrs.field(default=None, validator=attrs.validators.in_((None, "http/1", "h2", "opaque")))
     observe: Observe | None = attrs.field(default=None, repr=False)
 
     def __repr__(self) -> str:

@@ -198,7 +198,8 @@ async def open_listeners(
                 sock.close()
                 if error.errno == errno.EADDRNOTAVAIL and not host and listeners:
                     continue
-                raise OSError(error.errno, f"cannot listen on {host or 'any address'}:{port}: {error.strerror}") from error
+                where = f"{host or 'any address'}:{port}"
+                raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
             listeners.append(trio.SocketListener(trio.socket.from_stdlib_socket(sock)))
     except BaseException:
         for listener in listeners:

@@ -1,0 +1,70 @@
+"""TerminateTls: TLS on accepted connections."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import attrs
+
+from meshcore.transport.identity import ServerTls, server_tls
+
+if TYPE_CHECKING:
+    import trio
+    from OpenSSL import SSL
+
+    from meshcore.abc import NewAccept, Service
+    from meshcore.transport.connection import Connection
+
+__all__ = ["TerminateTls"]
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class TerminateTls:
+    """Secures each accepted connection; what is under it sees plaintext, and ALPN's choice in ``connection.alpn``.
+
+    The files are read when it is applied.
+
+    Attributes:
+        tls: certificate, key and what is allowed.
+        handshake_timeout: seconds for the handshake; None: no limit.
+    """
+
+    tls: ServerTls
+    handshake_timeout: float | None = 10.0
+
+    def layer(self, inner: NewAccept[T], /) -> NewAccept[T]:
+        """Services of *inner* behind TLS.
+
+        Raises:
+            ConfigError: certificate or key cannot be used.
+        """
+        return _NewTerminateTls(self, inner, self.tls.context())
+
+
+class _NewTerminateTls(Generic[T]):
+    """Makes the service of each accepted connection."""
+
+    __slots__ = ("_context", "_inner", "_layer")
+
+    def __init__(self, layer: TerminateTls, inner: NewAccept[T], context: SSL.Context) -> None:
+        self._layer = layer
+        self._inner = inner
+        self._context = context
+
+    def __repr__(self) -> str:
+        return f"{self._layer!r} over {self._inner!r}"
+
+    def new_service(self, target: T, nursery: trio.Nursery, /) -> Service[Connection, None]:
+        """Shakes hands, then serves."""
+        service = self._inner.new_service(target, nursery)
+
+        async def terminate(connection: Connection) -> None:
+            secured = await server_tls(connection, self._context, self._layer.handshake_timeout)
+            try:
+                await service(secured)
+            finally:
+                secured.close()
+
+        return terminate
