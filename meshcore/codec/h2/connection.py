@@ -310,10 +310,10 @@ class Connection(Scanner):
         self._engine.reset(stream_id, code)
         self._close(stream, RESET_HERE)
 
-    def acknowledge(self, stream_id: int, amount: int, /) -> None:
-        """Returns window credit for consumed bytes."""
+    def acknowledge(self, stream_id: int, amount: int, /) -> bool:
+        """Returns window credit for consumed bytes; whether there is something to flush."""
         if self._ended:
-            return
+            return False
         self._return_credit(amount)
         self._unread -= amount
         if amount < 64 or not self._unread:
@@ -326,6 +326,7 @@ class Connection(Scanner):
                 stream.recv_window += credit
                 credit = 0
             stream.credit = credit
+        return bool(self._out)
 
     def window(self, stream_id: int, /) -> int:
         """Bytes that may be sent on the stream now."""

@@ -14,7 +14,7 @@ from hpack.exceptions import HPACKError, OversizedHeaderListError
 
 from meshcore.codec.events import Fields
 from meshcore.codec.h2.engine import EngineFailure, Sink
-from meshcore.codec.h2.frames import MAX_WINDOW
+from meshcore.codec.h2.frames import MAX_WINDOW, reset_frame
 from meshcore.codec.limits import H2Limits
 from meshcore.errors import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, INTERNAL_ERROR, PROTOCOL_ERROR
 
@@ -178,10 +178,8 @@ class H2Engine:
         self._connection.send_headers(stream_id, fields, end_stream=True)
 
     def reset(self, stream_id: int, code: int, /) -> None:
-        connection = self._connection
-        if stream_id in connection.streams:
-            connection.reset_stream(stream_id, code)
-            del connection.streams[stream_id]
+        self._connection.streams.pop(stream_id, None)
+        self._connection._data_to_send += reset_frame(stream_id, code)
 
     def remote_reset(self, stream_id: int, code: int, /) -> None:
         self._connection.streams.pop(stream_id, None)

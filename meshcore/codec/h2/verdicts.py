@@ -112,7 +112,12 @@ class Verdicts:
         if stream is None:
             self._out.append(f.reset_frame(stream_id, code))
         else:
-            self._engine.reset(stream_id, code)
+            if stream.readable or not stream.local_closed:
+                self._engine.reset(stream_id, code)
+            else:  # The engine may have closed it already, and says nothing more on it.
+                self._engine.forget(stream_id)
+                self._out.append(self._engine.take())
+                self._out.append(f.reset_frame(stream_id, code))
             self._close(stream, RESET_HERE)
             if stream.delivered or not self._server:
                 self._events.append(StreamReset(stream_id, code, False, reason))
@@ -260,9 +265,14 @@ class Verdicts:
         self._watch.control(self._now, "priority")
         self._watch.priority()
         if len(payload) != 5:
-            self._stream_error(stream_id, FRAME_SIZE_ERROR, "PRIORITY of a wrong size")
+            code, reason = FRAME_SIZE_ERROR, "PRIORITY of a wrong size"
         elif int.from_bytes(payload[:4], "big") & MAX_ID == stream_id:
-            self._stream_error(stream_id, PROTOCOL_ERROR, "stream depends on itself")
+            code, reason = PROTOCOL_ERROR, "stream depends on itself"
+        else:
+            return
+        if self._is_idle(stream_id):  # An idle stream may not be reset (RFC 9113 §6.4).
+            raise ConnectionFailure(code, reason)
+        self._stream_error(stream_id, code, reason)
 
     def _on_goaway(self, stream_id: int, payload: bytes) -> None:
         if stream_id:
