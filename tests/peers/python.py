@@ -1,0 +1,65 @@
+"""Servers of our own for tests, each a small program run by this Python."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.peers.process import Running, free_port, running, scratch
+from tests.peers.servers import PeerMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["grpc_server", "origin", "recorder", "websocket_server"]
+
+PROGRAMS = Path(__file__).parent / "programs"
+
+
+def _needs(module: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise PeerMissing(module)
+
+
+def _command(name: str, *arguments: object) -> list[str]:
+    return [sys.executable, str(PROGRAMS / f"{name}.py"), *map(str, arguments)]
+
+
+@contextmanager
+def origin(name: str = "origin", *, delay: float = 0.0, port: int | None = None) -> Iterator[Running]:
+    """The HTTP/1.1 origin of programs/origin.py."""
+    port = port or free_port()
+    with running(f"origin-{name}", _command("origin", port, name, delay), port=port) as server:
+        yield server
+
+
+@contextmanager
+def grpc_server(name: str = "grpc", *, delay: float = 0.0, port: int | None = None) -> Iterator[Running]:
+    """The grpcio server of programs/grpc_server.py."""
+    _needs("grpc")
+    port = port or free_port()
+    with running(f"grpc-{name}", _command("grpc_server", port, name, delay), port=port) as server:
+        yield server
+
+
+@contextmanager
+def websocket_server() -> Iterator[Running]:
+    """The echo server of programs/websocket_server.py."""
+    _needs("websockets")
+    port = free_port()
+    with running("websocket", _command("websocket_server", port), port=port) as server:
+        yield server
+
+
+@contextmanager
+def recorder() -> Iterator[tuple[Running, Path]]:
+    """The recording upstream of programs/recorder.py, and the file that it writes."""
+    port = free_port()
+    with scratch("recorder") as directory:
+        file = directory / "seen"
+        file.touch()
+        with running("recorder", _command("recorder", port, file), port=port) as server:
+            yield server, file
