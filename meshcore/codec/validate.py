@@ -139,11 +139,10 @@ def check_fields(fields: Fields, error: type[MeshError] = RemoteProtocolError) -
     """Raises *error*, naming the field, unless :func:`fields_are_valid`."""
     if fields_are_valid(fields):
         return
-    for name, value in fields:
-        if _match_name(name) is None:
-            raise error(f"field name not valid: {_shown(name)}")
-        if _match_value(value) is None:
-            raise error(f"value of {_shown(name)} not valid")
+    name = next(name for name, value in fields if _match_name(name) is None or _match_value(value) is None)
+    if _match_name(name) is None:
+        raise error(f"field name not valid: {_shown(name)}")
+    raise error(f"value of {_shown(name)} not valid")
 
 
 def is_method(method: bytes) -> bool:

@@ -27,7 +27,7 @@ _extended_line: Final = re.compile(
     rb"([0-9A-Fa-f]{1,16}+)((?:[ \t]*+;[ \t]*+%b(?:[ \t]*+=[ \t]*+(?:%b|%b))?+)*+)\r\n" % (_TOKEN, _TOKEN, _QUOTED)
 ).fullmatch
 
-_SIZE, _DATA, _DATA_END, _TRAILERS, _ENDED = range(5)
+_SIZE, _DATA, _DATA_END, _TRAILERS = range(4)
 _SIZE_END: Final = 1 << 63
 
 
@@ -62,7 +62,7 @@ class ChunkedBody:
         return data
 
     def read(self, buffer: bytes, start: int) -> int:
-        """Decodes all there is in *buffer* from *start* on; where the rest begins.
+        """Decodes all there is in *buffer* from *start* on; where the rest begins.  Not called once it has ended.
 
         Raises:
             RemoteProtocolError: 400, or 431 for the trailers; what was decoded before is there to
@@ -101,17 +101,14 @@ class ChunkedBody:
                     raise RemoteProtocolError("chunk not ended by CR LF")
                 start += 2
                 self._state = _SIZE
-            elif state == _TRAILERS:
+            else:
                 end = self._lines.scan(buffer, start)
                 if end < 0:
                     return start
                 if end - start > 2:
                     self.trailers = check_trailers(split_fields(buffer[start:end]))
-                self._state = _ENDED
                 self.ended = True
                 return end
-            else:
-                return start
 
     def _check_size_line(self, buffer: bytes, start: int) -> int:
         """The end of a size line with extensions, -1 where it is not all there."""

@@ -205,6 +205,12 @@ def test_a_whole_head_of_70000_bytes_obeys_the_limit(engine: str) -> None:
     assert [Refused(431)] == serve([GET + b"X: %b\r\n\r\n" % (b"y" * 70_000)], engine)
 
 
+def test_the_first_line_counts_towards_the_head(engine: str) -> None:
+    limits = H1Limits(head_size=15)
+    assert [Refused(431)] == serve([GET + b"\r\n"], engine, limits)
+    assert [Refused(431)] == serve(bytewise(GET + b"\r\n"), engine, limits)
+
+
 def test_limits_hold_for_responses_too(engine: str) -> None:
     for data in (
         b"HTTP/1.1 200 %b\r\n\r\n" % (b"x" * 60),

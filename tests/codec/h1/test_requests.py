@@ -171,7 +171,8 @@ def test_a_body_with_a_content_length(engine: str) -> None:
 @pytest.mark.parity("X-78")
 def test_a_chunked_body_and_its_trailers(engine: str) -> None:
     head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n"
-    body = b'3;ext="a;b\\""\r\nabc\r\n0A ; x\r\n0123456789\r\n0\r\nX-Sum: 1\r\nAuthorization: y\r\nL5d-Client-Id: z\r\n\r\n'
+    body = b'3;ext="a;b\\""\r\nabc\r\n0A ; x\r\n0123456789\r\n0\r\n'
+    body += b"X-Sum: 1\r\nAuthorization: y\r\nL5d-Client-Id: z\r\n\r\n"
     assert [
         RequestReceived(1, b"POST", b"", b"a", b"/", [], False, 11),
         DataReceived(1, b"abc0123456789", 0, False),
@@ -378,7 +379,8 @@ def test_after_a_101_the_bytes_are_the_tunnels(engine: str) -> None:
     assert [expected, PAUSED] == feed(codec, UPGRADE + b"GET /not-a-request")
     assert (
         codec.send_response(101, [(b"sec-websocket-accept", b"x")], end_stream=False, upgrade=b"websocket")
-        == b"HTTP/1.1 101 Switching Protocols\r\nsec-websocket-accept: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+        == b"HTTP/1.1 101 Switching Protocols\r\nsec-websocket-accept: x\r\n"
+        b"connection: upgrade\r\nupgrade: websocket\r\n\r\n"
     )
     assert pull(codec) == [PAUSED]
     assert codec.buffered == 18
@@ -428,7 +430,8 @@ def test_http_10_cannot_upgrade(engine: str) -> None:
 def test_the_body_of_a_request_that_asks_for_h2c_is_read(engine: str) -> None:
     data = (
         b"POST /java HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nContent-Length: 5\r\nHost: a\r\n"
-        b"HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\nUpgrade: h2c\r\nUser-Agent: Java-http-client\r\n\r\nhello"
+        b"HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\nUpgrade: h2c\r\n"
+        b"User-Agent: Java-http-client\r\n\r\nhello"
     )
     headers = [(b"content-length", b"5"), (b"user-agent", b"Java-http-client")]
     assert [
