@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 
 __all__ = [
     "AuthorizationError",
+    "BodyAbandoned",
     "ConfigError",
     "ConnectError",
     "ConnectTimeout",
@@ -216,6 +217,15 @@ class StreamReset(MeshError):
         """Note: a REFUSED_STREAM was not processed (RFC 9113 §8.7), so it is retryable by default."""
         super().__init__(message, retryable=h2_code == REFUSED_STREAM if retryable is None else retryable)
         self.h2_code = h2_code
+
+
+class BodyAbandoned(StreamReset):
+    """Whoever consumed a body gave it up before its end: nobody's failure, least of all the upstream's."""
+
+    source = "client"
+
+    def __init__(self, message: str = "body was abandoned") -> None:
+        super().__init__(message, h2_code=CANCEL)
 
 
 class GoAway(MeshError):

@@ -28,7 +28,8 @@ class Explanation:
 def error_classes() -> dict[str, type[MeshError]]:
     """Every error class by its code, in the order of their codes."""
     found = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, MeshError)]
-    return {cls.code: cls for cls in sorted(found, key=lambda cls: cls.code)}
+    # Of classes that share a code the more general one is explained.
+    return {cls.code: cls for cls in sorted(found, key=lambda cls: (cls.code, -len(cls.__mro__)))}
 
 
 _CHAIN = "l5d-proxy-error on the answer: the whole chain of causes, the endpoint included"

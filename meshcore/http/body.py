@@ -12,7 +12,7 @@ import trio
 
 from meshcore._wakeup import Wakeup
 from meshcore.codec.events import Fields
-from meshcore.errors import MeshError, StreamReset
+from meshcore.errors import BodyAbandoned, MeshError
 
 __all__ = ["Body", "Chunks", "Empty", "EndOfStream", "Full", "read_all"]
 
@@ -79,7 +79,7 @@ class Body(ABC):
         aborts its body.
         """
         if self.end is None:
-            reason = error if error is not None else StreamReset("body was abandoned")
+            reason = error if error is not None else BodyAbandoned()
             self._release(reason)
             self._finish(EndOfStream([], reason))
 

@@ -55,7 +55,7 @@ class TlsClient:
     verify: bool = True
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Endpoint:
     """One concrete peer.
 
@@ -81,7 +81,7 @@ class Endpoint:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Backend:
     """A set of endpoints under one name.
 

@@ -1,0 +1,165 @@
+"""How loaded an endpoint is.  Pure: time is handed in.
+
+The peak EWMA of linkerd and finagle (B-02), and one thing more: an endpoint that owes an answer is at least
+as slow as it has been silent, so that one that stalls is avoided before its first late answer has told.
+"""
+
+from __future__ import annotations
+
+from math import exp, inf
+from typing import Protocol
+
+import attrs
+
+__all__ = ["EndpointLoad", "EwmaLoad", "Load", "PeakEwma", "Pending", "PendingLoad"]
+
+_FLOOR = 0.001
+
+
+class EndpointLoad(Protocol):
+    """The load of one endpoint.
+
+    Attributes:
+        pending: requests sent that have not had a first byte of an answer.
+        rtt: the estimate of a round trip in seconds when it was last changed; 0.0 where none is made.
+    """
+
+    pending: int
+    rtt: float
+
+    def begin(self, now: float, /) -> None:
+        """A request is sent."""
+
+    def end(self, now: float, started: float, answered: bool, /) -> None:
+        """Its answer begins, or (not *answered*) it failed or was given up."""
+
+    def hold(self) -> None:
+        """A connection begins, which is not timed: how long it lives says nothing."""
+
+    def release(self) -> None:
+        """A connection ends."""
+
+    def load(self, now: float, scale: float, /) -> float:
+        """The load; the lower, the better.  *scale* is the mean weight by this endpoint's: what pending
+        requests count here (1.0 for equal weights)."""
+        ...
+
+
+class Load(Protocol):
+    """A way to measure load: a frozen value that makes one state for each endpoint."""
+
+    def start(self, now: float, /) -> EndpointLoad:
+        """The load of a new endpoint."""
+        ...
+
+
+@attrs.frozen
+class PeakEwma:
+    """Round trip time × (pending + 1); a peak counts at once and is forgotten exponentially (B-02).
+
+    Attributes:
+        decay: seconds in which an estimate falls to 1/e of its distance.
+        default_rtt: seconds that a new endpoint is taken to need, at least 1 ms.
+    """
+
+    decay: float = attrs.field(default=10.0, validator=attrs.validators.gt(0))
+    default_rtt: float = attrs.field(default=0.030, validator=attrs.validators.ge(0))
+
+    def start(self, now: float, /) -> EwmaLoad:
+        """See :class:`Load`."""
+        return EwmaLoad(self, now)
+
+
+class EwmaLoad:
+    """The state of :class:`PeakEwma` for one endpoint."""
+
+    __slots__ = ("_at", "_decay", "_progress", "pending", "rtt")
+
+    def __init__(self, options: PeakEwma, now: float) -> None:
+        self._decay = options.decay
+        self.rtt = max(options.default_rtt, _FLOOR)
+        self.pending = 0
+        self._at = now
+        # Since when it has owed an answer without giving any.
+        self._progress = now
+
+    def begin(self, now: float, /) -> None:
+        """See :class:`EndpointLoad`."""
+        if not self.pending:
+            self._progress = now
+        self.pending += 1
+
+    def end(self, now: float, started: float, answered: bool, /) -> None:
+        """See :class:`EndpointLoad`.  A failure makes an endpoint slower by the time that it took, never
+        quicker: one that refuses at once is not a good one."""
+        self.pending -= 1
+        self._progress = now
+        sample = now - started
+        kept = exp((self._at - now) / self._decay)
+        decayed = self.rtt * kept
+        if sample >= decayed:
+            self.rtt = sample
+        elif answered:
+            self.rtt = decayed + sample * (1.0 - kept)
+        else:
+            return
+        self._at = now
+
+    def hold(self) -> None:
+        """See :class:`EndpointLoad`."""
+        self._progress = inf
+        self.pending += 1
+
+    def release(self) -> None:
+        """See :class:`EndpointLoad`."""
+        self.pending -= 1
+
+    def load(self, now: float, scale: float, /) -> float:
+        """See :class:`EndpointLoad`."""
+        rtt = self.rtt * exp((self._at - now) / self._decay)
+        pending = self.pending
+        if pending:
+            silent = now - self._progress
+            if silent > rtt:
+                rtt = silent
+            return rtt * (pending * scale + 1.0)
+        return rtt
+
+
+@attrs.frozen
+class Pending:
+    """Requests under way, whatever they take."""
+
+    def start(self, now: float, /) -> PendingLoad:
+        """See :class:`Load`."""
+        return PendingLoad()
+
+
+class PendingLoad:
+    """The state of :class:`Pending` for one endpoint."""
+
+    __slots__ = ("pending", "rtt")
+
+    def __init__(self) -> None:
+        self.pending = 0
+        self.rtt = 0.0
+
+    def begin(self, now: float, /) -> None:
+        """See :class:`EndpointLoad`."""
+        self.pending += 1
+
+    def end(self, now: float, started: float, answered: bool, /) -> None:
+        """See :class:`EndpointLoad`."""
+        self.pending -= 1
+
+    def hold(self) -> None:
+        """See :class:`EndpointLoad`."""
+        self.pending += 1
+
+    def release(self) -> None:
+        """See :class:`EndpointLoad`."""
+        self.pending -= 1
+
+    def load(self, now: float, scale: float, /) -> float:
+        """See :class:`EndpointLoad`."""
+        return self.pending * scale + 1.0

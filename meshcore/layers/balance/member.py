@@ -1,0 +1,241 @@
+"""One endpoint of a balancer: its own task, its state, its numbers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+import attrs
+import trio
+
+from meshcore._unwrap import ready_source
+from meshcore._wakeup import Wakeup
+from meshcore.errors import MeshError
+
+if TYPE_CHECKING:
+    import random
+
+    from meshcore.abc import NewService, Service
+    from meshcore.layers.balance.load import EndpointLoad
+    from meshcore.transport.backoff import Backoff
+    from meshcore.transport.connection import Owner
+    from meshcore.transport.target import Address, Endpoint
+
+__all__ = ["EndpointStatistics", "Member", "State"]
+
+log = logging.getLogger(__name__)
+
+State: TypeAlias = Literal["connecting", "ready", "out", "draining"]
+
+
+@attrs.frozen
+class EndpointStatistics:
+    """What a balancer knows of one endpoint.
+
+    Attributes:
+        address: where it is.
+        state: ``"connecting"`` (new, not connected yet), ``"ready"``, ``"out"`` (it could not be connected, and
+            is probed), ``"draining"`` (removed, its last exchanges go on).
+        weight: its share; 0 takes no new requests.
+        load: what is compared.
+        rtt: the estimate of a round trip in seconds, as of the last answer.
+        pending: requests without a first byte of an answer.
+        in_flight: requests whose answers have not ended.
+        successes, failures: responses; failures are those with a status of 500 or more, and errors.
+        age: seconds since it was added.
+        error: why it is out; ``""`` otherwise.
+    """
+
+    address: Address
+    state: State
+    weight: float
+    load: float
+    rtt: float
+    pending: int
+    in_flight: int
+    successes: int
+    failures: int
+    age: float
+    error: str
+
+
+class Pool(Protocol):
+    """What an endpoint needs of its balancer."""
+
+    backoff: Backoff
+    drain: float
+    rng: random.Random
+    owner: Owner | None
+    inner: NewService[Endpoint, Any, Any]
+
+    def readied(self, member: Member, /) -> None:
+        """It can take requests."""
+
+    def ended(self, member: Member, /) -> None:
+        """Its task is over."""
+
+
+class Member:
+    """One endpoint; its service and what that starts live under its own task."""
+
+    __slots__ = (
+        "_failed_probes",
+        "_pool",
+        "_scope",
+        "_successes_before",
+        "_wakeup",
+        "added",
+        "endpoint",
+        "error",
+        "failures",
+        "in_flight",
+        "load",
+        "served",
+        "service",
+        "slot",
+        "state",
+        "successes",
+        "weight",
+    )
+
+    def __init__(self, pool: Pool, endpoint: Endpoint, load: EndpointLoad, now: float) -> None:
+        self._pool = pool
+        self.endpoint = endpoint
+        self.weight = endpoint.weight
+        self.load = load
+        self.added = now
+        self.state: State = "connecting"
+        self.error: MeshError | None = None
+        self.service: Service[Any, Any] | None = None
+        self.slot = -1
+        self.served = 0.0
+        self.in_flight = 0
+        self.successes = 0
+        self.failures = 0
+        self._failed_probes = 0
+        self._successes_before = 0
+        self._scope: trio.CancelScope | None = None
+        self._wakeup = Wakeup()
+
+    def __repr__(self) -> str:
+        return f"<Member {self.endpoint} {self.state} in_flight={self.in_flight}>"
+
+    def statistics(self, now: float) -> EndpointStatistics:
+        """What is known now."""
+        return EndpointStatistics(
+            address=self.endpoint.address,
+            state=self.state,
+            weight=self.weight,
+            load=self.load.load(now, 1.0),
+            rtt=self.load.rtt,
+            pending=self.load.pending,
+            in_flight=self.in_flight,
+            successes=self.successes,
+            failures=self.failures,
+            age=now - self.added,
+            error=str(self.error) if self.error is not None else "",
+        )
+
+    def take_out(self, error: MeshError) -> None:
+        """It could not be connected: it is probed until it can.  The balancer has taken it off its list."""
+        if self.state == "ready":
+            if self.successes > self._successes_before:
+                self._failed_probes = 0
+            self.state = "out"
+            self._failed_probes += 1
+            self._wakeup.wake()
+        self.error = error
+
+    def hasten(self) -> None:
+        """Probes at once, since requests have nowhere to go."""
+        if self.state == "out":
+            self._wakeup.wake()
+
+    def remove(self) -> None:
+        """It is not wanted any more: its task ends once nothing is in flight."""
+        self.state = "draining"
+        if not self.in_flight and self._scope is not None:
+            self._scope.cancel()
+        self._wakeup.wake()
+
+    def finished(self) -> None:
+        """One exchange has ended; called for each."""
+        self.in_flight -= 1
+        if not self.in_flight and self.state == "draining":
+            self._wakeup.wake()
+
+    async def run(self) -> None:
+        """The endpoint's task: a crash under it is counted, and it is made anew after a backoff."""
+        try:
+            while self.state != "draining":
+                await self._live()
+                if self.state != "draining":
+                    # What it had in flight broke with it, so it is not waited for.
+                    self.service = None
+                    await self._pause()
+                    if self.state != "draining":
+                        self.state = "connecting"
+        finally:
+            self._pool.ended(self)
+
+    async def _live(self) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                self._scope = nursery.cancel_scope
+                self.service = self._pool.inner.new_service(self.endpoint, nursery)
+                await self._keep_ready(ready_source(self.service))
+                nursery.cancel_scope.cancel()
+        except* Exception as group:
+            self._crashed(group)
+        finally:
+            self._scope = None
+
+    def _crashed(self, group: BaseExceptionGroup[Exception]) -> None:
+        single: BaseException = group
+        while isinstance(single, BaseExceptionGroup) and len(single.exceptions) == 1:
+            single = single.exceptions[0]
+        where = f"endpoint {self.endpoint}"
+        if self._pool.owner is not None:
+            self._pool.owner.crashed(single, where)
+        else:
+            log.error("crash in %s: %s", where, single, exc_info=single)
+        self._failed_probes += 1
+        if self.state != "draining":
+            self.state = "out"
+            self._pool.ended(self)
+
+    async def _keep_ready(self, probe: Callable[[], Awaitable[None]] | None) -> None:
+        """Connects it at first and whenever it is out; returns when it was removed and has drained."""
+        while self.state != "draining":
+            if self.state == "ready":
+                await self._wakeup.wait()
+                continue
+            if self.state == "out":
+                await self._pause()
+            if self.state != "draining" and (probe is None or await self._probed(probe)):
+                self.state = "ready"
+                self.error = None
+                self._successes_before = self.successes
+                self._pool.readied(self)
+        with trio.move_on_after(self._pool.drain):
+            while self.in_flight:
+                await self._wakeup.wait()
+
+    async def _probed(self, probe: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await probe()
+        except MeshError as error:
+            self.error = error
+            self._failed_probes += 1
+            if self.state == "connecting":
+                self.state = "out"
+                log.info("endpoint %s cannot be connected: %s", self.endpoint, error)
+            return False
+        return self.state != "draining"
+
+    async def _pause(self) -> None:
+        """The backoff before the next probe (B-20), cut short where it is wanted or not wanted any more."""
+        self._wakeup.clear()
+        with trio.move_on_after(self._pool.backoff.delay(max(self._failed_probes, 1), self._pool.rng)):
+            await self._wakeup.wait()

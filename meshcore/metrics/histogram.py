@@ -1,0 +1,50 @@
+"""Histograms: how many observations fell into each bucket, and their sum."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+__all__ = ["LATENCY_MS", "Histogram"]
+
+LATENCY_MS: tuple[float, ...] = tuple(
+    step * scale for scale in (1, 10, 100, 1_000, 10_000) for step in (1, 2, 3, 4, 5)
+)
+"""The upper bounds of ``response_latency_ms`` (M-03): 1 to 5, 10 to 50 … 10000 to 50000."""
+
+
+class Histogram:
+    """One series of a histogram: a cell.
+
+    Attributes:
+        bounds: the buckets' upper bounds, inclusive, ascending, without infinity.
+        counts: observations in each bucket alone, the last one for what is above every bound.
+        total: the sum of all observations.
+    """
+
+    __slots__ = ("__weakref__", "bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float] = LATENCY_MS) -> None:
+        self.bounds = tuple(bounds)
+        if not self.bounds or list(self.bounds) != sorted(set(self.bounds)):
+            raise ValueError(f"bounds have to ascend: {self.bounds}")
+        self.counts = [0] * (len(self.bounds) + 1)
+        self.total = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Histogram count={self.count} total={self.total}>"
+
+    def observe(self, value: float) -> None:
+        """Counts *value* in the first bucket whose bound is not below it."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    @property
+    def count(self) -> int:
+        """How many observations there were."""
+        return sum(self.counts)
+
+    @property
+    def version(self) -> float:
+        """A number that changes with every observation."""
+        return sum(self.counts)

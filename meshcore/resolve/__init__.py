@@ -1,0 +1,12 @@
+"""Discovery: who are the endpoints of a target.
+
+Every resolver has one method, ``watch(target, publish)``, which publishes whole sets of endpoints
+(:class:`meshcore.abc.Resolve`).
+"""
+
+from __future__ import annotations
+
+from meshcore.resolve.static import Static
+from meshcore.resolve.update import Update, changes
+
+__all__ = ["Static", "Update", "changes"]
