@@ -193,7 +193,7 @@ class MessageReader:
                 headers = _with_cookie(headers, cookies)
             if sum(map(len, cookies)) + 2 * len(cookies) - 2 > limits.cookie_size:
                 raise TooLarge("cookies")
-        if count > limits.header_count or (size >> 4) > limits.header_list_size:
+        if count > limits.header_count or (size >> 16) > limits.header_list_size:
             raise TooLarge("header fields")
         if len(path) > limits.path_size:
             raise TooLarge("path", 414)
@@ -253,7 +253,7 @@ class MessageReader:
         if not status:
             raise Malformed("no :status")
         limits = self.limits
-        if len(fields) > limits.header_count or (size >> 4) > limits.header_list_size:
+        if len(fields) > limits.header_count or (size >> 16) > limits.header_list_size:
             raise TooLarge("header fields")
         if status < 200:
             if end_stream or status == 101 or length is not None:
@@ -288,7 +288,7 @@ class MessageReader:
             if code & 15 >= METHOD:
                 raise Malformed("pseudo-header field in trailers")
             size += code
-        if len(fields) > self.limits.header_count or (size >> 4) > self.limits.header_list_size:
+        if len(fields) > self.limits.header_count or (size >> 16) > self.limits.header_list_size:
             raise TooLarge("trailer fields")
         try:
             return check_trailers(fields)
@@ -296,7 +296,7 @@ class MessageReader:
             raise Malformed(str(error)) from None
 
     def _classify(self, field: tuple[bytes, bytes]) -> int:
-        """What a field is, and 16 times its size, remembered if it is small."""
+        """What a field is, with its size (RFC 9113 §6.5.2) above the lowest 16 bits; remembered if it is small."""
         name, value = field
         if name[:1] == b":":
             kind = _PSEUDO.get(name, 0)
@@ -320,7 +320,7 @@ class MessageReader:
             elif kind == EXPECT and value.lower() != b"100-continue":
                 kind = PLAIN
         size = len(name) + len(value)
-        code = (size + 32) << 4 | kind
+        code = (size + 32) << 16 | kind
         if size <= _KNOWN_SIZE:
             if len(self._known) >= _KNOWN_FIELDS:
                 self._known.clear()
