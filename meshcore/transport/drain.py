@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import trio
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Drain"]
+
+log = logging.getLogger(__name__)
 
 
 class Drain:
@@ -39,7 +42,11 @@ class Drain:
         callbacks = list(self._callbacks.values())
         self._callbacks.clear()
         for callback in callbacks:
-            callback()
+            try:
+                callback()
+            except Exception as error:
+                # One connection's bug must not keep the others from hearing of it.
+                log.warning("crash in drain: %s: %s", type(error).__name__, error, exc_info=error)
 
     def on_start(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Calls *callback* when it starts (at once if it has); returns a function that takes it back."""

@@ -8,12 +8,14 @@ edge-triggered EPOLLRDHUP, registered once a connection and free of cost per req
 
 from __future__ import annotations
 
+import logging
+import math
 import select
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from meshcore._wakeup import Wakeup
+from meshcore._wakeup import Wakeup, checkpoint
 from meshcore.transport.socket import wait_readable
 
 if TYPE_CHECKING:
@@ -21,7 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Sweeper", "Swept"]
 
+log = logging.getLogger(__name__)
+
 _EPOLLRDHUP: int | None = getattr(select, "EPOLLRDHUP", None)
+_TURN = 1000
+"""Items swept before others get a turn."""
 
 
 class Swept(Protocol):
@@ -29,58 +35,76 @@ class Swept(Protocol):
 
     def sweep(self, now: float, /) -> None:
         """Compares its counters with those of the last call and ends what is over a limit.
-        Synchronous; must not raise.  It may remove itself from the sweeper."""
+        Synchronous; must not raise.  It may remove itself from the sweeper, or change its limit."""
+
+
+class _Bucket:
+    """Everything with one limit, swept together."""
+
+    __slots__ = ("due", "interval", "items")
+
+    def __init__(self, limit: float, now: float) -> None:
+        # Short limits to a quarter of themselves; long ones to half a second or a sixteenth, so that one
+        # of 10 s is kept to within a second and one of an hour costs next to nothing.
+        self.interval = max(limit / 4, 0.01) if limit <= 2.0 else max(limit / 16, 0.5)
+        self.due = now + self.interval
+        self.items: dict[Swept, None] = {}
 
 
 class Sweeper:
-    """Calls ``sweep`` of everything added, every quarter of the smallest limit in force (at least 10 ms
-    apart); sleeps for ever while nothing is limited, so that it costs a virtual clock nothing."""
+    """Calls ``sweep`` of everything added, several times within the item's limit; sleeps for ever while
+    nothing is limited, so that it costs a virtual clock nothing.
 
-    __slots__ = ("_crashed", "_epoll", "_hangups", "_intervals", "_items", "_wakeup", "ticks")
+    Attributes:
+        ticks: how often it woke up to sweep.
+    """
+
+    __slots__ = ("_buckets", "_crashed", "_due", "_epoll", "_hangups", "_limits", "_wakeup", "ticks")
 
     def __init__(self, crashed: Callable[[BaseException, str], None] | None = None) -> None:
+        """*crashed* hears of an item that raises, which is swept no more; default: it is logged."""
         self._crashed = crashed
-        self._items: dict[Swept, float] = {}
-        self._intervals: dict[float, int] = {}
+        self._limits: dict[Swept, float] = {}
+        self._buckets: dict[float, _Bucket] = {}
+        self._due = math.inf
         self._wakeup = Wakeup()
         self._hangups: dict[int, Callable[[], None]] = {}
         self._epoll: select.epoll | None = None
         self.ticks = 0
 
+    def __len__(self) -> int:
+        return len(self._limits)
+
     def add(self, item: Swept, limit: float) -> None:
         """Sweeps *item* from now on; *limit* (seconds) is its smallest limit.  Again: changes it."""
-        old = self._items.get(item)
+        old = self._limits.get(item)
         if old == limit:
             return
         if old is not None:
-            self._drop_interval(old)
-        before = min(self._intervals) if self._intervals else None
-        self._items[item] = limit
-        self._intervals[limit] = self._intervals.get(limit, 0) + 1
-        if before is None or limit < before:
-            self._wakeup.wake()
+            del self._buckets[old].items[item]
+        self._limits[item] = limit
+        bucket = self._buckets.get(limit)
+        if bucket is None:
+            bucket = self._buckets[limit] = _Bucket(limit, trio.current_time())
+            if bucket.due < self._due:
+                self._wakeup.wake()
+        bucket.items[item] = None
 
     def discard(self, item: Swept) -> None:
         """Sweeps it no more."""
-        limit = self._items.pop(item, None)
+        limit = self._limits.pop(item, None)
         if limit is not None:
-            self._drop_interval(limit)
-
-    def _drop_interval(self, limit: float) -> None:
-        count = self._intervals[limit] - 1
-        if count:
-            self._intervals[limit] = count
-        else:
-            del self._intervals[limit]
+            del self._buckets[limit].items[item]
 
     def watch_hangup(self, fd: int, callback: Callable[[], None]) -> None:
         """Calls *callback* once, when the peer of socket *fd* closes or half-closes.  Nothing happens
-        where the platform has no EPOLLRDHUP, or *fd* is -1."""
+        where the platform has no EPOLLRDHUP, or *fd* is -1.  Again for the same *fd*: replaces it."""
         if fd < 0 or _EPOLLRDHUP is None:
             return
         if self._epoll is None:
             self._epoll = select.epoll()
             self._wakeup.wake()
+        self.unwatch_hangup(fd)
         self._hangups[fd] = callback
         self._epoll.register(fd, _EPOLLRDHUP | select.EPOLLET)
 
@@ -90,6 +114,7 @@ class Sweeper:
             try:
                 self._epoll.unregister(fd)
             except OSError:
+                # Closed before, which took it out of the epoll.
                 pass
 
     async def run(self) -> None:
@@ -101,24 +126,46 @@ class Sweeper:
                     if self._epoll is not None and not watching:
                         watching = True
                         nursery.start_soon(self._watch, self._epoll)
-                    if not self._intervals:
+                    self._due = min([bucket.due for bucket in self._buckets.values()], default=math.inf)
+                    if self._due == math.inf:
                         await self._wakeup.wait()
                         continue
-                    pause = max(min(self._intervals) / 4, 0.01)
-                    with trio.move_on_after(pause) as scope:
+                    with trio.move_on_at(self._due) as scope:
                         await self._wakeup.wait()
-                    if not scope.cancelled_caught:
-                        continue
-                    self.ticks += 1
-                    now = trio.current_time()
-                    for item in list(self._items):
-                        if item in self._items:
-                            item.sweep(now)
+                    if scope.cancelled_caught:
+                        self.ticks += 1
+                        await self._sweep(trio.current_time())
         finally:
             if self._epoll is not None:
                 self._epoll.close()
                 self._epoll = None
                 self._hangups.clear()
+
+    async def _sweep(self, now: float) -> None:
+        swept = 0
+        for limit, bucket in list(self._buckets.items()):
+            if bucket.due > now:
+                continue
+            if not bucket.items:
+                del self._buckets[limit]
+                continue
+            bucket.due = now + bucket.interval
+            for item in list(bucket.items):
+                if item in bucket.items:
+                    try:
+                        item.sweep(now)
+                    except Exception as error:
+                        self.discard(item)
+                        self._report(error)
+                swept += 1
+                if swept % _TURN == 0:
+                    await checkpoint()
+
+    def _report(self, error: Exception) -> None:
+        if self._crashed is not None:
+            self._crashed(error, "sweeper")
+        else:
+            log.warning("crash in sweeper: %s: %s", type(error).__name__, error, exc_info=error)
 
     async def _watch(self, epoll: select.epoll) -> None:
         while True:
@@ -127,4 +174,7 @@ class Sweeper:
                 callback = self._hangups.get(fd)
                 if callback is not None:
                     self.unwatch_hangup(fd)
-                    callback()
+                    try:
+                        callback()
+                    except Exception as error:
+                        self._report(error)

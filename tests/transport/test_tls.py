@@ -257,7 +257,7 @@ async def test_an_end_without_close_notify_is_a_loss(pair: Any, pki: Any, settin
     client.reset()
 
     assert b"cut" == await server.receive_some()
-    with pytest.raises(ConnectionLost, match="closed without close_notify|reset"):
+    with pytest.raises(ConnectionLost, match=r"closed without close_notify|reset"):
         await server.receive_some()
     assert server.error is not None
     server.close()
