@@ -10,6 +10,7 @@ import logging
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 import trio
 
 from meshcore._wakeup import checkpoint
@@ -100,7 +101,10 @@ class Http2Server:
         self.connection = connection
         self.service = service
         self.options = options
-        codec = server_codec(options.http2, options.engine)
+        limits = options.http2
+        if not options.allow_upgrade and limits.extended_connect:
+            limits = attrs.evolve(limits, extended_connect=False)
+        codec = server_codec(limits, options.engine)
         self.link: Http2Link[StreamTask] = Http2Link(codec, connection)
         self._idle: list[StreamTask] = []
         self._context = copy_context()
@@ -208,6 +212,10 @@ class Http2Server:
             link.codec.reset_stream(stream_id, REFUSED_STREAM)
             return
         self._established = True
+        if event.method == b"CONNECT" and event.protocol is None and not self.options.allow_connect:
+            link.codec.send_response(stream_id, 405, [(b"allow", b"GET, HEAD, POST")], end_stream=True)
+            link.codec.reset_stream(stream_id, NO_ERROR)
+            return
         body: FlowBody | None = None
         if not event.end_stream:
             body = FlowBody(link, stream_id, event.content_length)
