@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from meshcore.codec.events import Fields
+from typing import TYPE_CHECKING
+
 from meshcore.errors import (
     BodyAbandoned,
     ConnectTimeout,
@@ -12,6 +13,9 @@ from meshcore.errors import (
     StreamTimeout,
 )
 from meshcore.http.grpc import GrpcStatus, status_of
+
+if TYPE_CHECKING:
+    from meshcore.codec.events import Fields
 
 __all__ = ["GRPC_FAILURES", "error_label", "grpc_outcome", "is_failure"]
 

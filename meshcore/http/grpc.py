@@ -6,9 +6,12 @@ Field layout: the gRPC protocol's "Responses" (``grpc-status``, percent-encoded 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from meshcore.codec.events import Fields
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from meshcore.codec.events import Fields
 
 __all__ = ["GrpcStatus", "encode_message", "is_grpc", "status_fields", "status_of"]
 

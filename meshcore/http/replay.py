@@ -25,7 +25,18 @@ class Replay:
         replayable: whether another try can still be made.
     """
 
-    __slots__ = ("_aborted", "_chunks", "_committed", "_inner", "_limit", "_readers", "_reading", "_size", "_view", "replayable")
+    __slots__ = (
+        "_aborted",
+        "_chunks",
+        "_committed",
+        "_inner",
+        "_limit",
+        "_readers",
+        "_reading",
+        "_size",
+        "_view",
+        "replayable",
+    )
 
     def __init__(self, inner: Body, limit: int = REPLAY_LIMIT) -> None:
         self._inner = inner

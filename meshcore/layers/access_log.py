@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import attrs
 import trio
 
 from meshcore._wakeup import Wakeup
 from meshcore.abc import HttpService, NewHttp, link
-from meshcore.http.body import Body, EndOfStream
 from meshcore.http.classify import error_label
 from meshcore.http.counted import CountedBody
-from meshcore.http.message import Request, Response
+
+if TYPE_CHECKING:
+    from meshcore.http.body import Body, EndOfStream
+    from meshcore.http.message import Request, Response
 
 __all__ = ["AccessLog"]
 
@@ -46,12 +49,13 @@ class AccessLog:
 
     Attributes:
         write: takes one or more whole lines; a function that does not block for long, or an async one.
+            None: standard output, in a thread, since a pipe that nobody reads blocks.
         format: ``"text"`` (``key=value`` after the common part) or ``"json"``.
         clock: seconds since the epoch, for the time stamp; None: Trio's clock, whose zero means nothing.
         capacity: lines that may wait.
     """
 
-    write: Callable[[str], Awaitable[object] | object] = attrs.field(repr=False)
+    write: Callable[[str], Awaitable[object] | object] | None = attrs.field(default=None, repr=False)
     format: Literal["text", "json"] = attrs.field(default="text", validator=attrs.validators.in_(("text", "json")))
     clock: Callable[[], float] | None = attrs.field(default=None, repr=False)
     capacity: int = attrs.field(default=10_000, validator=attrs.validators.ge(1))
@@ -90,7 +94,7 @@ class _Writer:
     __slots__ = ("__weakref__", "_clock", "_dropped", "_format", "_queue", "_wakeup", "_write", "capacity", "dropped")
 
     def __init__(self, layer: AccessLog) -> None:
-        self._write = layer.write
+        self._write = layer.write or _to_stdout
         self._format = _json if layer.format == "json" else _text
         self._clock = layer.clock
         self.capacity = layer.capacity
@@ -151,7 +155,7 @@ class _Writer:
 class _Logged:
     """A logged service."""
 
-    __slots__ = ("__layer__", "__wrapped__", "_inner", "writer")
+    __slots__ = ("__layer__", "__weakref__", "__wrapped__", "_inner", "writer")
 
     def __init__(self, inner: HttpService, writer: _Writer) -> None:
         self._inner = inner
@@ -236,7 +240,7 @@ class _Entry:
         headers = request.headers
         error = self.error
         if not error and response is not None:
-            error = _str(response.headers.get(b"x-meshcore-error", b""))
+            error = _str(response.headers.get(b"x-meshcore-error") or b"")
         return {
             "time": _stamp(self.ended_at, offset),
             "client": _address(connection.peer) if connection is not None else None,
@@ -307,6 +311,15 @@ def _quoted(value: Any, always: bool = False) -> str:
         return text
     escaped = json.dumps(text)
     return escaped.replace("\x7f", "\\u007f")
+
+
+async def _to_stdout(lines: str) -> None:
+    await trio.to_thread.run_sync(_print, lines, abandon_on_cancel=True)
+
+
+def _print(lines: str) -> None:
+    sys.stdout.write(lines)
+    sys.stdout.flush()
 
 
 def _close(awaitable: Awaitable[object]) -> None:

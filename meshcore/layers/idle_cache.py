@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import weakref
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 import trio
 
-from meshcore.abc import NewService, Service
 from meshcore.errors import LoadShedError
-from meshcore.http.body import EndOfStream
 from meshcore.http.message import Response
 from meshcore.transport.connection import Owner
 from meshcore.transport.sweep import Sweeper
+
+if TYPE_CHECKING:
+    from meshcore.abc import NewService, Service
+    from meshcore.http.body import EndOfStream
 
 __all__ = ["IdleCache", "KeptStatistics"]
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import weakref
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 import trio
 
 from meshcore.abc import HttpService, NewHttp, link
-from meshcore.http.body import EndOfStream
 from meshcore.http.classify import error_label, grpc_outcome, is_failure
 from meshcore.http.grpc import is_grpc
-from meshcore.http.message import Request, Response
-from meshcore.metrics.histogram import Histogram
 from meshcore.metrics.labels import TARGET_LABELS, extra_labels, target_labels
-from meshcore.metrics.prometheus import Labels
 from meshcore.metrics.registry import Counter, Registry
+
+if TYPE_CHECKING:
+    from meshcore.http.body import EndOfStream
+    from meshcore.http.message import Request, Response
+    from meshcore.metrics.histogram import Histogram
+    from meshcore.metrics.prometheus import Labels
 
 __all__ = ["Metrics"]
 
@@ -39,10 +41,12 @@ class Metrics:
         registry: where the series are.
         scope: ``"inbound"`` or ``"outbound"``: the label ``direction``.  ``"endpoint"`` is outbound.  One
             layer for each direction, or the same request is counted twice.
+        name: the role, where a stack has more than one.
     """
 
     registry: Registry = attrs.field(repr=False)
     scope: str = attrs.field(default="outbound", validator=attrs.validators.in_(("inbound", "outbound", "endpoint")))
+    name: str = attrs.field(default="metrics", repr=False)
 
     def layer(self, inner: NewHttp[T], /) -> NewHttp[T]:
         """Measures every service that *inner* makes; equal labels share their series."""
@@ -131,7 +135,7 @@ class _Series:
 class _Measured:
     """A measured service: one frame and one small object a request."""
 
-    __slots__ = ("__layer__", "__wrapped__", "_inner", "_series")
+    __slots__ = ("__layer__", "__weakref__", "__wrapped__", "_inner", "_series")
 
     def __init__(self, inner: HttpService, series: _Series) -> None:
         self._inner = inner

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import attrs
 
-from meshcore.abc import HttpService, NewHttp
 from meshcore.addresses import parse_upstream
 from meshcore.errors import ConfigError, LoadShedError, NoRoute
 from meshcore.http.message import Request, Response
@@ -16,6 +15,8 @@ from meshcore.transport.target import Backend, Endpoint
 
 if TYPE_CHECKING:
     import trio
+
+    from meshcore.abc import HttpService, NewHttp
 
 __all__ = ["Route"]
 

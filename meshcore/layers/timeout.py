@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
 from meshcore.abc import HttpService, ServiceLayer
 from meshcore.errors import ResponseTimeout
-from meshcore.http.message import Request, Response
 from meshcore.stack import Param, resolve
+
+if TYPE_CHECKING:
+    from meshcore.http.message import Request, Response
 
 __all__ = ["Timeout"]
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import resource
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from meshcore.metrics.registry import Counter, Registry
+if TYPE_CHECKING:
+    from meshcore.metrics.registry import Counter, Registry
 
 __all__ = ["crashes_total", "h2_abuse_closed_total", "process_metrics"]
 
@@ -55,7 +57,7 @@ def crashes_total(registry: Registry) -> Counter:
 def h2_abuse_closed_total(registry: Registry, kind: str) -> Counter:
     """HTTP/2 connections closed for what *kind* names (``rapid-reset``, ``ping`` …)."""
     return registry.counter(
-        "h2_abuse_closed_total", "Total count of HTTP/2 connections closed because their peer abused the protocol", "kind"
+        "h2_abuse_closed_total", "Total count of HTTP/2 connections closed for abuse of the protocol", "kind"
     ).labels(kind)
 
 

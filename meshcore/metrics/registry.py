@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import weakref
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import trio
 
 from meshcore.metrics.histogram import LATENCY_MS, Histogram
 from meshcore.metrics.prometheus import Labels, label_name, render_family
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 __all__ = ["Counter", "Family", "Gauge", "Registry"]
 
@@ -200,8 +203,9 @@ class Registry:
         """
         for collector in list(self._collectors.values()):
             collector()
-        if now is None and trio.lowlevel.in_trio_run():
-            now = trio.current_time()
+        if now is None:
+            with contextlib.suppress(RuntimeError):
+                now = trio.current_time()
         parts = []
         for family in self.families():
             if now is not None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Sequence
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, cast
 
 import attrs
 import trio
@@ -13,7 +12,6 @@ import trio
 from meshcore._wakeup import WakeupQueue
 from meshcore.abc import NewService, Resolve, Service
 from meshcore.errors import ConnectError, FailFastError, LoadShedError, MeshError, NoEndpoints
-from meshcore.http.body import EndOfStream
 from meshcore.http.message import Request
 from meshcore.layers.balance.load import Load, PeakEwma, Pending
 from meshcore.layers.balance.member import EndpointStatistics, Member
@@ -26,7 +24,12 @@ from meshcore.transport.backoff import Backoff
 from meshcore.transport.connection import Owner
 from meshcore.transport.target import Backend, Endpoint
 
-__all__ = ["Balance", "BalanceStatistics", "POLICIES", "PolicyName"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from meshcore.http.body import EndOfStream
+
+__all__ = ["POLICIES", "Balance", "BalanceStatistics", "PolicyName"]
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +39,13 @@ Rsp = TypeVar("Rsp")
 PolicyName = Literal["p2c-ewma", "round-robin", "least-request"]
 POLICIES: dict[str, Policy] = {"p2c-ewma": P2c(), "round-robin": RoundRobin(), "least-request": P2c(tolerance=1.0)}
 """The policies that have names."""
+
+
+
+def _known(balance: object, attribute: object, value: object) -> None:
+    if isinstance(value, str) and value not in POLICIES:
+        raise ValueError(f"unknown policy {value!r}; the policies are: {', '.join(POLICIES)}")
+
 
 _now = trio.current_time
 _HASTE = 1.0
@@ -65,20 +75,15 @@ class Balance:
 
     per: ClassVar[str] = "endpoint"
 
-    resolve: Resolve[Backend] = Static()
-    load: Load = PeakEwma()
-    policy: PolicyName | Policy = attrs.field(default="p2c-ewma")
+    resolve: Resolve[Backend] = attrs.field(factory=Static)
+    load: Load = attrs.field(factory=PeakEwma)
+    policy: PolicyName | Policy = attrs.field(default="p2c-ewma", validator=_known)
     fail_fast: float = attrs.field(default=3.0, validator=attrs.validators.gt(0))
     capacity: int = attrs.field(default=10_000, validator=attrs.validators.ge(0))
-    backoff: Backoff = attrs.field(default=Backoff(), repr=False)
+    backoff: Backoff = attrs.field(factory=Backoff, repr=False)
     drain: float = attrs.field(default=120.0, validator=attrs.validators.ge(0), repr=False)
     rng: random.Random = attrs.field(factory=random.Random, repr=False, eq=False)
     owner: Owner | None = attrs.field(default=None, repr=False)
-
-    @policy.validator
-    def _known(self, attribute: object, value: object) -> None:
-        if isinstance(value, str) and value not in POLICIES:
-            raise ValueError(f"unknown policy {value!r}; the policies are: {', '.join(POLICIES)}")
 
     def layer(self, inner: NewService[Endpoint, Req, Rsp], /) -> NewService[Backend, Req, Rsp]:
         """Balances over the services that *inner* makes."""
@@ -128,6 +133,7 @@ class _Balancer(Generic[Req, Rsp]):
 
     __slots__ = (
         "__layer__",
+        "__weakref__",
         "_capacity",
         "_closed",
         "_discovered",
@@ -217,7 +223,7 @@ class _Balancer(Generic[Req, Rsp]):
             load.begin(now)
             member.in_flight += 1
             try:
-                response = await member.service(request)
+                response: Any = await member.service(request)
             except ConnectError as error:
                 load.pending -= 1
                 member.finished()
@@ -244,7 +250,7 @@ class _Balancer(Generic[Req, Rsp]):
         body = response.body
         body.on_first_data(exchange.first_data)
         body.on_end(exchange.ended)
-        return response
+        return cast("Rsp", response)
 
     async def _carry(self, connection: Req) -> Rsp:
         """A connection, which is load for as long as it lives."""
@@ -307,13 +313,14 @@ class _Balancer(Generic[Req, Rsp]):
             raise self._failure(cause)
         if len(self._waiting) >= self._capacity:
             raise LoadShedError(f"backend {self._target.name}: {self._capacity} requests wait for an endpoint already")
-        if self._unready_since is None:
-            self._unready_since = now
-        shuts = self._unready_since + self._fail_fast
+        since = self._unready_since
+        if since is None:
+            since = self._unready_since = now
+        shuts = since + self._fail_fast
         with trio.move_on_at(min(shuts, deadline) if deadline else shuts):
             await self._waiting.wait()
             return
-        if self._unready_since is not None and _now() >= self._unready_since + self._fail_fast and not len(self._ready):
+        if _now() >= shuts and not len(self._ready):
             # The gate shuts: who waits fails with this one.
             self._shut = True
             self._waiting.wake_all()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import attrs
@@ -12,15 +11,17 @@ import trio
 from meshcore._unwrap import ready_source
 from meshcore._wakeup import Wakeup
 from meshcore.errors import MeshError
+from meshcore.transport.target import Address
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Awaitable, Callable
 
     from meshcore.abc import NewService, Service
     from meshcore.layers.balance.load import EndpointLoad
     from meshcore.transport.backoff import Backoff
     from meshcore.transport.connection import Owner
-    from meshcore.transport.target import Address, Endpoint
+    from meshcore.transport.target import Endpoint
 
 __all__ = ["EndpointStatistics", "Member", "State"]
 
@@ -82,6 +83,7 @@ class Member:
     __slots__ = (
         "_failed_probes",
         "_pool",
+        "_removed",
         "_scope",
         "_successes_before",
         "_wakeup",
@@ -115,6 +117,7 @@ class Member:
         self.failures = 0
         self._failed_probes = 0
         self._successes_before = 0
+        self._removed = False
         self._scope: trio.CancelScope | None = None
         self._wakeup = Wakeup()
 
@@ -147,6 +150,9 @@ class Member:
             self._wakeup.wake()
         self.error = error
 
+    def _wanted(self) -> bool:
+        return not self._removed
+
     def hasten(self) -> None:
         """Probes at once, since requests have nowhere to go."""
         if self.state == "out":
@@ -155,6 +161,7 @@ class Member:
     def remove(self) -> None:
         """It is not wanted any more: its task ends once nothing is in flight."""
         self.state = "draining"
+        self._removed = True
         if not self.in_flight and self._scope is not None:
             self._scope.cancel()
         self._wakeup.wake()
@@ -162,19 +169,19 @@ class Member:
     def finished(self) -> None:
         """One exchange has ended; called for each."""
         self.in_flight -= 1
-        if not self.in_flight and self.state == "draining":
+        if not self.in_flight and not self._wanted():
             self._wakeup.wake()
 
     async def run(self) -> None:
         """The endpoint's task: a crash under it is counted, and it is made anew after a backoff."""
         try:
-            while self.state != "draining":
+            while self._wanted():
                 await self._live()
-                if self.state != "draining":
+                if self._wanted():
                     # What it had in flight broke with it, so it is not waited for.
                     self.service = None
                     await self._pause()
-                    if self.state != "draining":
+                    if self._wanted():
                         self.state = "connecting"
         finally:
             self._pool.ended(self)
@@ -201,19 +208,19 @@ class Member:
         else:
             log.error("crash in %s: %s", where, single, exc_info=single)
         self._failed_probes += 1
-        if self.state != "draining":
+        if self._wanted():
             self.state = "out"
             self._pool.ended(self)
 
     async def _keep_ready(self, probe: Callable[[], Awaitable[None]] | None) -> None:
         """Connects it at first and whenever it is out; returns when it was removed and has drained."""
-        while self.state != "draining":
+        while self._wanted():
             if self.state == "ready":
                 await self._wakeup.wait()
                 continue
             if self.state == "out":
                 await self._pause()
-            if self.state != "draining" and (probe is None or await self._probed(probe)):
+            if self._wanted() and (probe is None or await self._probed(probe)):
                 self.state = "ready"
                 self.error = None
                 self._successes_before = self.successes
@@ -232,7 +239,7 @@ class Member:
                 self.state = "out"
                 log.info("endpoint %s cannot be connected: %s", self.endpoint, error)
             return False
-        return self.state != "draining"
+        return self._wanted()
 
     async def _pause(self) -> None:
         """The backoff before the next probe (B-20), cut short where it is wanted or not wanted any more."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import random
+from typing import TYPE_CHECKING
 
 import attrs
 
 from meshcore.layers.balance.ready import Candidate, Ready
+
+if TYPE_CHECKING:
+    import random
 
 __all__ = ["P2c", "P2cPicker"]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import random
 from bisect import bisect_right
-from collections.abc import Callable, Container
 from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Container
+
     from meshcore.layers.balance.load import EndpointLoad
     from meshcore.transport.target import Endpoint
 
@@ -38,7 +39,10 @@ class Candidate(Protocol):
 class Picker(Protocol):
     """The state of a policy for one balancer."""
 
-    ready: Ready
+    @property
+    def ready(self) -> Ready:
+        """The endpoints that may be picked."""
+        ...
 
     def pick(self, now: float, /) -> Candidate | None:
         """Who gets the next request; None if nobody is ready."""

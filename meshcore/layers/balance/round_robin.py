@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import heapq
-import random
 from itertools import count
+from typing import TYPE_CHECKING
 
 import attrs
 
 from meshcore.layers.balance.ready import Candidate, Ready
+
+if TYPE_CHECKING:
+    import random
 
 __all__ = ["RoundRobin", "RoundRobinPicker"]
 

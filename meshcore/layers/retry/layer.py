@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -10,10 +10,12 @@ import trio
 from meshcore.abc import HttpService, ServiceLayer
 from meshcore.errors import MeshError
 from meshcore.http.headers import Headers
-from meshcore.http.message import Request, Response
 from meshcore.http.replay import REPLAY_LIMIT, Replay
 from meshcore.layers.retry.budget import Budget, Tokens
 from meshcore.layers.retry.policy import may_retry
+
+if TYPE_CHECKING:
+    from meshcore.http.message import Request, Response
 
 __all__ = ["Retry", "RetryStatistics"]
 
@@ -36,7 +38,7 @@ class Retry(ServiceLayer):
     """
 
     attempts: int = attrs.field(default=1, validator=attrs.validators.ge(0))
-    budget: Budget = Budget()
+    budget: Budget = attrs.field(factory=Budget)
     replay: int = attrs.field(default=REPLAY_LIMIT, validator=attrs.validators.ge(0))
 
     def wrap(self, inner: HttpService, target: Any, /) -> HttpService:
