@@ -44,7 +44,7 @@ class Peer:
         await self.connection.send_all(data)
 
     async def more(self) -> bytes:
-        with trio.fail_after(20):
+        with trio.fail_after(200):
             return bytes(await self.connection.receive_some())
 
     async def expect(self, expected: bytes) -> None:
@@ -183,7 +183,7 @@ class Proxy:
 
     async def upstream(self, index: int = 0) -> Peer:
         """The upstream's end of the connection number *index*, once it has been made."""
-        with trio.fail_after(20):
+        with trio.fail_after(200):
             while len(self.upstreams) <= index:
                 event = trio.Event()
                 self._waiting.append(event)
