@@ -10,6 +10,7 @@ from meshcore.codec import events
 from meshcore.codec.events import DataReceived, Event, ResponseReceived, StreamReset, TrailersReceived
 from meshcore.codec.h2 import client_codec, server_codec
 from meshcore.codec.limits import H2Limits
+from meshcore.errors import ConnectionLost
 from meshcore.transport.connection import Connection
 
 __all__ = ["Answer", "CodecPeer"]
@@ -69,7 +70,11 @@ class CodecPeer:
         self.events += found
         for event in found:
             self._note(event)
-        await self.flush()
+        try:
+            await self.flush()
+        except ConnectionLost:
+            # It has closed after what was read.
+            pass
         return found
 
     def _note(self, event: Event) -> None:

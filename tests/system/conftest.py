@@ -60,17 +60,23 @@ def session_start() -> Iterator[Start[Running]]:
 
 
 @pytest.fixture
-def proxy(start: Start[Running]) -> Callable[..., Running]:
-    """``proxy([port, …], *options, scheme="http")``: the proxy under test."""
+def proxy(start: Start[Running]) -> Iterator[Callable[..., Running]]:
+    """``proxy([port, …], *options, scheme="http")``: the proxy under test; it must not have crashed anywhere."""
+    made: list[Running] = []
 
     def make(to: Sequence[int | str], *options: str, scheme: str = "http", **more: str) -> Running:
         if OTHER != "meshcore":
             ports = [int(each) for each in to]
             protocol = {"http": "http/1", "http1": "http/1", "h2c": "h2", "tcp": "opaque"}[scheme]
             return start({"envoy": servers.envoy, "haproxy": servers.haproxy}[OTHER](ports, protocol))
-        return start(meshcore(to, *options, scheme=scheme, **more))
+        made.append(start(meshcore(to, *options, scheme=scheme, **more)))
+        return made[-1]
 
-    return make
+    yield make
+    for each in made:
+        output = each.output()
+        assert "crash in" not in output, output[-8_000:]
+        assert "Traceback" not in output, output[-8_000:]
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 
@@ -36,18 +37,16 @@ def test_the_servers_close_code_reaches_the_client(proxy: Proxy, websocket_origi
 
 def test_fifty_tunnels_at_once_do_not_mix(proxy: Proxy, websocket_origin: Running) -> None:
     through = proxy([websocket_origin.port])
-    sockets = [client.connect(f"ws://{through.address}/", proxy=None) for _ in range(50)]
-    try:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(client.connect(f"ws://{through.address}/", proxy=None)) for _ in range(50)]
         for index, socket in enumerate(sockets):
             socket.send(f"mine {index}")
         assert [socket.recv(timeout=5) for socket in sockets] == [f"mine {index}" for index in range(50)]
-    finally:
-        for socket in sockets:
-            socket.close()
 
 
 def test_a_refused_upgrade_is_an_ordinary_answer(proxy: Proxy, nginx: Running) -> None:
     through = proxy([nginx.port])
     with pytest.raises(exceptions.InvalidStatus) as refused:
-        client.connect(f"ws://{through.address}/", proxy=None, open_timeout=5)
+        with client.connect(f"ws://{through.address}/", proxy=None, open_timeout=5):
+            pass
     assert refused.value.response.status_code == 200

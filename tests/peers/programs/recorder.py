@@ -12,7 +12,7 @@ import h11
 import trio
 
 PORT, FILE = int(sys.argv[1]), sys.argv[2]
-log = open(FILE, "a", buffering=1)
+log = open(FILE, "a", buffering=1)  # noqa: SIM115
 number = 0
 
 

@@ -1,0 +1,93 @@
+"""The other client, who must not notice; and the measure of what an attack did."""
+
+from __future__ import annotations
+
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.peers.process import Running
+
+__all__ = ["survives"]
+
+ROOT = Path(__file__).parent.parent.parent.parent
+GET = b"GET / HTTP/1.1\r\nhost: a.test\r\n\r\n"
+LIMIT = 0.1
+GROWTH_MIB = 16
+
+
+class Victim:
+    """One kept connection that is used over and over, and a new one each time beside it."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.kept = socket.create_connection(("127.0.0.1", port), 5)
+        self.kept.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def ask(self) -> tuple[float, float]:
+        """Seconds that the answers took: on the kept connection, on a new one."""
+        began = time.monotonic()
+        self._exchange(self.kept)
+        between = time.monotonic()
+        with socket.create_connection(("127.0.0.1", self.port), 5) as sock:
+            self._exchange(sock)
+        return between - began, time.monotonic() - between
+
+    @staticmethod
+    def _exchange(sock: socket.socket) -> None:
+        sock.sendall(GET)
+        got = b""
+        while not got.endswith(b"x\n"):
+            chunk = sock.recv(65_536)
+            assert chunk, f"the victim's connection was closed after {got!r}"
+            got += chunk
+        assert got.startswith(b"HTTP/1.1 200"), got
+
+    def median(self, seconds: float) -> tuple[float, int]:
+        """The median of what answers took over so long, the worse of both kinds; memory is looked at between."""
+        end = time.monotonic() + seconds
+        took: list[tuple[float, float]] = []
+        while time.monotonic() < end:
+            took.append(self.ask())
+            time.sleep(0.02)
+        kept, new = (statistics.median(each) for each in zip(*took, strict=True))
+        return max(kept, new), len(took)
+
+    def close(self) -> None:
+        self.kept.close()
+
+
+def survives(
+    through: Running, kind: str, *, victim_port: int | None = None, module: str = "tests.peers.attacks"
+) -> None:
+    """Attacks the proxy while a victim uses it, and asserts that the victim does not notice, that the proxy
+    lives, and that its memory stays."""
+    victim = Victim(victim_port or through.port)
+    try:
+        baseline, _ = victim.median(0.3)
+        memory = through.memory_kib()
+        with subprocess.Popen(
+            [sys.executable, "-m", module, kind, str(through.port), "1.5"], cwd=ROOT, stdout=subprocess.DEVNULL
+        ) as attacker:
+            try:
+                # The attacker's start.
+                time.sleep(0.3)
+                during, count = victim.median(1.5)
+                grown = (through.memory_kib() - memory) / 1024
+            finally:
+                attacker.kill()
+        after, _ = victim.median(0.3)
+        grown = max(grown, (through.memory_kib() - memory) / 1024)
+    finally:
+        victim.close()
+    assert through.alive, through.output()[-4_000:]
+    assert count >= 5
+    # A machine that is slow without any attack is no fault of the proxy.
+    assert during < max(LIMIT, 5 * baseline), f"{during * 1e3:.0f} ms during, {baseline * 1e3:.1f} ms before"
+    assert after < max(LIMIT, 5 * baseline)
+    assert grown < GROWTH_MIB, f"{grown:.1f} MiB more"
