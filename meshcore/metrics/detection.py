@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from meshcore.metrics.registry import Registry
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from meshcore.metrics.registry import Registry
 
 __all__ = ["detection"]
 

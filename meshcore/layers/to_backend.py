@@ -1,0 +1,60 @@
+"""Everything to one backend: the route of what has no authority, such as opaque connections."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import attrs
+
+from meshcore.transport.target import Backend
+
+if TYPE_CHECKING:
+    import trio
+
+    from meshcore.abc import NewService, Service
+
+__all__ = ["ToBackend"]
+
+T = TypeVar("T")
+Req = TypeVar("Req")
+Rsp = TypeVar("Rsp")
+
+
+@attrs.frozen
+class ToBackend:
+    """Sends every request, or connection, to the same backend, whatever its target was.
+
+    The backend's service is made once for each nursery and shared by all targets above; with nothing
+    to choose it is no frame at all.
+
+    Attributes:
+        backend: where to.
+    """
+
+    backend: Backend = attrs.field(repr=lambda backend: repr(backend.name))
+
+    def layer(self, inner: NewService[Backend, Req, Rsp], /) -> NewService[T, Req, Rsp]:
+        """Services of *inner* for the one backend."""
+        return _NewToBackend(self, inner)
+
+
+class _NewToBackend(Generic[T, Req, Rsp]):
+    """Makes the backend's service, once for each nursery."""
+
+    __slots__ = ("_inner", "_layer", "_made")
+
+    def __init__(self, layer: ToBackend, inner: NewService[Backend, Req, Rsp]) -> None:
+        self._layer = layer
+        self._inner = inner
+        self._made: weakref.WeakKeyDictionary[trio.Nursery, Service[Req, Rsp]] = weakref.WeakKeyDictionary()
+
+    def __repr__(self) -> str:
+        return f"{self._layer!r} over {self._inner!r}"
+
+    def new_service(self, target: T, nursery: trio.Nursery, /) -> Service[Req, Rsp]:
+        """The service of the backend, the same for every target."""
+        service = self._made.get(nursery)
+        if service is None:
+            service = self._made[nursery] = self._inner.new_service(self._layer.backend, nursery)
+        return service

@@ -1,0 +1,153 @@
+"""A stack that takes accepted connections and sends their requests, or bytes, to a set of endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from meshcore.abc import Connect, NewAccept, NewHttp
+from meshcore.client.http import Http
+from meshcore.config import Listen, ProxyConfig
+from meshcore.layers.access_log import AccessLog
+from meshcore.layers.balance import Balance
+from meshcore.layers.connect_metrics import ConnectMetrics
+from meshcore.layers.connect_metrics import ConnectMetrics
+from meshcore.layers.connect_timeout import ConnectTimeout
+from meshcore.layers.metrics import Metrics
+from meshcore.layers.rescue import Rescue
+from meshcore.layers.retry import Retry
+from meshcore.layers.tcp_metrics import TcpMetrics
+from meshcore.layers.timeout import Timeout
+from meshcore.layers.tls import Tls
+from meshcore.layers.to_backend import ToBackend
+from meshcore.metrics.detection import detection
+from meshcore.metrics.registry import Registry
+from meshcore.server.detect import Detect
+from meshcore.server.http import ServeHttp
+from meshcore.server.opaque import Forward
+from meshcore.server.terminate_tls import TerminateTls
+from meshcore.stack import Stack, accept, stack
+from meshcore.transport.identity import ServerTls
+from meshcore.transport.target import Accepted, Backend, Endpoint
+
+__all__ = ["connecting", "endpoint", "gateway", "http", "opaque"]
+
+BACKEND = "gateway"
+
+
+def gateway(
+    config: ProxyConfig,
+    listen: Listen | None = None,
+    *,
+    registry: Registry | None = None,
+    write: Callable[[str], None] | None = None,
+) -> Stack[Connect, NewAccept[Accepted]]:
+    """From an accepted connection to a connected endpoint: what ``meshcore proxy`` runs.
+
+    Args:
+        config: endpoints, limits and options.
+        listen: the listener it is for (its protocol may be fixed); the first of *config* by default.
+        registry: where metrics go; a new one by default.
+        write: takes the lines of the access log; standard output by default.
+    """
+    listen = config.listen[0] if listen is None else listen
+    registry = Registry() if registry is None else registry
+    top: Stack[NewAccept[Accepted], NewAccept[Accepted]] = accept(Accepted)
+    # Counts what goes over the wire, TLS included, so: above everything.
+    top = top.then(TcpMetrics(registry))
+    if config.tls is not None:
+        # Detection looks at plaintext, so: above it.
+        top = top.then(TerminateTls(ServerTls(config.tls.cert, config.tls.key)))
+    return top.then(
+        # Nothing below may guess the protocol: from here on there are requests, or bytes.
+        Detect(
+            http=http(config, registry, write),
+            opaque=opaque(config, registry),
+            opaque_ports=config.opaque_ports,
+            timeout=config.detect_timeout,
+            protocol=_protocol(config, listen),
+            observe=detection(registry, "inbound"),
+        )
+    )
+
+
+def http(
+    config: ProxyConfig, registry: Registry, write: Callable[[str], None] | None = None
+) -> Stack[Connect, NewAccept[Accepted]]:
+    """From a connection that speaks HTTP to a connected endpoint."""
+    top = (
+        accept(Accepted)
+        # Turns a connection into requests; above it there are only bytes.
+        .then(ServeHttp(config.server))
+        # Sees what the client sees, so: above Rescue.
+        .then(Metrics(registry, "inbound", name="server_metrics"))
+    )
+    if config.access_log != "off":
+        # The same; a line tells the status that the client got.
+        top = top.then(AccessLog(write, format=config.access_log))
+    routed = (
+        # The only place where errors become responses.
+        top.then(Rescue())
+        # From here on, one stack per backend; here there is one, kept for as long as the gateway.
+        .then(ToBackend(Backend(BACKEND, config.endpoints)))
+        # Below what answers, above what picks: another try is another endpoint.
+        .then(Retry(config.retries))
+    )
+    if config.timeout is not None:
+        # Each try has its own limit, so: below Retry.
+        routed = routed.then(Timeout(config.timeout))
+    return (
+        # From here on, one stack per endpoint.
+        routed.then(Balance(policy=config.balance, fail_fast=config.fail_fast))
+        .then(endpoint(config, registry))
+    )
+
+
+def endpoint(config: ProxyConfig, registry: Registry) -> Stack[Connect, NewHttp[Endpoint]]:
+    """From a request for one endpoint to a connection to it."""
+    return (
+        stack(Endpoint)
+        # Counts each try and knows its endpoint, so: below Retry and Balance.
+        .then(Metrics(registry, "outbound", name="endpoint_metrics"))
+        # Speaks HTTP/1 or HTTP/2, and keeps the connections.
+        .then(Http(config.client))
+        .then(connecting(config, registry))
+    )
+
+
+def opaque(config: ProxyConfig, registry: Registry) -> Stack[Connect, NewAccept[Accepted]]:
+    """From a connection whose bytes mean nothing here to a connected endpoint."""
+    return (
+        accept(Accepted)
+        .then(ToBackend(Backend(BACKEND, config.endpoints)))
+        # By connection: that is all there is to balance.
+        .then(Balance(policy=config.balance, fail_fast=config.fail_fast))
+        # Both directions until both have ended.
+        .then(Forward())
+        .then(connecting(config, registry))
+    )
+
+
+def connecting(config: ProxyConfig, registry: Registry) -> Stack[Connect, Connect]:
+    """From the wish for a connection to one that is ready to use."""
+    empty: Stack[Connect, Connect] = Stack()
+    return (
+        empty
+        # A connection is secured once, so: below what keeps it.
+        .then(Tls())
+        # Counts what goes over the wire, so: below Tls.
+        .then(ConnectMetrics(registry))
+        # Limits the connect alone (TLS has a limit of its own), so: lowest.
+        .then(ConnectTimeout(config.connect_timeout))
+    )
+
+
+def _protocol(config: ProxyConfig, listen: Listen) -> str | None:
+    """What a listener speaks where that need not be detected.
+
+    Endpoints at ports that are known to let the server speak first are opaque at once (D-15), unless the
+    listener says otherwise.
+    """
+    if listen.protocol is not None:
+        return listen.protocol
+    ports = {endpoint.address[1] for endpoint in config.endpoints}
+    return "opaque" if ports and ports <= config.opaque_ports else None
