@@ -34,6 +34,7 @@ __all__ = [
     "is_protocol",
     "is_reserved",
     "join_cookies",
+    "join_fields",
     "parse_content_length",
     "tokens",
 ]
@@ -107,7 +108,6 @@ _match_authority: Final = re.compile(
 ).fullmatch
 _match_port: Final = re.compile(rb".*[^:]:[0-9]{1,5}").fullmatch
 _match_protocol: Final = re.compile(rb"[%b]{1,64}(?:/[%b]{1,64})?" % (_TCHAR, _TCHAR)).fullmatch
-_match_length: Final = re.compile(rb"[0-9]{1,19}").fullmatch
 
 _join_nul: Final = b"\0".join
 
@@ -127,12 +127,20 @@ def is_field_value(value: bytes) -> bool:
 def fields_are_valid(fields: Fields) -> bool:
     """Whether every name and value is valid; pseudo-header fields are not (take them out first).
 
-    One match for all of them: what neither a name nor a value may contain divides the fields.
+    One match for all of them.
+    """
+    return join_fields(fields) is not None
+
+
+def join_fields(fields: Fields) -> bytes | None:
+    """``name NUL value LF`` for each field, or None where one is not valid.
+
+    Neither a name nor a value may contain what divides them, so that one match judges all.
     """
     if not fields:
-        return True
+        return b""
     block = b"\n".join(map(_join_nul, fields)) + b"\n"
-    return _match_block(block) is not None and block.count(b"\n") == len(fields)
+    return block if _match_block(block) is not None and block.count(b"\n") == len(fields) else None
 
 
 def check_fields(fields: Fields, error: type[MeshError] = RemoteProtocolError) -> None:
@@ -189,7 +197,7 @@ def is_reserved(name: bytes) -> bool:
 
 def parse_content_length(value: bytes) -> int | None:
     """The number, or None where *value* is not digits alone, or 2⁶³ or more (RFC 9110 §8.6)."""
-    if _match_length(value) is None:
+    if not value.isdigit() or len(value) > 19:
         return None
     length = int(value)
     return length if length < _LENGTH_END else None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from meshcore.codec.events import Event, Fields, InformationalReceived, ResponseReceived, Sentinel
 from meshcore.codec.h1.connection import CHUNKED, DONE, HEAD, LENGTH, RAW, UNTIL_EOF, Codec
-from meshcore.codec.h1.control import Control, strip
+from meshcore.codec.h1.control import Control, plain_length, strip
 from meshcore.codec.h1.scan import STATUS_LINE, response_head
 from meshcore.codec.h1.target import is_target
 from meshcore.codec.h1.write import write_fields
@@ -26,10 +26,11 @@ _LENGTH: Final = frozenset((b"content-length",))
 class ClientCodec(Codec):
     """See :class:`meshcore.codec.h1.interface.H1Client`."""
 
-    __slots__ = ("_informational", "_method", "_protocol")
+    __slots__ = ("_informational", "_known_host", "_method", "_protocol")
 
     def __init__(self, limits: H1Limits, engine: Engine) -> None:
         super().__init__(limits, engine)
+        self._known_host = b""
         self._method = b""
         self._protocol: bytes | None = None
         self._informational = 0
@@ -76,19 +77,16 @@ class ClientCodec(Codec):
         if status < 200:
             return self._judge_informational(status, modern, fields, special)
         version = 11 if modern else 10
-        if len(special) == 1 and modern and special[0][0] == b"content-length":
-            control = Control(special, 1)
-            headers = fields if not control.padded else strip(fields, control)
-        elif special:
+        headers = fields
+        chunked = False
+        length = plain_length(special)
+        if special and length is None:
             control = Control(special, int(modern))
             headers = strip(fields, control)
-        else:
-            control = _PLAIN
-            headers = fields
-        length = control.content_length
-        if not modern:
-            self._keep_alive = self._keep_alive and control.keep_alive
-        if control.close:
+            chunked, length = control.chunked, control.content_length
+            if control.close or not (modern or control.keep_alive):
+                self._keep_alive = False
+        elif not modern:
             self._keep_alive = False
         method = self._method
         if method == b"CONNECT" and status < 300:
@@ -99,18 +97,18 @@ class ClientCodec(Codec):
         if status == 204 or status == 304 or method == b"HEAD":
             if status == 204:
                 # It may not have a length (RFC 9110 §8.6): what it means by one is anybody's guess.
-                if length or control.chunked:
+                if length or chunked:
                     self._keep_alive = False
                 if length is not None:
                     headers = [field for field in headers if field[0] != b"content-length"]
                     length = None
             self._reading = DONE
             return ResponseReceived(1, status, headers, True, version, length)
-        if length is None and not control.chunked:
+        if length is None and not chunked:
             self._reading = UNTIL_EOF
             self._keep_alive = False
             return ResponseReceived(1, status, headers, False, version)
-        self._read_body(control.chunked, length or 0, len(fields))
+        self._read_body(chunked, length or 0, len(fields))
         return ResponseReceived(1, status, headers, length == 0, version, length)
 
     def _judge_informational(self, status: int, modern: bool, fields: Fields, special: Fields) -> Event:
@@ -156,7 +154,6 @@ class ClientCodec(Codec):
             raise LocalProtocolError("the connection is not ready for a request")
         if version not in (10, 11) or not is_method(method) or not is_target(method, target):
             raise LocalProtocolError(f"no such request: {method[:64]!r} {target[:64]!r}")
-        lines = [b"%b %b HTTP/1.%d\r\n" % (method, target, version - 10)]
         options: list[bytes] = []
         host: bytes | None = None
         for name, value in headers:
@@ -168,13 +165,17 @@ class ClientCodec(Codec):
                 if value != b"trailers":
                     raise LocalProtocolError("te may only be trailers")
                 options = [b"te"]
+        first = b"%b %b HTTP/1.%d\r\n" % (method, target, version - 10)
         if host is None:
             host = authority
             if host or version == 11:
-                lines.append(b"host: %b\r\n" % host)
-        if host and not is_authority(host):
-            raise LocalProtocolError(f"host not valid: {host[:64]!r}")
-        length = write_fields(lines, headers, keep_length=method != b"CONNECT")
+                first = b"%bhost: %b\r\n" % (first, host)
+        if host and host != self._known_host:
+            if not is_authority(host):
+                raise LocalProtocolError(f"host not valid: {host[:64]!r}")
+            self._known_host = host
+        fields, length = write_fields(headers, keep_length=method != b"CONNECT")
+        framing = b""
         if method == b"CONNECT":
             sending = DONE
             end_stream = True
@@ -187,29 +188,28 @@ class ClientCodec(Codec):
             sending = DONE
         elif version == 11:
             sending = CHUNKED
-            lines.append(b"transfer-encoding: chunked\r\n")
+            framing = b"transfer-encoding: chunked\r\n"
         else:
             raise LocalProtocolError("a body on HTTP/1.0 needs a content-length")
         if expect_continue and not end_stream and version == 11:
-            lines.append(b"expect: 100-continue\r\n")
+            framing += b"expect: 100-continue\r\n"
         if upgrade is not None:
             protocols = tokens(upgrade)
             if version != 11 or not protocols or not all(map(is_protocol, protocols)) or b"h2c" in protocols:
                 raise LocalProtocolError("upgrade not valid")
             options.append(b"upgrade")
-            lines.append(b"upgrade: %b\r\n" % upgrade)
+            framing += b"upgrade: %b\r\n" % upgrade
             upgrade = b", ".join(protocols)
         if close:
             options.append(b"close")
         if options:
-            lines.append(b"connection: %b\r\n" % b", ".join(options))
-        lines.append(b"\r\n")
+            framing += b"connection: %b\r\n" % b", ".join(options)
         self._sending = DONE if end_stream else sending
         self._method = method
         self._protocol = upgrade
         self._informational = 0
         self._keep_alive = not close and version == 11
-        return b"".join(lines)
+        return b"%b%b%b\r\n" % (first, fields, framing)
 
     def start_next_cycle(self) -> bool:
         """Ready for the next request; False where the connection must be closed instead.
@@ -220,6 +220,3 @@ class ClientCodec(Codec):
             return False
         self._method = b""
         return True
-
-
-_PLAIN: Final = Control([], 1)

@@ -18,7 +18,8 @@ from meshcore.codec.events import (
 from meshcore.codec.h1.chunked import ChunkedBody
 from meshcore.codec.h1.control import SPECIAL
 from meshcore.codec.h1.scan import LineScan, split_fields
-from meshcore.codec.validate import check_fields, check_trailers
+from meshcore.codec.h1.write import write_fields
+from meshcore.codec.validate import check_trailers
 from meshcore.errors import LocalProtocolError, RemoteProtocolError
 
 if TYPE_CHECKING:
@@ -278,12 +279,9 @@ class Codec(ABC):
         """Ends the body; the trailers are dropped where the framing has no place for them."""
         if self._sending != CHUNKED:
             return self.send_data(b"", end_stream=True)
-        check_fields(trailers, LocalProtocolError)
-        kept = check_trailers(trailers, LocalProtocolError)
+        fields, _ = write_fields(check_trailers(trailers, LocalProtocolError))
         self._sending = DONE
-        if not kept:
-            return b"0\r\n\r\n"
-        return b"0\r\n%b\r\n\r\n" % b"\r\n".join([b"%b: %b" % field for field in kept])
+        return b"0\r\n%b\r\n" % fields
 
     def start_next_cycle(self) -> bool:
         """Ready for the next message on this connection; False where it must be closed instead."""

@@ -23,7 +23,7 @@ from meshcore.errors import RemoteProtocolError
 if TYPE_CHECKING:
     from meshcore.codec.events import Fields
 
-__all__ = ["SPECIAL", "Control", "strip"]
+__all__ = ["SPECIAL", "Control", "plain_length", "strip"]
 
 SPECIAL: Final = CONNECTION_FIELDS | FRAMING_FIELDS | {b"te", b"expect"}
 """The names whose fields control the message or the connection."""
@@ -164,6 +164,16 @@ class Control:
         if not is_authority(host):
             raise RemoteProtocolError(f"host not valid: {host[:64]!r}")
         return host
+
+
+def plain_length(special: Fields) -> int | None:
+    """The content-length where it is the only special field and needs no change: most responses."""
+    if len(special) != 1:
+        return None
+    name, value = special[0]
+    if name != b"content-length" or (value[:1] == b"0" and len(value) > 1):
+        return None
+    return parse_content_length(value)
 
 
 def strip(fields: Fields, control: Control, more: frozenset[bytes] = _NONE) -> Fields:

@@ -149,12 +149,10 @@ class ServerCodec(Codec):
             raise LocalProtocolError(f"status {status} cannot be sent here as informational")
         if self._version == 10:
             return b""
-        lines = [status_line(status, 11)]
-        write_fields(lines, headers, keep_length=False)
-        lines.append(b"\r\n")
+        fields, _ = write_fields(headers, keep_length=False)
         if status == 100:
             self._expects = False
-        return b"".join(lines)
+        return b"%b%b\r\n" % (status_line(status, 11), fields)
 
     def send_response(
         self, status: int, headers: Fields, /, *, end_stream: bool, upgrade: bytes | None = None, close: bool = False
@@ -164,21 +162,20 @@ class ServerCodec(Codec):
             raise LocalProtocolError("a response has been sent already")
         # Without a request there is only an error to be told, and nothing after it.
         version = self._version or 11
-        lines = [status_line(status, version)]
         if status == 101:
-            return self._switch(lines, headers, upgrade)
+            return self._switch(headers, upgrade)
         if not 200 <= status <= 999 or upgrade is not None:
             raise LocalProtocolError(f"status {status} cannot be sent as a final response")
         if self._connect:
             if status < 300:
-                write_fields(lines, headers, keep_length=False)
-                lines.append(b"\r\n")
+                fields, _ = write_fields(headers, keep_length=False)
                 self._open_tunnel()
-                return b"".join(lines)
+                return b"%b%b\r\n" % (status_line(status, version), fields)
             # A refused client may have sent its tunnel's first bytes: they are not a request.
             close = True
         no_body = self._head_request or status == 204 or status == 304
-        length = write_fields(lines, headers, keep_length=status != 204)
+        fields, length = write_fields(headers, keep_length=status != 204)
+        framing = b""
         if no_body:
             sending = NO_BODY
         elif length is not None:
@@ -189,32 +186,30 @@ class ServerCodec(Codec):
         elif end_stream:
             sending = LENGTH
             self._to_send = 0
-            lines.append(b"content-length: 0\r\n")
+            framing = b"content-length: 0\r\n"
         elif version == 11:
             sending = CHUNKED
-            lines.append(b"transfer-encoding: chunked\r\n")
+            framing = b"transfer-encoding: chunked\r\n"
         else:
             sending = UNTIL_EOF
             close = True
         if close or not self._keep_alive or (self._expects and self._reading != DONE):
             self._keep_alive = False
-            lines.append(b"connection: close\r\n")
+            framing += b"connection: close\r\n"
         elif version == 10:
-            lines.append(b"connection: keep-alive\r\n")
-        lines.append(b"\r\n")
+            framing += b"connection: keep-alive\r\n"
         self._sending = DONE if end_stream else sending
-        return b"".join(lines)
+        return b"%b%b%b\r\n" % (status_line(status, version), fields, framing)
 
-    def _switch(self, lines: list[bytes], headers: Fields, upgrade: bytes | None) -> bytes:
+    def _switch(self, headers: Fields, upgrade: bytes | None) -> bytes:
         protocol = self._protocol
         if protocol is None or upgrade is None or not is_protocol(upgrade):
             raise LocalProtocolError("101 without an upgrade that was asked for")
         if upgrade.lower() not in protocol.split(b", "):
             raise LocalProtocolError("101 to a protocol that was not asked for")
-        write_fields(lines, headers, keep_length=False)
-        lines.append(b"connection: upgrade\r\nupgrade: %b\r\n\r\n" % upgrade)
+        fields, _ = write_fields(headers, keep_length=False)
         self._open_tunnel()
-        return b"".join(lines)
+        return b"%b%bconnection: upgrade\r\nupgrade: %b\r\n\r\n" % (status_line(101, 11), fields, upgrade)
 
     def _open_tunnel(self) -> None:
         self._sending = RAW

@@ -163,7 +163,7 @@ def cuts(data: bytes, places: list[int]) -> list[list[bytes]]:
     return [[data], random, bytewise(data)]
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(scripts(requests))
 @example((b"GET / HTTP/1.0\r\nHost: b\r\nContent-Length: 3, 3\r\n\r\nabc", []))
 @example((b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n\r\n", [1, 2]))
@@ -174,7 +174,7 @@ def test_server_codecs_agree_on_every_script(script: tuple[bytes, list[int]]) ->
         assert first == other
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @example((b"HTTP/1.1 101 \r\nUpgrade: a\r\n\r\n", []), b"GET")
 @given(scripts(responses), st.sampled_from([b"GET", b"HEAD", b"CONNECT"]))
 def test_client_codecs_agree_on_every_script(script: tuple[bytes, list[int]], method: bytes) -> None:

@@ -42,6 +42,12 @@ def test_a_response_with_a_length_keeps_the_place_of_its_fields() -> None:
     assert respond(GET, 200, *headers) == b"HTTP/1.1 200 OK\r\na: b\r\ncontent-length: 2\r\nc: \r\na: d\r\n\r\n"
 
 
+def test_a_padded_content_length_is_sent_in_its_shortest_form() -> None:
+    headers = ((b"a", b"b"), (b"content-length", b"007"), (b"c", b"d"))
+    assert b"\r\na: b\r\ncontent-length: 7\r\nc: d\r\n\r\n" in respond(GET, 200, *headers)
+    assert b"\r\ncontent-length: 0\r\n\r\n" in respond(GET, 200, (b"content-length", b"00"))
+
+
 def test_a_response_without_a_length_is_chunked_to_http_11() -> None:
     codec = received(GET)
     assert codec.send_response(200, [], end_stream=False) == b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
