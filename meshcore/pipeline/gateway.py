@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
+
 from meshcore.abc import Connect, NewAccept, NewHttp
 from meshcore.client.http import Http
 from meshcore.config import Listen, ProxyConfig
@@ -20,10 +22,12 @@ from meshcore.layers.timeout import Timeout
 from meshcore.layers.tls import Tls
 from meshcore.layers.to_backend import ToBackend
 from meshcore.metrics.detection import detection
+from meshcore.metrics.process import h2_abuse_closed_total
 from meshcore.metrics.registry import Registry
 from meshcore.server.detect import Detect
 from meshcore.server.http import ServeHttp
 from meshcore.server.opaque import Forward
+from meshcore.server.options import ServerOptions
 from meshcore.server.terminate_tls import TerminateTls
 from meshcore.stack import Stack, accept, stack
 from meshcore.transport.identity import ServerTls
@@ -77,7 +81,7 @@ def http(
     top = (
         accept(Accepted)
         # Turns a connection into requests; above it there are only bytes.
-        .then(ServeHttp(config.server))
+        .then(ServeHttp(_counting_abuse(config.server, registry)))
         # Sees what the client sees, so: above Rescue.
         .then(Metrics(registry, "inbound", name="server_metrics"))
     )
@@ -139,6 +143,17 @@ def connecting(config: ProxyConfig, registry: Registry) -> Stack[Connect, Connec
         # Limits the connect alone (TLS has a limit of its own), so: lowest.
         .then(ConnectTimeout(config.connect_timeout))
     )
+
+
+def _counting_abuse(options: ServerOptions, registry: Registry) -> ServerOptions:
+    """The options with closed abusers counted, unless somebody hears of them already."""
+    if options.on_abuse is not None:
+        return options
+
+    def closed(kind: str) -> None:
+        h2_abuse_closed_total(registry, kind).value += 1
+
+    return attrs.evolve(options, on_abuse=closed)
 
 
 def _protocol(config: ProxyConfig, listen: Listen) -> str | None:
