@@ -59,7 +59,6 @@ class Scanner(Verdicts):
     def _terminate(self, code: int, reason: str, abuse: str) -> None:
         """Queues GOAWAY; nothing is read or written after it."""
         self._ended = True
-        self._events.extend(self._deferred)
         with contextlib.suppress(Exception):  # An engine that has given up has nothing more to say.
             self._out.append(self._engine.take())
         last = min(self._highest, self._last_accepted) if self._server else 0
@@ -81,7 +80,10 @@ class Scanner(Verdicts):
                 self._return_credit(self._flow - self._taken)
             self._flow = self._taken = 0
         if self._deferred:
-            self._events.extend(self._deferred)
+            streams = self._streams
+            for event in self._deferred:
+                if not event.stream_id or event.stream_id in streams:
+                    self._events.append(event)
             self._deferred.clear()
         return pos
 
@@ -214,10 +216,11 @@ class Scanner(Verdicts):
                     if length != 4:
                         raise ConnectionFailure(FRAME_SIZE_ERROR, "WINDOW_UPDATE of a wrong size")
                     self._watch.window_update()
-                    if not self._window_update(stream_id, int.from_bytes(data[pos + 9 : stop], "big") & MAX_WINDOW):
+                    increment = int.from_bytes(data[pos + 9 : stop], "big")
+                    if increment > MAX_WINDOW or not self._window_update(stream_id, increment):
                         run = self._flush(data, run, pos)
-                        self._window_error(stream_id, int.from_bytes(data[pos + 9 : stop], "big") & MAX_WINDOW)
                         run = stop
+                        self._odd_window_update(stream_id, increment & MAX_WINDOW)
 
                 else:
                     run = self._flush(data, run, pos)
@@ -251,6 +254,13 @@ class Scanner(Verdicts):
             stream.send_window = window
         self._deferred.append(WindowUpdated(stream_id))
         return True
+
+    def _odd_window_update(self, stream_id: int, increment: int) -> None:
+        """One with the reserved bit set, which not every engine ignores, or one that is not for the engine."""
+        if self._window_update(stream_id, increment):
+            self._engine.feed(f.window_update_frame(stream_id, increment))
+        else:
+            self._window_error(stream_id, increment)
 
     def _block_end(self, data: bytes, at: int, stream_id: int, size: int) -> int:
         """Where the header block ends whose HEADERS ends at *at*; beyond the data if it has not come whole."""

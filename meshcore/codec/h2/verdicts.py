@@ -12,6 +12,7 @@ from meshcore.codec.events import (
     PingAcknowledged,
     SettingsChanged,
     StreamReset,
+    WindowUpdated,
 )
 from meshcore.codec.h2 import frames as f
 from meshcore.codec.h2.authority import AuthorityWatch
@@ -41,7 +42,7 @@ class Verdicts:
         self._limits = limits
         self._now = 0.0
         self._events: list[Event] = []
-        self._deferred: list[Event] = []
+        self._deferred: list[WindowUpdated] = []
         self._out: list[bytes] = []
         self._unsent = False
         self._ended = False
