@@ -131,8 +131,10 @@ async def serving(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(sweeper.run)
         nursery.start_soon(run)
-        yield served
-        theirs.close()
+        try:
+            yield served
+        finally:
+            theirs.close()
         nursery.cancel_scope.cancel()
     assert ours.closed
     if not crashes:
@@ -166,6 +168,7 @@ class Proxy:
         self._kind = kind
         self._layer = layer
         self.upstreams: list[Peer] = []
+        self.clients: list[Peer] = []
         self._waiting: deque[trio.Event] = deque()
         self.owner, self.drain, self.sweeper = Owner(), Drain(), Sweeper()
         self.connected = 0
@@ -197,7 +200,8 @@ class Proxy:
         ours.owner, ours.drain, ours.sweeper = self.owner, self.drain, self.sweeper
         ours.protocol = protocol
         self._nursery.start_soon(self.accept.new_service(Accepted(), self._nursery), ours)
-        return Peer(theirs)
+        self.clients.append(Peer(theirs))
+        return self.clients[-1]
 
     accept: meshcore.NewAccept[Accepted]
 
@@ -227,7 +231,11 @@ async def proxying(
         if layer is not None:
             inner = _Layered(inner, layer)
         proxy.accept = meshcore.ServeHttp(server or ServerOptions()).layer(inner)
-        yield proxy
+        try:
+            yield proxy
+        finally:
+            for peer in (*proxy.upstreams, *proxy.clients):
+                peer.close()
         nursery.cancel_scope.cancel()
     assert proxy.owner.crashes == []
 
