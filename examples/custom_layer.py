@@ -31,7 +31,11 @@ class RequestId(ServiceLayer):
         return request_id
 
 
-async def main(upstream: str, port: int = 8080, task_status=trio.TASK_STATUS_IGNORED) -> None:
+async def main(
+    upstream: str,
+    port: int = 8080,
+    task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
+) -> None:
     config = proxy_config([f":{port}"], [upstream])
     pipeline = gateway(config).insert_before("retry", RequestId())
     async with trio.open_nursery() as upstreams:

@@ -10,7 +10,11 @@ import meshcore
 from meshcore import Accepted, Backend, Endpoint, layers
 
 
-async def main(*addresses: str, port: int = 8080, task_status=trio.TASK_STATUS_IGNORED) -> None:
+async def main(
+    *addresses: str,
+    port: int = 8080,
+    task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
+) -> None:
     endpoints = [address.rpartition(":") for address in addresses]
     backend = Backend("site", tuple(Endpoint((host, int(number))) for host, _, number in endpoints))
     pipeline = (

@@ -10,12 +10,16 @@ import meshcore
 from meshcore import Accepted, Backend, Endpoint, layers
 
 
-async def main(*addresses: str, port: int = 8080, task_status=trio.TASK_STATUS_IGNORED) -> None:
+async def main(
+    *addresses: str,
+    port: int = 8080,
+    task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
+) -> None:
     parts = [address.rpartition(":") for address in addresses]
     backend = Backend("database", tuple(Endpoint((host, int(number))) for host, _, number in parts))
     pipeline = (
         meshcore.accept(Accepted)
-        .then(layers.Route({"*": backend}))
+        .then(layers.ToBackend(backend))
         .then(layers.Balance())
         .then(meshcore.Forward())
         .then(layers.ConnectTimeout(1.0))

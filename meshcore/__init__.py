@@ -34,10 +34,13 @@ if TYPE_CHECKING:
     from meshcore.http.message import Request as Request
     from meshcore.http.message import Response as Response
     from meshcore.http.message import Timeouts as Timeouts
+    from meshcore.server.detect import Detect as Detect
     from meshcore.server.http import ServeHttp as ServeHttp
+    from meshcore.server.opaque import Forward as Forward
     from meshcore.server.options import ServerOptions as ServerOptions
     from meshcore.server.serve import drain_on_signal as drain_on_signal
     from meshcore.server.serve import serve as serve
+    from meshcore.server.terminate_tls import TerminateTls as TerminateTls
     from meshcore.stack import Param as Param
     from meshcore.stack import Stack as Stack
     from meshcore.stack import accept as accept
@@ -59,9 +62,12 @@ _HOMES = {
     "http.body": "Empty EndOfStream Full",
     "http.headers": "Headers",
     "http.message": "Request Response Timeouts",
+    "server.detect": "Detect",
     "server.http": "ServeHttp",
+    "server.opaque": "Forward",
     "server.options": "ServerOptions",
     "server.serve": "drain_on_signal serve",
+    "server.terminate_tls": "TerminateTls",
     "stack": "Param Stack accept middleware",
     "transport.connection": "Connection",
     "transport.drain": "Drain",
@@ -79,10 +85,12 @@ __all__ = [
     "ClientOptions",
     "Connect",
     "Connection",
+    "Detect",
     "Drain",
     "Empty",
     "EndOfStream",
     "Endpoint",
+    "Forward",
     "Full",
     "Headers",
     "Http",
@@ -103,6 +111,7 @@ __all__ = [
     "ServiceLayer",
     "Stack",
     "Status",
+    "TerminateTls",
     "Timeouts",
     "accept",
     "connect_tcp",

@@ -1,0 +1,119 @@
+"""The documentation tells the truth: examples run, code blocks compile, links lead somewhere."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+import meshcore
+from meshcore import Headers, Request, Response, ServiceLayer, middleware
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#:\s]+\.(?:md|py|toml))(?:#[^)]*)?\)")
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"example_{name}", ROOT / "examples" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+async def serving(nursery: trio.Nursery, main: Callable[..., Awaitable[None]], *args: Any) -> tuple[str, int]:
+    """Starts an example and tells where it listens."""
+
+    async def run(task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
+        await main(*args, port=0, task_status=task_status)
+
+    listeners: list[trio.SocketListener] = await nursery.start(run)
+    port: int = listeners[0].socket.getsockname()[1]
+    return "127.0.0.1", port
+
+
+async def origin(task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
+    """An HTTP server of our own to send requests to."""
+
+    async def hello(request: Request) -> Response:
+        body = b"hello " + request.path
+        return Response(200, Headers([(b"content-length", b"%d" % len(body))]), meshcore.Full(body))
+
+    @attrs.frozen
+    class Hello:
+        def new_service(self, target: object, nursery: trio.Nursery) -> Any:
+            return hello
+
+    new_accept = meshcore.ServeHttp().layer(Hello())
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    task_status.started(f"127.0.0.1:{listeners[0].socket.getsockname()[1]}")
+    async with trio.open_nursery() as nursery:
+        await meshcore.serve(new_accept, listeners, upstreams=nursery)
+
+
+async def get(address: tuple[str, int], path: str = "/x") -> bytes:
+    """One request, spoken by hand; the whole answer."""
+    stream = await trio.open_tcp_stream(*address)
+    async with stream:
+        await stream.send_all(f"GET {path} HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n".encode())
+        answer = b""
+        async for chunk in stream:
+            answer += chunk
+        return answer
+
+
+@pytest.mark.parametrize("name", ["reverse_proxy", "custom_layer", "tcp_forward"])
+async def test_an_example_proxies_a_request(name: str, nursery: trio.Nursery) -> None:
+    upstream = await nursery.start(origin)
+    address = await serving(nursery, load(name).main, upstream)
+    with trio.fail_after(20):
+        answer = await get(address)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.endswith(b"hello /x")
+    if name == "custom_layer":
+        assert b"\r\nx-request-id: " in answer
+    nursery.cancel_scope.cancel()
+
+
+def test_every_example_is_short_and_says_what_it_is() -> None:
+    for path in EXAMPLES:
+        source = path.read_text()
+        assert len(source.splitlines()) <= 60, path.name
+        assert ast.get_docstring(ast.parse(source)), path.name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT / "docs")))
+def test_python_blocks_of_a_page_compile_and_its_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text()
+    for block in BLOCK.findall(text):
+        compile(block, str(page), "exec")
+    for target in LINK.findall(text):
+        assert (page.parent / target).resolve().exists(), f"{page.name}: {target}"
+
+
+async def test_the_layers_of_the_how_to_page_do_what_it_says() -> None:
+    names: dict[str, Any] = {}
+    for block in BLOCK.findall((ROOT / "docs" / "how-to" / "write-a-layer.md").read_text()):
+        exec(compile(block, "write-a-layer.md", "exec"), names)
+
+    async def inner(request: Request) -> Response:
+        return Response(200)
+
+    answer = await names["no_store"].wrap(inner, None)(Request(b"GET", b"http", b"a.example", b"/"))
+    await names["test_every_response_carries_the_id_of_its_request"]()
+
+    assert answer.headers.get(b"cache-control") == b"no-store"
+    assert isinstance(names["RequestId"](), ServiceLayer)
+    assert callable(middleware)
