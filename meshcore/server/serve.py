@@ -100,6 +100,10 @@ class Server:
         self.accepted_total = 0
         self.crashes_total = 0
         self.accept_errors_total = 0
+        for listener in listeners:
+            if isinstance(listener, trio.SocketListener):
+                # Before anybody is told that it listens: what connects from now on inherits them.
+                options.apply(listener.socket)
         self._new_accept = new_accept
         self._upstreams = upstreams
         self._name = name
@@ -139,7 +143,6 @@ class Server:
         raw = socket.socket(found.family, found.type, found.proto, fileno=found.fileno())
         try:
             raw.setblocking(False)
-            self._options.apply(raw)
             wildcard = local[0] in ("0.0.0.0", "::")
             inherited: bool | None = None
             while True:

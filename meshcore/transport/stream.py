@@ -80,6 +80,13 @@ class StreamConnection(Connection):
             self.closed = True
             _close(self.stream)
 
+    def reset(self) -> None:
+        """Closes so that the peer sees a reset, where the stream has a ``reset``."""
+        reset = getattr(self.stream, "reset", None)
+        if not self.closed and callable(reset):
+            reset()
+        self.close()
+
     def _lost(self, error: BaseException) -> ConnectionLost:
         self.error = error
         return ConnectionLost(f"connection to {self.peer[0]}:{self.peer[1]}: {error}")

@@ -39,7 +39,7 @@ class TcpOptions:
     keepalive_count: int = 3
     user_timeout: float | None = None
 
-    def apply(self, sock: socket.socket) -> None:
+    def apply(self, sock: socket.socket | trio.socket.SocketType) -> None:
         """Sets them; on a listening socket of Linux, accepted ones inherit them."""
         if sock.family not in (socket.AF_INET, socket.AF_INET6):
             return
