@@ -18,7 +18,7 @@ class Idle(Protocol):
     """What a pool keeps.
 
     Attributes:
-        idle_since: when it was given, by the pool's clock.
+        idle_since: when it was given (``trio.current_time()``).
         closed: it is over; it may still lie in the pool, and nobody will get it.
     """
 
@@ -57,8 +57,8 @@ class PoolStatistics:
 class Pool(Generic[C]):
     """Idle connections by key; ``fresh`` ones have not carried a request yet and fit any key.
 
-    Connections idle for longer than *idle_timeout* seconds are closed by the sweeper, which is parked
-    while there are none; no more than *max_idle* are kept (D-33).
+    Connections are closed by the sweeper before they have been idle for *idle_timeout* seconds, the last
+    quarter of it given or taken; it is parked while there are none; no more than *max_idle* are kept (D-33).
     """
 
     __slots__ = (
@@ -70,7 +70,6 @@ class Pool(Generic[C]):
         "_idle_timeout",
         "_max_idle",
         "_misses",
-        "_now",
         "_sweeper",
         "_swept",
     )
@@ -86,9 +85,6 @@ class Pool(Generic[C]):
         self._misses = 0
         self._expired = 0
         self._swept = False
-        # The time of the last sweep: a connection's age is counted from there, so that it is never
-        # older than it seems, and giving one back reads no clock.
-        self._now = 0.0
 
     def take(self, key: bytes, /) -> C | None:
         """A usable connection for *key*, or None."""
@@ -125,9 +121,8 @@ class Pool(Generic[C]):
             return
         if not self._swept and self._idle_timeout is not None:
             self._swept = True
-            self._now = trio.current_time()
             self._sweeper.add(self, self._idle_timeout)
-        connection.idle_since = self._now
+        connection.idle_since = trio.current_time()
         self._count += 1
         if key is None:
             self._fresh.append(connection)
@@ -140,12 +135,11 @@ class Pool(Generic[C]):
 
     def sweep(self, now: float, /) -> None:
         """Closes what has been idle for too long; see :class:`~meshcore.transport.sweep.Swept`."""
-        self._now = now
         limit = self._idle_timeout
         if limit is None:
             return
-        # Sweeps come at quarters of the limit, give or take a rounding error.
-        oldest = now - limit * 0.99
+        # The next sweep is a quarter of the limit away, so what would be too old by then goes now.
+        oldest = now - limit * 0.75
         empty: list[bytes] = []
         for key, idle in self._by_key.items():
             self._prune(idle, oldest)

@@ -83,7 +83,7 @@ async def test_idle_connections_are_closed_at_the_limit_and_never_after_it(
         pool.give(b"a", connection)
         await trio.sleep(2.2)
         assert not connection.closed
-        await trio.sleep(0.85)
+        await trio.sleep(0.81)
         assert connection.closed
         await trio.sleep(start / 7)
 
