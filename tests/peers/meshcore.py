@@ -13,10 +13,18 @@ from tests.peers.process import Running, running
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["meshcore"]
+__all__ = ["meshcore", "routed"]
 
 ROOT = Path(__file__).parent.parent.parent
+PROGRAMS = Path(__file__).parent / "programs"
 _READY = re.compile(r"ready from=(\S+)")
+
+
+def _take_port(program: Running) -> bool:
+    found = _READY.search(program.output())
+    if found:
+        program.port = int(found[1].rpartition(":")[2])
+    return found is not None
 
 
 @contextmanager
@@ -43,14 +51,17 @@ def meshcore(
     if "--access-log" not in options:
         command += ["--access-log", "off"]
 
-    def ready(program: Running) -> bool:
-        found = _READY.search(program.output())
-        if found:
-            program.port = int(found[1].rpartition(":")[2])
-        return found is not None
-
-    with running("meshcore", command, ready=ready, cwd=ROOT) as proxy:
+    with running("meshcore", command, ready=_take_port, cwd=ROOT) as proxy:
         admin = re.search(r"admin=(\S+)", proxy.output())
         if admin and admin[1] != "off":
             proxy.ports["admin"] = int(admin[1].rpartition(":")[2])
+        yield proxy
+
+
+@contextmanager
+def routed(routes: dict[str, str], engine: str = "auto") -> Iterator[Running]:
+    """The gateway pipeline with routes by authority in place of its one backend, as an embedder runs it."""
+    command = [sys.executable, str(PROGRAMS / "routed_proxy.py"), engine]
+    command += [f"{pattern}={url}" for pattern, url in routes.items()]
+    with running("routed", command, ready=_take_port, env={"PYTHONPATH": str(ROOT)}) as proxy:
         yield proxy
