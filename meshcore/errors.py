@@ -251,7 +251,8 @@ class RemoteProtocolError(MeshError):
     """The peer broke the protocol.
 
     Attributes:
-        status: how to answer a client on HTTP/1: 400, 408, 414, 431, 501 or 505.
+        status: how to answer a client on HTTP/1: 400, 408, 414, 417, 431, 501 or 505; 502 where an
+            upstream broke it.
         h2_code: the HTTP/2 error code for a GOAWAY or RST_STREAM.
     """
 

@@ -71,7 +71,7 @@ class RequestReceived:
         path: path and query; ``b"*"`` for OPTIONS in asterisk-form; ``b""`` for a plain CONNECT.
         headers: the fields.  ``host`` is left in them only where it differs from the authority
             (absolute-form: D-32).
-        end_stream: no body follows.
+        end_stream: no body follows.  On HTTP/1 also of a CONNECT: what follows is the tunnel's.
         version: 10, 11 or 20.
         content_length: as declared, or None.
         protocol: what the exchange wants to become: ``:protocol`` of an extended CONNECT
@@ -99,7 +99,7 @@ class ResponseReceived:
     """A final response's head; ``end_stream`` where no body follows (HEAD, 204, 304 included).
 
     ``protocol`` is the lower-case ``upgrade`` value of a 101 (HTTP/1), else None.
-    A 101, or a 2xx to CONNECT, makes a tunnel (``PAUSED`` follows on HTTP/1).
+    A 101, or a 2xx to CONNECT, makes a tunnel (``PAUSED`` follows on HTTP/1); it does not end the stream.
     """
 
     stream_id: int

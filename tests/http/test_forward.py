@@ -46,7 +46,9 @@ def test_a_loop_is_seen_in_forwarded() -> None:
     assert forward.forwarded_by(fields, b'us "quoted\\"')
     assert not forward.forwarded_by(fields, b"y")
     assert not forward.forwarded_by([(b"forwarded", b'for="by=us"'), (b"x", b"by=us")], b"us")
-    assert forward.forwarded_by([(b"forwarded", b"for=_a ; BY=us , for=b")], b"us")
+    assert forward.forwarded_by([(b"forwarded", b"for=_a ; BY=Us , for=b")], b"us")
+    assert forward.forwarded_by([(b"forwarded", b'for="unterminated, by=them, by="us"')], b"us")
+    assert not forward.forwarded_by([(b"forwarded", b"by=us2, by=us.other")], b"us")
 
 
 @given(st.binary(max_size=20).filter(lambda value: not any((b < 32 and b != 9) or b == 127 for b in value)))

@@ -20,7 +20,7 @@ _PROPOSAL: Final = h11.Request(
     method="GET", target="/", headers=[("host", "proposal"), ("connection", "upgrade"), ("upgrade", "any")]
 )
 
-_lengths: Final = re.compile(rb"\ncontent-length:[ \t]*+([^\r]*?)[ \t]*+\r", re.IGNORECASE).findall
+_lengths: Final = re.compile(rb"\ncontent-length:([^\r]*+)", re.IGNORECASE).findall
 
 
 def split_request(head: bytes, method: bytes) -> Split:
@@ -45,7 +45,7 @@ def _split(connection: h11.Connection, head: bytes) -> Split:
     fields: Fields = list(event.headers)
     # h11 makes one number of "5, 5": the value is wanted as it was sent.
     sent = _lengths(head)
-    if sent and sent[0] not in [value for name, value in fields if name == b"content-length"]:
+    if sent and sent[0].strip(b" \t") not in [value for name, value in fields if name == b"content-length"]:
         raise ValueError("content-length changed")
     return fields, [field for field in fields if field[0] in SPECIAL]
 

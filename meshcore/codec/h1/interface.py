@@ -27,12 +27,14 @@ class H1Codec(Protocol):
 
         Raises:
             RemoteProtocolError: the peer broke the protocol or a limit; its ``status`` is how to
-                answer a client.  The codec is unusable for reading from then on.
+                answer a client (502 where the peer is an upstream).  The codec is unusable for reading
+                from then on, and says so again.
         """
         ...
 
     def send_data(self, data: bytes, /, *, end_stream: bool = False) -> bytes:
-        """The bytes on the wire for a piece of the body (chunk framing included).
+        """The bytes on the wire for a piece of the body (chunk framing included): none of them where the
+        response may have no body (HEAD, 204, 304), all of them as they are once this is a tunnel.
 
         Raises:
             LocalProtocolError: more than the declared content-length, or an end before it.

@@ -39,7 +39,7 @@ _long_method: Final = re.compile(rb"%b{65,} [\x21\x22\x24-\x7e]++ HTTP/1\.[01]\r
 _any_version: Final = re.compile(
     rb"(?:%b++ [\x21-\x7e]++ )?HTTP/(?!1\.[01][^0-9])[0-9]+(?:\.[0-9]+)?(?: %b*+)?\r\n" % (_TOKEN, _TEXT)
 ).fullmatch
-_fields: Final = re.compile(rb"(%b++):[ \t]*+(%b*?)[ \t]*+\r\n" % (_TOKEN, _TEXT)).findall
+_fields: Final = re.compile(rb"(%b++):(%b*+)\r\n" % (_TOKEN, _TEXT)).findall
 
 REQUEST_LINE: Final = 0
 STATUS_LINE: Final = 1
@@ -101,7 +101,7 @@ class LineScan:
 
 def split_fields(section: bytes) -> Fields:
     """The fields of a scanned section, names in lower case, a first line left out."""
-    return [(name.lower(), value) for name, value in _fields(section)]
+    return [(name.lower(), value.strip(b" \t")) for name, value in _fields(section)]
 
 
 def _check_first_line(line: bytes, kind: int) -> None:

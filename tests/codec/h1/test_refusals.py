@@ -223,6 +223,16 @@ def test_limits_hold_for_responses_too(engine: str) -> None:
         assert [Refused(502)] == feed(codec, data)
 
 
+@pytest.mark.parametrize("filler", [b" ", b"\t", b"a ", b","])
+@pytest.mark.parametrize(
+    "head", [GET + b"X: ", GET + b"Content-Length: ", GET + b"Connection: ", CHUNKED + b"0\r\nX: "]
+)
+def test_no_head_takes_more_time_than_its_length_warrants(engine: str, head: bytes, filler: bytes) -> None:
+    # Quadratic work on these would take minutes.
+    value = b"a" + filler * (60_000 // len(filler)) + b"a"
+    assert len(serve([head + value + b"\r\n\r\n"], engine)) <= 3
+
+
 def test_a_long_chunk_is_read_piece_by_piece_and_never_kept(engine: str) -> None:
     codec = server_codec(engine=engine)
     feed(codec, CHUNKED + b"7fffffffffffffff\r\n")
