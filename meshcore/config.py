@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 import attrs
 
@@ -23,13 +22,21 @@ from meshcore.errors import ConfigError
 from meshcore.server.options import ServerOptions
 from meshcore.transport.target import Address, Endpoint, TlsClient
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
 __all__ = ["ACCESS_LOGS", "BALANCERS", "ENGINES", "Listen", "ProxyConfig", "TlsFiles", "proxy_config"]
 
 V = TypeVar("V")
+C = TypeVar("C", bound=str)
 
-BALANCERS = ("p2c-ewma", "round-robin", "least-request")
-ENGINES = ("auto", "pure")
-ACCESS_LOGS = ("off", "text", "json")
+Balancer: TypeAlias = Literal["p2c-ewma", "round-robin", "least-request"]
+Engine: TypeAlias = Literal["auto", "pure"]
+AccessLog: TypeAlias = Literal["off", "text", "json"]
+
+BALANCERS: tuple[Balancer, ...] = ("p2c-ewma", "round-robin", "least-request")
+ENGINES: tuple[Engine, ...] = ("auto", "pure")
+ACCESS_LOGS: tuple[AccessLog, ...] = ("off", "text", "json")
 OPAQUE_PORTS = frozenset({25, 587, 3306, 4444, 5432, 6379, 9300, 11211})
 """Ports whose protocols let the server speak first, as linkerd lists them (D-15)."""
 
@@ -92,18 +99,18 @@ class ProxyConfig:
     tls: TlsFiles | None = None
     timeout: float | None = None
     retries: int = 1
-    balance: str = "p2c-ewma"
+    balance: Balancer = "p2c-ewma"
     admin: Address | None = ("127.0.0.1", 4191)
     admin_shutdown: bool = False
-    access_log: Literal["off", "text", "json"] = "off"
+    access_log: AccessLog = "off"
     grace_period: float = 120.0
     connect_timeout: float = 1.0
     detect_timeout: float = 1.0
     fail_fast: float = 3.0
     max_in_flight: int = 100_000
     opaque_ports: frozenset[int] = OPAQUE_PORTS
-    server: ServerOptions = ServerOptions()
-    client: ClientOptions = ClientOptions()
+    server: ServerOptions = attrs.Factory(ServerOptions)
+    client: ClientOptions = attrs.Factory(ClientOptions)
 
 
 class Problems:
@@ -125,10 +132,11 @@ class Problems:
                 self.add(place, problem)
             return default
 
-    def choice(self, place: str, text: str, known: Sequence[str]) -> str:
-        """*text* if it is known, else the first known with a problem noted."""
-        if text in known:
-            return text
+    def choice(self, place: str, text: str, known: Sequence[C]) -> C:
+        """The known word that *text* is, else the first one with a problem noted."""
+        for word in known:
+            if text == word:
+                return word
         self.add(place, f"{text!r} is not one of {', '.join(known)}{suggest(text, list(known))}")
         return known[0]
 
@@ -198,7 +206,7 @@ def proxy_config(
     opaque = bool(endpoints) and all(endpoint.protocol == "opaque" for endpoint in endpoints)
     if not opaque and any(endpoint.protocol == "opaque" for endpoint in endpoints):
         problems.add("--to", "tcp:// cannot be mixed with HTTP endpoints: bytes and requests are balanced differently")
-    chosen = _engine(problems.choice("--engine", engine, ENGINES))
+    chosen = problems.choice("--engine", engine, ENGINES)
     config = ProxyConfig(
         listen=tuple(_listen(problems, location, opaque) for location in listens if location is not None),
         endpoints=endpoints,
@@ -208,7 +216,7 @@ def proxy_config(
         balance=problems.choice("--balance", balance, BALANCERS),
         admin=_admin(problems, admin),
         admin_shutdown=admin_shutdown,
-        access_log=_access_log(problems.choice("--access-log", access_log, ACCESS_LOGS)),
+        access_log=problems.choice("--access-log", access_log, ACCESS_LOGS),
         grace_period=problems.read("--grace-period", grace_period, parse_duration, 0.0),
         opaque_ports=OPAQUE_PORTS if opaque_ports is None else _ports(problems, opaque_ports),
         server=ServerOptions(engine=chosen),
@@ -273,14 +281,6 @@ def _admin(problems: Problems, text: str) -> Address | None:
     if location.scheme != "http":
         problems.add("--admin", f"{text!r}: a HOST:PORT or off is wanted, without a scheme")
     return location.host, location.port
-
-
-def _access_log(text: str) -> Literal["off", "text", "json"]:
-    return "text" if text == "text" else "json" if text == "json" else "off"
-
-
-def _engine(text: str) -> Literal["auto", "pure"]:
-    return "pure" if text == "pure" else "auto"
 
 
 def _ports(problems: Problems, text: str) -> frozenset[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 from functools import partial
+from importlib import metadata
 from typing import Any
 
 import attrs
@@ -14,6 +15,8 @@ from meshcore.abc import Connect, HttpService, NewAccept
 from meshcore.addresses import format_address
 from meshcore.admin import Admin
 from meshcore.admin.live import Watch
+from meshcore.codec import h2
+from meshcore.codec.h1 import engines as h1
 from meshcore.config import ProxyConfig
 from meshcore.errors import ConfigError
 from meshcore.metrics import Registry, crashes_total, process_metrics
@@ -25,12 +28,16 @@ from meshcore.transport.drain import Drain
 from meshcore.transport.target import Accepted, Address
 from meshcore.transport.tcp import connect_tcp, open_listeners
 
-__all__ = ["Proxy", "main", "run"]
+__all__ = ["AddressError", "Proxy", "main", "run"]
 
 log = logging.getLogger(__name__)
 
 _ADMIN_GRACE = 1.0
 """Seconds that requests to the admin server may take once the proxy itself has drained."""
+
+
+class AddressError(ConfigError):
+    """Addresses cannot be listened on: the configuration is well-formed, and the machine says no."""
 
 
 @attrs.define(eq=False)
@@ -71,10 +78,10 @@ class Proxy:
         return found
 
     def pipeline(self, name: str) -> Stack[Connect, NewAccept[Accepted]]:
-        """The pipeline as it runs: with a watch above its route, for :meth:`statistics`."""
+        """The pipeline as it runs: with a watch above its retries, for :meth:`statistics`."""
         watch = self._watches[name] = Watch()
         try:
-            return self.stacks[name].insert_before("route", watch)
+            return self.stacks[name].insert_before("retry", watch)
         except LookupError:
             return self.stacks[name]
 
@@ -101,12 +108,16 @@ async def run(
         task_status: started with the :class:`Proxy`, once it accepts.
 
     Raises:
-        ConfigError: an address cannot be listened on, or a certificate cannot be used; nothing was started.
+        AddressError: an address cannot be listened on.
+        ConfigError: something else of the configuration cannot be used, such as a certificate.  Either way
+            nothing was started.
     """
     proxy = Proxy(config, Registry() if registry is None else registry, Drain() if drain is None else drain)
     for index, listen in enumerate(config.listen):
         name = "gateway" if index == 0 else f"gateway-{index}"
         proxy.stacks[name] = gateway(config, listen, registry=proxy.registry)
+    # Applied before anything is bound: here certificates are read.
+    accepts = {name: proxy.pipeline(name).layer(connect) for name in proxy.stacks}
     bound = await _bind(config)
     async with trio.open_nursery() as instruments:
         stop_admin = Drain()
@@ -117,10 +128,10 @@ async def run(
             proxy.admin = await instruments.start(partial(start, name="admin"))
         async with trio.open_nursery() as upstreams:
             async with trio.open_nursery() as servers:
-                for name, listeners in zip(proxy.stacks, bound.listen, strict=True):
+                for (name, new_accept), listeners in zip(accepts.items(), bound.listen, strict=True):
                     start = partial(
                         serve,
-                        proxy.pipeline(name).layer(connect),
+                        new_accept,
                         listeners,
                         upstreams=upstreams,
                         drain=proxy.drain,
@@ -167,7 +178,7 @@ async def _bind(config: ProxyConfig) -> _Bound:
         if config.admin is not None:
             bound.admin = await bind("--admin", config.admin)
         if problems:
-            raise ConfigError(problems)
+            raise AddressError(problems)
     except BaseException:
         bound.close()
         raise
@@ -209,10 +220,9 @@ def _admin(proxy: Proxy) -> Admin:
 
 def _measure(proxy: Proxy) -> None:
     """Counts what no layer sees: the process, and connections that crashed."""
-    from meshcore import __version__
-
     start = datetime.datetime.now(datetime.UTC).timestamp()
-    process_metrics(proxy.registry, start_time=start, version=__version__)
+    version = metadata.version("meshcore-sidecar")
+    process_metrics(proxy.registry, start_time=start, version=version, engines=engines(proxy.config))
     cell = crashes_total(proxy.registry)
     seen = [0]
 
@@ -224,11 +234,19 @@ def _measure(proxy: Proxy) -> None:
     proxy.registry.collect(collect)
 
 
+def engines(config: ProxyConfig) -> str:
+    """The engines that will speak HTTP/1 and HTTP/2, ``"httptools,ngh2"`` for instance."""
+    if config.server.engine == "pure":
+        return "h11,h2"
+    http2 = h2.default_engine()
+    return f"{h1.default_engine()},{'h2' if http2 == 'pure' else http2}"
+
+
 def _ready_line(proxy: Proxy) -> str:
     line = f"ready from={','.join(map(format_address, proxy.addresses))}"
     if proxy.admin is not None:
         line += f" admin={','.join(map(format_address, proxy.admin.addresses))}"
-    return line
+    return f"{line} engines={engines(proxy.config)}"
 
 
 def main(config: ProxyConfig) -> int:

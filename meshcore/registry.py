@@ -10,7 +10,6 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
@@ -18,6 +17,9 @@ import attrs
 
 from meshcore.addresses import suggest
 from meshcore.errors import ConfigError
+
+if typing.TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["CLASSIFIERS", "LAYERS", "RESOLVERS", "Field", "Plugin", "describe", "load", "make", "names"]
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meshcore.addresses import suggest
 from meshcore.explain import EXPLANATIONS, error_classes
 from meshcore_cli.parser import OK, Parser, fail
 from meshcore_cli.render import bold, print_json, table
+
+if TYPE_CHECKING:
+    import argparse
 
 DESCRIPTION = """\
 Explains an error code, as it stands in the header x-meshcore-error of an answer that the proxy made

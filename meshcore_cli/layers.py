@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meshcore_cli.parser import OK, PROBLEM, Parser, fail
 from meshcore_cli.render import bold, dim, print_json
+
+if TYPE_CHECKING:
+    import argparse
 
 DESCRIPTION = """\
 Lists the layers that a pipeline can be made of: those that come with meshcore, and those that other installed

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
+from typing import TYPE_CHECKING
 
-from meshcore_cli.parser import Parser, fail
+from meshcore_cli.parser import PROBLEM, Parser, fail
+
+if TYPE_CHECKING:
+    import argparse
 
 DESCRIPTION = """\
 Runs a reverse proxy in front of one or more endpoints, with no config file.
@@ -103,9 +106,12 @@ def run(arguments: argparse.Namespace) -> int:
         return fail("meshcore proxy", problems)
 
     configure(arguments.log_level, arguments.log_format)
-    from meshcore.proxy import main
+    from meshcore.proxy import AddressError, main
 
     try:
         return main(config)
+    except AddressError as error:
+        fail("meshcore proxy", error.problems)
+        return PROBLEM
     except ConfigError as error:
         return fail("meshcore proxy", error.problems)

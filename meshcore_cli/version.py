@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from meshcore_cli.parser import OK, Parser
 from meshcore_cli.render import print_json
+
+if TYPE_CHECKING:
+    import argparse
 
 DESCRIPTION = "Shows the versions of meshcore, of what it stands on and of its engines; loads neither of them."
 

@@ -28,12 +28,12 @@ def live_tree(service: object) -> list[dict[str, Any]]:
         layer = getattr(each, "__layer__", None)
         value: dict[str, Any] = {"role": role(layer) if layer is not None else type(each).__name__.lstrip("_")}
         statistics = getattr(each, "statistics", None)
-        branches = getattr(each, "services", None)
+        branches: Any = getattr(each, "services", None)
         if callable(statistics):
             told = statistics()
             value["statistics"] = attrs.asdict(told) if attrs.has(type(told)) else told
         if callable(branches):
-            below: dict[str, Any] = branches()
+            below: Any = branches()
             value["services"] = {str(name): live_tree(inner) for name, inner in list(below.items())[:_MOST_BRANCHES]}
             if len(below) > _MOST_BRANCHES:
                 value["more"] = len(below) - _MOST_BRANCHES
@@ -50,7 +50,11 @@ class Watch(ServiceLayer):
 
     def wrap(self, inner: HttpService, target: object, /) -> HttpService:
         """*inner* itself."""
-        self._seen.add(inner)
+        try:
+            self._seen.add(inner)
+        except TypeError:
+            # A slotted service without __weakref__: better not seen than kept alive.
+            pass
         return inner
 
     def trees(self) -> list[list[dict[str, Any]]]:

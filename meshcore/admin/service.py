@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import ipaddress
 import json
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from meshcore.admin.render import config_value, stack_text, stack_value
@@ -14,6 +13,8 @@ from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from meshcore.stack import Stack
     from meshcore.transport.drain import Drain
 
