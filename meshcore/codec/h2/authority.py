@@ -15,15 +15,30 @@ from hpack.exceptions import HPACKDecodingError
 from hpack.huffman_table import decode_huffman
 from hpack.table import HeaderTable
 
-__all__ = ["STAND_IN", "AuthorityWatch"]
+from meshcore.codec.events import RequestReceived
+
+__all__ = ["STAND_IN", "AuthorityWatch", "Recall"]
 
 STAND_IN: Final = b"\x0f\x17\x01-"
 """``host: -``, a literal without indexing."""
 
 _NAMES: Final = frozenset((b":authority", b"host"))
 _STATIC: Final = tuple((name in _NAMES, len(name)) for name, _ in HeaderTable.STATIC_TABLE)
-_BLOCKS: Final = 64
+_BLOCKS: Final = 32
 _BLOCK_SIZE: Final = 512
+
+
+class Recall:
+    """What the codec made of a header block, if it may make it again of the same bytes."""
+
+    __slots__ = ("keeps", "request")
+
+    def __init__(self, keeps: bool = True) -> None:
+        self.keeps = keeps
+        self.request: RequestReceived | None = None
+
+
+_UNKNOWN: Final = Recall(keeps=False)
 
 
 class AuthorityWatch:
@@ -36,21 +51,23 @@ class AuthorityWatch:
         self._size = 4_096
         # Whether the name is one of the two, and its length; the newest first.
         self._entries: deque[tuple[bool, int]] = deque(maxlen=max(table_size, 4_096) // 32 + 1)
-        self._known: set[bytes] = set()
+        self._known: dict[bytes, Recall] = {}
 
-    def look(self, block: bytes) -> bool:
-        """Whether *block* names an authority; must be asked of every block, in order.
+    def look(self, block: bytes) -> Recall | None:
+        """None if *block* names no authority; must be asked of every block, in order.
 
-        True also for one that is not HPACK: the engine will say so.
+        Else what is known of it: the same object for the same bytes until the dynamic table changes, so for
+        as long as they mean the same fields.  Also for a block that is not HPACK: the engine will say so.
         """
-        if block in self._known:
-            return True
+        recall = self._known.get(block)
+        if recall is not None:
+            return recall
         try:
             return self._walk(block)
         except (IndexError, HPACKDecodingError):
-            return True
+            return _UNKNOWN
 
-    def _walk(self, block: bytes) -> bool:
+    def _walk(self, block: bytes) -> Recall | None:
         entries = self._entries
         end = len(block)
         pos = 0
@@ -102,9 +119,12 @@ class AuthorityWatch:
                     entries.appendleft(entry)
         if changed:
             self._known.clear()
-        elif found and end <= _BLOCK_SIZE and len(self._known) < _BLOCKS:
-            self._known.add(block)
-        return found
+        if not found:
+            return None
+        if changed or end > _BLOCK_SIZE or len(self._known) >= _BLOCKS:
+            return _UNKNOWN
+        recall = self._known[block] = Recall()
+        return recall
 
 
 def _integer(block: bytes, pos: int, value: int) -> tuple[int, int]:

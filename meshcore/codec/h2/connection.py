@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from meshcore.codec.events import DataReceived, Event, Fields, StreamReset, TrailersReceived
-from meshcore.codec.events import RequestReceived, ResponseReceived
+from attrs import evolve
+
+from meshcore.codec.events import (
+    DataReceived,
+    Event,
+    Fields,
+    InformationalReceived,
+    RequestReceived,
+    StreamReset,
+    TrailersReceived,
+)
 from meshcore.codec.h2 import frames as f
 from meshcore.codec.h2.authority import AuthorityWatch
 from meshcore.codec.h2.engine import Engine, Sink
 from meshcore.codec.h2.frames import MAX_ID
-from meshcore.codec.h2.message import Malformed, MessageReader, TooLarge, check_outgoing
+from meshcore.codec.h2.message import Malformed, MessageReader, TooLarge
 from meshcore.codec.h2.scanner import Scanner
 from meshcore.codec.h2.stream import ENDED, RESET_HERE, Stream
 from meshcore.codec.limits import H2Limits
@@ -51,9 +60,7 @@ class Connection(Scanner):
                     raise Malformed("trailers without END_STREAM" if not end_stream else "body shorter than declared")
                 event: Event = TrailersReceived(stream_id, self._reader.trailers(fields))
             elif self._server:
-                if stream.injected:
-                    fields = fields[:-1]
-                event = self._reader.request(stream, fields, end_stream)
+                event = self._request(stream, fields, end_stream)
             else:
                 event = self._reader.response(stream, fields, end_stream)
         except Malformed as error:
@@ -68,12 +75,44 @@ class Connection(Scanner):
             else:
                 self._refuse(stream)
             return
-        kind = type(event)
-        if kind is RequestReceived or kind is ResponseReceived:
+        if self._server or type(event) is not InformationalReceived:
             stream.delivered = True
         self._events.append(event)
         if end_stream and stream.local_closed:
             self._close(stream, ENDED)
+
+    def _request(self, stream: Stream, fields: Fields, end_stream: bool) -> RequestReceived:
+        """The request, copied if its header block is one that this connection has seen."""
+        if stream.injected:
+            return self._reader.request(stream, fields[:-1], end_stream)
+        recall = stream.recall
+        if recall is None:
+            return self._reader.request(stream, fields, end_stream)
+        stream.recall = None
+        known = recall.request
+        if known is None or known.end_stream is not end_stream:
+            request = self._reader.request(stream, fields, end_stream)
+            if recall.keeps:
+                recall.request = request
+                request = evolve(request, headers=request.headers.copy())
+            return request
+        method = stream.method = known.method
+        if known.content_length is not None:
+            stream.length = known.content_length
+        return RequestReceived(
+            stream.id,
+            method,
+            known.scheme,
+            known.authority,
+            known.path,
+            known.headers.copy(),
+            end_stream,
+            20,
+            known.content_length,
+            known.protocol,
+            False,
+            known.expect_continue,
+        )
 
     def _too_large(self, stream: Stream, error: TooLarge) -> None:
         """431 or 414 where that can still be said (RFC 9113 §10.5.1, RFC 6585 §5), else RST_STREAM."""
@@ -81,7 +120,7 @@ class Connection(Scanner):
             self._stream_error(stream.id, CANCEL, str(error))
             return
         self._watch.reset(self._now)
-        self._engine.send_headers(stream.id, _TOO_LARGE[error.status], True)
+        self._engine.send_headers(stream.id, _TOO_LARGE[error.status], end_stream=True)
         if stream.readable:
             self._out.append(self._engine.take())
             self._engine.reset(stream.id, NO_ERROR)
@@ -129,11 +168,9 @@ class Connection(Scanner):
     def _settle(self) -> None:
         """Gives the engine the window back that it keeps behind ours."""
         debts = [(stream.id, stream.fed) for stream in self._streams.values() if stream.fed]
-        if self._gone:
-            debts.append((self._gone_id, self._gone))
         for stream in self._streams.values():
             stream.fed = 0
-        self._gone = self._debt = 0
+        self._debt = 0
         self._out.append(self._engine.settle(debts))
 
     # -- sending ------------------------------------------------------------------------------------
@@ -208,11 +245,11 @@ class Connection(Scanner):
                 fields.append((b":protocol", protocol))
         if not valid:
             raise LocalProtocolError("request not valid")
-        length = check_outgoing(headers)
+        length = self._reader.check_outgoing(headers)
         if end_stream and length > 0:
             raise LocalProtocolError("content-length without a body")
         fields += headers
-        stream_id = self._engine.send_request(fields, end_stream)
+        stream_id = self._engine.send_request(fields, end_stream=end_stream)
         self._unsent = True
         stream = Stream(stream_id, self._stream_window, self._peer_window)
         stream.heads = 0
@@ -223,7 +260,7 @@ class Connection(Scanner):
         self._streams[stream_id] = stream
         self._highest = stream_id
         self._open += 1
-        self._watch.streams += 1
+        self._opened += 1
         return stream_id
 
     def _writable(self, stream_id: int) -> Stream:
@@ -232,71 +269,77 @@ class Connection(Scanner):
             raise StreamResetError("stream is closed")
         return stream
 
-    def _end_local(self, stream: Stream) -> None:
-        stream.local_closed = True
-        if not stream.readable:
-            self._close(stream, ENDED)
-
     def send_response(self, stream_id: int, status: int, headers: Fields, /, *, end_stream: bool) -> None:
         """The final response's head."""
         stream = self._writable(stream_id)
         if stream.answered or not 200 <= status <= 999:
             raise LocalProtocolError("not a final response, or a second one")
-        length = check_outgoing(headers)
+        length = self._reader.check_outgoing(headers)
         if stream.method != b"HEAD" and status != 304:
             if end_stream and length > 0:
                 raise LocalProtocolError("content-length without a body")
             stream.send_length = length
-        self._engine.send_headers(stream_id, [_STATUS[status], *headers], end_stream)
+        self._engine.send_headers(stream_id, [_STATUS[status], *headers], end_stream=end_stream)
         self._unsent = True
         stream.answered = True
         if end_stream:
-            self._end_local(stream)
+            stream.local_closed = True
+            if not stream.readable:
+                self._close(stream, ENDED)
 
     def send_informational(self, stream_id: int, status: int, headers: Fields, /) -> None:
         """A 1xx response other than 101."""
         stream = self._writable(stream_id)
-        if stream.answered or not 100 <= status <= 199 or status == 101 or check_outgoing(headers) >= 0:
+        if stream.answered or not 100 <= status <= 199 or status == 101 or self._reader.check_outgoing(headers) >= 0:
             raise LocalProtocolError("not an informational response, or a late one")
         self._engine.send_informational(stream_id, [_STATUS[status], *headers])
         self._unsent = True
 
     def send_data(self, stream_id: int, data: bytes, /, *, end_stream: bool) -> None:
         """At most ``window(stream_id)`` bytes."""
-        stream = self._writable(stream_id)
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.local_closed or self._ended:
+            raise StreamResetError("stream is closed")
         size = len(data)
-        if size > stream.send_window or size > self._send_window:
-            if size:
+        if size:
+            if size > stream.send_window or size > self._send_window:
                 raise LocalProtocolError("more than the window")
+        elif not end_stream:
+            return
         if not stream.answered:
             raise LocalProtocolError("body before the head")
         if stream.send_length >= 0:
             stream.send_length -= size
             if stream.send_length < 0 or (end_stream and stream.send_length):
                 raise LocalProtocolError("body differs from content-length")
-        if not size and not end_stream:
-            return
-        stream.send_window -= size
-        self._send_window -= size
-        self._watch.data_sent += 1 + size // 16_384
-        self._engine.send_data(stream_id, data, end_stream)
+        if size:
+            stream.send_window -= size
+            self._send_window -= size
+            self._watch.data_sent += 1 + (size >> 14)
+            self._engine.send_data(stream_id, data, end_stream=end_stream)
+        else:
+            self._engine.end_stream(stream_id)
         self._unsent = True
         if end_stream:
-            self._end_local(stream)
+            stream.local_closed = True
+            if not stream.readable:
+                self._close(stream, ENDED)
 
     def send_trailers(self, stream_id: int, headers: Fields, /) -> None:
         """Trailer fields; they end the stream."""
         stream = self._writable(stream_id)
         if not stream.answered or stream.send_length > 0:
             raise LocalProtocolError("trailers before the head, or before the end of the body")
-        if check_outgoing(headers) >= 0:
+        if self._reader.check_outgoing(headers) >= 0:
             raise LocalProtocolError("content-length in trailers")
         if headers:
             self._engine.send_trailers(stream_id, headers)
         else:
-            self._engine.send_data(stream_id, b"", True)
+            self._engine.end_stream(stream_id)
         self._unsent = True
-        self._end_local(stream)
+        stream.local_closed = True
+        if not stream.readable:
+            self._close(stream, ENDED)
 
     def reset_stream(self, stream_id: int, code: int, /) -> None:
         """RST_STREAM; does nothing for a stream that is already over."""

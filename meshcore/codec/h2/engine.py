@@ -70,18 +70,21 @@ class Engine(Protocol):
         """The peer has acknowledged our SETTINGS; everything queued before."""
         ...
 
-    def send_request(self, fields: Fields, end_stream: bool, /) -> int:
+    def send_request(self, fields: Fields, /, *, end_stream: bool) -> int:
         """Opens a stream."""
         ...
 
-    def send_headers(self, stream_id: int, fields: Fields, end_stream: bool, /) -> None:
+    def send_headers(self, stream_id: int, fields: Fields, /, *, end_stream: bool) -> None:
         """A final response of a server."""
 
     def send_informational(self, stream_id: int, fields: Fields, /) -> None:
         """A 1xx response."""
 
-    def send_data(self, stream_id: int, data: bytes, end_stream: bool, /) -> None:
-        """Body bytes, within the windows."""
+    def send_data(self, stream_id: int, data: bytes, /, *, end_stream: bool) -> None:
+        """Body bytes, at least one, within the windows."""
+
+    def end_stream(self, stream_id: int, /) -> None:
+        """END_STREAM alone."""
 
     def send_trailers(self, stream_id: int, fields: Fields, /) -> None:
         """Trailer fields."""
@@ -98,7 +101,11 @@ class Engine(Protocol):
     def forget(self, stream_id: int, /) -> None:
         """The stream is over on both sides."""
 
+    def repay(self, stream_id: int, amount: int, /) -> bytes:
+        """Body bytes seen by a stream that is over: as ``settle``, at once, so that nothing is remembered of it."""
+        ...
+
     def settle(self, debts: list[tuple[int, int]], /) -> bytes:
-        """Body bytes seen by stream (0: by streams that are over): gives the engine's own window back
+        """Body bytes seen by each open stream: gives the engine's own window back
         without a frame on the wire; the other frames queued."""
         ...

@@ -19,8 +19,8 @@ from meshcore.codec.limits import H2Limits
 from meshcore.errors import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, INTERNAL_ERROR, PROTOCOL_ERROR
 
 if TYPE_CHECKING:
+    from h2.connection import AllowedStreamIDs
     from h2.events import Event
-    from h2.stream import AllowedStreamIDs
     from hyperframe.frame import DataFrame, Frame, HeadersFrame
 
 __all__ = ["H2Engine"]
@@ -154,25 +154,28 @@ class H2Engine:
             self._connection.decoder.max_allowed_table_size = self._table
         return b""
 
-    def send_request(self, fields: Fields, end_stream: bool, /) -> int:
+    def send_request(self, fields: Fields, /, *, end_stream: bool) -> int:
         connection = self._connection
         stream_id = connection.get_next_available_stream_id()
         connection.send_headers(stream_id, fields, end_stream=end_stream)
         return stream_id
 
-    def send_headers(self, stream_id: int, fields: Fields, end_stream: bool, /) -> None:
+    def send_headers(self, stream_id: int, fields: Fields, /, *, end_stream: bool) -> None:
         self._connection.send_headers(stream_id, fields, end_stream=end_stream)
 
     def send_informational(self, stream_id: int, fields: Fields, /) -> None:
         self._connection.send_headers(stream_id, fields)
 
-    def send_data(self, stream_id: int, data: bytes, end_stream: bool, /) -> None:
+    def send_data(self, stream_id: int, data: bytes, /, *, end_stream: bool) -> None:
         connection = self._connection
         size = connection.max_outbound_frame_size
         while len(data) > size:
             connection.send_data(stream_id, data[:size])
             data = data[size:]
         connection.send_data(stream_id, data, end_stream=end_stream)
+
+    def end_stream(self, stream_id: int, /) -> None:
+        self._connection.end_stream(stream_id)
 
     def send_trailers(self, stream_id: int, fields: Fields, /) -> None:
         self._connection.send_headers(stream_id, fields, end_stream=True)
@@ -191,6 +194,9 @@ class H2Engine:
 
     def forget(self, stream_id: int, /) -> None:
         self._connection.streams.pop(stream_id, None)
+
+    def repay(self, stream_id: int, amount: int, /) -> bytes:
+        return b""
 
     def settle(self, debts: list[tuple[int, int]], /) -> bytes:
         return b""

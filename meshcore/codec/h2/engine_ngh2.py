@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ngh2
 from ngh2 import (
     Configuration,
@@ -22,7 +24,6 @@ from meshcore.codec.h2.frames import (
     PREFACE,
     SETTINGS_ACK,
     frame,
-    goaway_frame,
     reset_frame,
     without_goaway,
 )
@@ -31,17 +32,34 @@ from meshcore.errors import ENHANCE_YOUR_CALM, INTERNAL_ERROR, NO_ERROR
 
 __all__ = ["Ngh2Engine"]
 
+# Consumed bytes of the connection at which the engine says WINDOW_UPDATE by itself: half of its window.
+_HALF = MAX_WINDOW // 2
 _BOUNDLESS = (1 << 62, 1 << 62)
 
 
 class Ngh2Engine:
     """One ``ngh2.Connection`` whose limits, windows and settings lie above ours, so that it never speaks first."""
 
-    __slots__ = ("_connection", "_sink", "_table", "wants_authority")
+    __slots__ = (
+        "_connection",
+        "_repaid",
+        "_sink",
+        "_table",
+        "end_stream",
+        "reset",
+        "send_data",
+        "send_headers",
+        "send_informational",
+        "send_request",
+        "send_trailers",
+        "take",
+        "wants_authority",
+    )
 
     def __init__(self, sink: Sink, server: bool, limits: H2Limits) -> None:
         size = 4 * limits.header_list_size
         self._sink = sink
+        self._repaid = 0
         self.wants_authority = server
         self._connection = connection = Connection(
             Role.SERVER if server else Role.CLIENT,
@@ -71,6 +89,15 @@ class Ngh2Engine:
         connection.data_to_send()
         connection.events()
         self._table = limits.hpack_table
+        # These are the connection's own, without a frame in between.
+        self.take = connection.data_to_send
+        self.send_request = connection.send_request
+        self.send_headers = connection.send_response
+        self.send_informational = connection.send_informational_response
+        self.send_trailers = connection.send_trailers
+        self.send_data = connection.send_data
+        self.end_stream = connection.end_stream
+        self.reset = connection.reset_stream
 
     def feed(self, data: bytes | memoryview, /) -> None:
         connection = self._connection
@@ -80,12 +107,13 @@ class Ngh2Engine:
         except ngh2.NGH2Error as error:
             failure = error
         sink = self._sink
+        event: Any
         for event in connection.events():
             kind = type(event)
-            if kind is DataReceived:
-                sink.on_data(event.stream_id, event.data, event.end_stream)
-            elif kind is RequestReceived or kind is ResponseReceived:
+            if kind is RequestReceived or kind is ResponseReceived:
                 sink.on_headers(event.stream_id, event.headers, event.end_stream)
+            elif kind is DataReceived:
+                sink.on_data(event.stream_id, event.data, event.end_stream)
             elif kind is TrailersReceived:
                 sink.on_headers(event.stream_id, event.headers, True)
             elif kind is InformationalResponseReceived:
@@ -105,9 +133,6 @@ class Ngh2Engine:
                 raise EngineFailure(event.error_code, "header block not decodable", "", without_goaway(data))
         return data
 
-    def take(self) -> bytes:
-        return self._connection.data_to_send()
-
     def acknowledge_settings(self) -> bytes:
         connection = self._connection
         queued = connection.data_to_send()
@@ -117,40 +142,30 @@ class Ngh2Engine:
             connection.receive_data(SETTINGS_ACK)
         return queued
 
-    def send_request(self, fields: Fields, end_stream: bool, /) -> int:
-        return self._connection.send_request(fields, end_stream=end_stream)
-
-    def send_headers(self, stream_id: int, fields: Fields, end_stream: bool, /) -> None:
-        self._connection.send_response(stream_id, fields, end_stream=end_stream)
-
-    def send_informational(self, stream_id: int, fields: Fields, /) -> None:
-        self._connection.send_informational_response(stream_id, fields)
-
-    def send_data(self, stream_id: int, data: bytes, end_stream: bool, /) -> None:
-        if data:
-            self._connection.send_data(stream_id, data, end_stream=end_stream)
-        else:
-            self._connection.end_stream(stream_id)
-
-    def send_trailers(self, stream_id: int, fields: Fields, /) -> None:
-        self._connection.send_trailers(stream_id, fields)
-
-    def reset(self, stream_id: int, code: int, /) -> None:
-        self._connection.reset_stream(stream_id, code)
-
     def remote_reset(self, stream_id: int, code: int, /) -> None:
         self._connection.receive_data(reset_frame(stream_id, code))
 
     def remote_goaway(self, last_stream_id: int, /) -> None:
-        self._connection.receive_data(goaway_frame(last_stream_id, NO_ERROR))
+        # It would end itself with its last stream, and speak; these streams may lie in it until the connection ends.
+        pass
 
     def forget(self, stream_id: int, /) -> None:
         pass
+
+    def repay(self, stream_id: int, amount: int, /) -> bytes:
+        self._repaid += amount
+        if self._repaid >= _HALF:
+            return self.settle([(stream_id, amount)])
+        self._connection.acknowledge_received_data(amount, stream_id)
+        return b""
 
     def settle(self, debts: list[tuple[int, int]], /) -> bytes:
         connection = self._connection
         queued = connection.data_to_send()
         for stream_id, amount in debts:
             connection.acknowledge_received_data(amount, stream_id)
+            self._repaid += amount
+        if self._repaid >= _HALF:
+            self._repaid = 0
         connection.data_to_send()  # Its WINDOW_UPDATEs are of windows that the peer never saw.
         return queued

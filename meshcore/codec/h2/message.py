@@ -15,7 +15,6 @@ from meshcore.codec.limits import H2Limits
 from meshcore.codec.validate import (
     CONNECTION_FIELDS,
     check_trailers,
-    fields_are_valid,
     is_authority,
     is_authority_with_port,
     is_field_name,
@@ -27,7 +26,7 @@ from meshcore.codec.validate import (
 )
 from meshcore.errors import LocalProtocolError, RemoteProtocolError
 
-__all__ = ["Malformed", "MessageReader", "TooLarge", "check_outgoing"]
+__all__ = ["Malformed", "MessageReader", "TooLarge"]
 
 # What a field is, for the loops below; anything from METHOD on is a pseudo-header field.
 PLAIN: Final = 0
@@ -62,7 +61,7 @@ _FORBIDDEN: Final = CONNECTION_FIELDS - {b"http2-settings"}
 _match_scheme: Final = re.compile(rb"[A-Za-z][0-9A-Za-z+.-]{0,31}").fullmatch
 _match_status: Final = re.compile(rb"[1-9][0-9]{2}").fullmatch
 
-_KNOWN_FIELDS: Final = 512
+_KNOWN_FIELDS: Final = 256
 _KNOWN_SIZE: Final = 256
 
 
@@ -89,10 +88,15 @@ class MessageReader:
     field is accepted would tell one peer what another sent.
     """
 
-    __slots__ = ("_known", "extended_connect", "limits")
+    __slots__ = ("_count", "_known", "_path", "_sendable", "_size", "extended_connect", "limits")
 
     def __init__(self, limits: H2Limits) -> None:
         self.limits = limits
+        self._count = limits.header_count
+        self._path = limits.path_size
+        # The sizes of fields stand above 16 bits that say what they are.
+        self._size = (limits.header_list_size + 1 << 16) - 1
+        self._sendable: set[tuple[bytes, bytes]] = set()
         self.extended_connect = limits.extended_connect
         self._known: dict[tuple[bytes, bytes], int] = {}
 
@@ -103,46 +107,28 @@ class MessageReader:
             Malformed: RFC 9113 §8.3.1, RFC 8441 §4.
             TooLarge: beyond ``header_list_size``, ``header_count``, ``cookie_size`` or ``path_size``.
         """
-        known = self._known
-        method = scheme = authority = path = protocol = host = length = None
+        known = self._known.get
+        pseudo: list[bytes | None] = [None, None, None, None, None]
+        host: bytes | None = None
+        length: int | None = None
         cookies: list[bytes] | None = None
         headers: Fields = []
         expect = regular = False
         size = 0
         for field in fields:
-            code = known.get(field)
+            code = known(field)
             if code is None:
                 code = self._classify(field)
             size += code
             kind = code & 15
-            if kind == PLAIN:
+            if not kind:
                 headers.append(field)
-                regular = True
             elif kind >= METHOD:
-                if regular:
+                if headers or regular:
                     raise Malformed("pseudo-header field after a regular one")
-                if kind == METHOD:
-                    if method is not None:
-                        raise Malformed("repeated :method")
-                    method = field[1]
-                elif kind == PATH:
-                    if path is not None:
-                        raise Malformed("repeated :path")
-                    path = field[1]
-                elif kind == AUTHORITY:
-                    if authority is not None:
-                        raise Malformed("repeated :authority")
-                    authority = field[1]
-                elif kind == SCHEME:
-                    if scheme is not None:
-                        raise Malformed("repeated :scheme")
-                    scheme = field[1]
-                elif kind == PROTOCOL:
-                    if protocol is not None:
-                        raise Malformed("repeated :protocol")
-                    protocol = field[1]
-                else:
-                    raise Malformed(":status in a request")
+                if kind == STATUS or pseudo[kind - METHOD] is not None:
+                    raise Malformed("repeated or unexpected pseudo-header field")
+                pseudo[kind - METHOD] = field[1]
             else:
                 regular = True
                 if kind == COOKIE:
@@ -162,6 +148,7 @@ class MessageReader:
                     host = field[1]
                 elif kind == EXPECT:
                     expect = True
+        method, scheme, authority, path, protocol = pseudo
         if method is None:
             raise Malformed("no :method")
         if method == b"CONNECT" and protocol is None:
@@ -173,9 +160,8 @@ class MessageReader:
         else:
             if scheme is None or path is None:
                 raise Malformed("no :scheme or no :path")
-            if path == b"*":
-                if method != b"OPTIONS":
-                    raise Malformed("asterisk-form is for OPTIONS")
+            if path == b"*" and method != b"OPTIONS":
+                raise Malformed("asterisk-form is for OPTIONS")
             if protocol is not None and (method != b"CONNECT" or authority is None or not self.extended_connect):
                 raise Malformed("unexpected :protocol")
         if host is not None:
@@ -185,17 +171,16 @@ class MessageReader:
                 raise Malformed("host differs from :authority")
         elif authority is None:
             authority = b""
-        limits = self.limits
         count = len(fields)
         if cookies is not None:
             if len(cookies) > 1:
                 count -= len(cookies)
                 headers = _with_cookie(headers, cookies)
-            if sum(map(len, cookies)) + 2 * len(cookies) - 2 > limits.cookie_size:
+            if sum(map(len, cookies)) + 2 * len(cookies) - 2 > self.limits.cookie_size:
                 raise TooLarge("cookies")
-        if count > limits.header_count or (size >> 16) > limits.header_list_size:
+        if count > self._count or size > self._size:
             raise TooLarge("header fields")
-        if len(path) > limits.path_size:
+        if len(path) > self._path:
             raise TooLarge("path", 414)
         if length is not None:
             if end_stream and length:
@@ -237,7 +222,7 @@ class MessageReader:
                 code = self._classify(field)
             size += code
             kind = code & 15
-            if kind == PLAIN or kind == COOKIE or kind == HOST or kind == EXPECT:
+            if kind in (PLAIN, COOKIE, HOST, EXPECT):
                 headers.append(field)
             elif kind == STATUS:
                 if status or headers or length is not None:
@@ -252,8 +237,7 @@ class MessageReader:
                 raise Malformed("request pseudo-header field in a response")
         if not status:
             raise Malformed("no :status")
-        limits = self.limits
-        if len(fields) > limits.header_count or (size >> 16) > limits.header_list_size:
+        if len(fields) > self._count or size > self._size:
             raise TooLarge("header fields")
         if status < 200:
             if end_stream or status == 101 or length is not None:
@@ -288,12 +272,39 @@ class MessageReader:
             if code & 15 >= METHOD:
                 raise Malformed("pseudo-header field in trailers")
             size += code
-        if len(fields) > self.limits.header_count or (size >> 16) > self.limits.header_list_size:
+        if len(fields) > self._count or size > self._size:
             raise TooLarge("trailer fields")
         try:
             return check_trailers(fields)
         except RemoteProtocolError as error:
             raise Malformed(str(error)) from None
+
+    def check_outgoing(self, fields: Fields) -> int:
+        """Validates the regular fields of a message to be sent; its content-length, or -1.
+
+        Raises:
+            LocalProtocolError: a name or value not valid, a connection-specific field, a repeated or
+                wrong content-length.
+        """
+        length = -1
+        sendable = self._sendable
+        for field in fields:
+            if field not in sendable:
+                name, value = field
+                if not is_field_name(name) or not is_field_value(value):
+                    raise LocalProtocolError(f"field not valid: {name!r}")
+                if name == b"content-length":
+                    number = parse_content_length(value)
+                    if number is None or length >= 0:
+                        raise LocalProtocolError("content-length not valid")
+                    length = number
+                elif name in CONNECTION_FIELDS or (name == b"te" and value.lower() != b"trailers"):
+                    raise LocalProtocolError(f"connection-specific field: {name!r}")
+                elif len(name) + len(value) <= _KNOWN_SIZE:
+                    if len(sendable) >= _KNOWN_FIELDS:
+                        sendable.clear()
+                    sendable.add(field)
+        return length
 
     def _classify(self, field: tuple[bytes, bytes]) -> int:
         """What a field is, with its size (RFC 9113 §6.5.2) above the lowest 16 bits; remembered if it is small."""
@@ -346,28 +357,3 @@ def _with_cookie(headers: Fields, cookies: list[bytes]) -> Fields:
     """The fields with their one ``cookie`` replaced by all crumbs (RFC 9113 §8.2.3)."""
     joined = (b"cookie", b"; ".join(cookies))
     return [joined if field[0] == b"cookie" else field for field in headers]
-
-
-def check_outgoing(fields: Fields) -> int:
-    """Validates the regular fields of a message to be sent; its content-length, or -1.
-
-    Raises:
-        LocalProtocolError: a name or value not valid, a connection-specific field, a repeated or
-            wrong content-length.
-    """
-    if not fields_are_valid(fields):
-        raise LocalProtocolError("field not valid")
-    length = -1
-    for name, value in fields:
-        if name in _OUTGOING_SPECIAL:
-            if name == b"content-length":
-                number = parse_content_length(value)
-                if number is None or length >= 0:
-                    raise LocalProtocolError("content-length not valid")
-                length = number
-            elif name != b"te" or value.lower() != b"trailers":
-                raise LocalProtocolError("connection-specific field")
-    return length
-
-
-_OUTGOING_SPECIAL: Final = CONNECTION_FIELDS | {b"content-length", b"te"}

@@ -173,20 +173,20 @@ class Scanner(Verdicts):
                     if not plain and self._depends(data, pos + 9, length, flags) == stream_id:
                         refuse = PROTOCOL_ERROR
                         block = _rebuilt(data, pos, stop, b"")
-                    nameless = names is not None and not names.look(
-                        data[pos + 9 : stop] if plain else _fragment(data, pos, stop)
-                    )
+                    recall = names and names.look(data[pos + 9 : stop] if plain else _fragment(data, pos, stop))
                     if stream is not None and stream.readable:
                         stream.heads += 1
                     elif stream is None and server and stream_id & 1 and stream_id > self._highest:
-                        self._watch.streams += 1
+                        self._opened += 1
                         self._highest = stream_id
                         stream = Stream(stream_id, self._stream_window, self._peer_window)
                         streams[stream_id] = stream
-                        if nameless:
+                        if recall:
+                            stream.recall = recall
+                        elif names:
                             stream.injected = True
                             block = _rebuilt(data, pos, stop, STAND_IN)
-                        if self._open >= self._limits.max_concurrent_streams or stream_id > self._last_accepted:
+                        if self._open >= self._max_streams or stream_id > self._last_accepted:
                             stream.counted = False
                             if refuse < 0:
                                 refuse = REFUSED_STREAM
@@ -215,7 +215,7 @@ class Scanner(Verdicts):
                 elif kind == f.WINDOW_UPDATE:
                     if length != 4:
                         raise ConnectionFailure(FRAME_SIZE_ERROR, "WINDOW_UPDATE of a wrong size")
-                    self._watch.window_update()
+                    self._watch.window_update(self._opened)
                     increment = int.from_bytes(data[pos + 9 : stop], "big")
                     if increment > MAX_WINDOW or not self._window_update(stream_id, increment):
                         run = self._flush(data, run, pos)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from meshcore.codec.h2.authority import Recall
+
 __all__ = ["Stream"]
 
 ENDED: Final = 1
@@ -25,7 +27,9 @@ class Stream:
         heads: header blocks scanned.
         delivered: its request, or final response, has become an event.
         answered: this side has sent its final response, or its request.
-        no_body: a response to it has no body (HEAD, CONNECT with 2xx counts as a tunnel).
+        injected: its header block was given a stand-in for the authority it lacks.
+        method: of its request.
+        recall: what is known of its request's header block.
         length: what the peer's content-length leaves to come, -1 without one.
         send_length: what our content-length leaves to send, -1 without one.
         recv_window, send_window: flow-control windows, bytes.
@@ -46,6 +50,7 @@ class Stream:
         "local_closed",
         "method",
         "readable",
+        "recall",
         "recv_window",
         "refuse",
         "send_length",
@@ -65,6 +70,7 @@ class Stream:
         self.answered = False
         self.injected = False
         self.method = b""
+        self.recall: Recall | None = None
         self.length = -1
         self.send_length = -1
         self.credit = 0

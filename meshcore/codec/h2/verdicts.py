@@ -57,7 +57,8 @@ class Verdicts:
 
         self._streams: dict[int, Stream] = {}
         self._closed: dict[int, int] = {}
-        self._open = 0
+        self._open = self._opened = 0
+        self._max_streams = limits.max_concurrent_streams
         self._highest = 0
         self._last_accepted = MAX_ID
         self._remote_last = MAX_ID
@@ -80,8 +81,6 @@ class Verdicts:
         # Between what the scanner passed and what the engine delivered.
         self._expected = self._seen = 0
         self._flow = self._taken = 0
-        # Body bytes that the engine saw of streams that are gone, and the id of one of them.
-        self._gone = self._gone_id = 0
         # Bytes of DATA frames that are not small, since the last small one; body bytes not yet consumed.
         self._bulk = self._unread = 0
         self._names: AuthorityWatch | None = None
@@ -102,8 +101,9 @@ class Verdicts:
         if len(closed) > self._limits.closed_streams:
             del closed[next(iter(closed))]
         if stream.fed:
-            self._gone += stream.fed
-            self._gone_id = stream_id
+            queued = self._engine.repay(stream_id, stream.fed)
+            if queued:
+                self._out.append(queued)
         if how == ENDED:
             self._engine.forget(stream_id)
 
@@ -191,6 +191,7 @@ class Verdicts:
         self._out.append(self._engine.take())
         self._engine.feed(block)
         self._out.append(self._engine.take_refusals())
+        self._seen = self._expected = 0
 
     # -- windows ------------------------------------------------------------------------------------
 
@@ -264,7 +265,7 @@ class Verdicts:
         if not stream_id:
             raise ConnectionFailure(PROTOCOL_ERROR, "PRIORITY on stream 0")
         self._watch.control(self._now, "priority")
-        self._watch.priority()
+        self._watch.priority(self._opened)
         if len(payload) != 5:
             code, reason = FRAME_SIZE_ERROR, "PRIORITY of a wrong size"
         elif int.from_bytes(payload[:4], "big") & MAX_ID == stream_id:

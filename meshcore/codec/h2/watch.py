@@ -44,7 +44,6 @@ class Watch:
         "errors",
         "pending",
         "priorities",
-        "streams",
         "window_updates",
     )
 
@@ -61,7 +60,6 @@ class Watch:
         self.errors = 0
         self.pending = 0
         self.priorities = 0
-        self.streams = 0
         self.window_updates = 0
 
     def control(self, now: float, kind: str) -> None:
@@ -88,16 +86,16 @@ class Watch:
         if self.errors >= self._limits.local_error_resets:
             raise ConnectionFailure(ENHANCE_YOUR_CALM, "stream errors", "error_resets")
 
-    def priority(self) -> None:
-        """A PRIORITY frame."""
+    def priority(self, streams: int) -> None:
+        """A PRIORITY frame, after *streams* have been opened."""
         self.priorities += 1
-        if self.priorities > self._limits.priority_frames * (1 + self.streams):
+        if self.priorities > self._limits.priority_frames * (1 + streams):
             raise ConnectionFailure(ENHANCE_YOUR_CALM, "PRIORITY frames", "priority")
 
-    def window_update(self) -> None:
-        """A WINDOW_UPDATE frame."""
+    def window_update(self, streams: int) -> None:
+        """A WINDOW_UPDATE frame, after *streams* have been opened."""
         self.window_updates += 1
-        if self.window_updates > self._limits.window_update_frames + 2 * (self.streams + 10 * self.data_sent):
+        if self.window_updates > self._limits.window_update_frames + 2 * (streams + 10 * self.data_sent):
             raise ConnectionFailure(ENHANCE_YOUR_CALM, "WINDOW_UPDATE frames", "window_update")
 
     def acknowledgement(self, kind: str) -> None:
