@@ -36,7 +36,7 @@ def proxy(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 def test_it_says_where_it_listens_answers_and_drains_on_a_signal(number: signal.Signals) -> None:
     with proxy("--admin", "127.0.0.1:0") as (process, line):
         found = re.search(
-            r"INFO +meshcore.proxy: ready from=(127\.0\.0\.1:\d+) admin=(127\.0\.0\.1:\d+)$", line.strip()
+            r"INFO +meshcore.proxy: ready from=(127\.0\.0\.1:\d+) admin=(127\.0\.0\.1:\d+) engines=\S+$", line.strip()
         )
         assert found, line
         with urlopen(f"http://{found[2]}/ready", timeout=10) as response:
