@@ -118,7 +118,7 @@ def test_trailers_and_hints_reach_the_client(curl: Curl, proxy: Proxy, origin: R
 
 def test_a_body_that_the_upstream_cuts_short_never_looks_complete(curl: Curl, proxy: Proxy, origin: Running) -> None:
     through = proxy([origin.port], scheme="http1")
-    assert curl("--http1.1", f"http://{through.address}/cut").returncode == 18
+    assert curl("--http1.1", f"http://{through.address}/cut").returncode in (18, 56)
     assert curl("--http2-prior-knowledge", f"http://{through.address}/cut").returncode in (18, 92, 56)
 
 

@@ -108,7 +108,7 @@ def test_a_server_that_speaks_first_is_heard_after_a_second_where_the_protocol_i
         echo(connection)
 
     with tcp_server(serve) as port:
-        through = proxy([port], scheme="tcp")
+        through = proxy([port], scheme="http")
         began = time.monotonic()
         with socket.create_connection(("127.0.0.1", through.port), 5) as client:
             assert client.recv(100) == b"220 ready\r\n"
