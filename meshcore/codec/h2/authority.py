@@ -23,7 +23,8 @@ STAND_IN: Final = b"\x0f\x17\x01-"
 """``host: -``, a literal without indexing."""
 
 _NAMES: Final = frozenset((b":authority", b"host"))
-_STATIC: Final = tuple((name in _NAMES, len(name)) for name, _ in HeaderTable.STATIC_TABLE)
+_STATIC: Final = ((False, 0), *((name in _NAMES, len(name)) for name, _ in HeaderTable.STATIC_TABLE))
+_INDEXED: Final = frozenset(0x80 + index for index, entry in enumerate(_STATIC) if entry[0])
 _BLOCKS: Final = 32
 _BLOCK_SIZE: Final = 512
 
@@ -75,44 +76,56 @@ class AuthorityWatch:
         while pos < end:
             byte = block[pos]
             pos += 1
-            if byte & 0x80:
-                index = byte & 0x7F
-                if index == 0x7F:
+            if byte >= 0x80:  # indexed
+                if byte == 0xFF:
                     index, pos = _integer(block, pos, 0x7F)
-                if index > 61:
                     found = found or entries[index - 62][0]
-                elif index == 1 or index == 38:
+                elif not found and (entries[byte - 190][0] if byte >= 190 else byte in _INDEXED):
                     found = True
                 continue
-            if byte & 0xE0 == 0x20:
-                size = byte & 0x1F
-                if size == 0x1F:
-                    size, pos = _integer(block, pos, 0x1F)
-                self._size = size
+            if byte >= 0x40:  # literal, added to the table
+                index = byte & 0x3F
+                if index == 0x3F:
+                    index, pos = _integer(block, pos, 0x3F)
+            elif byte >= 0x20:  # size update
+                self._size = byte & 0x1F
+                if self._size == 0x1F:
+                    self._size, pos = _integer(block, pos, 0x1F)
                 changed = True
                 continue
-            mask = 0x3F if byte & 0x40 else 0x0F
-            index = byte & mask
-            if index == mask:
-                index, pos = _integer(block, pos, mask)
-            if not index:
-                start, stop, huffman = _string(block, pos)
-                name = block[start:stop]
-                if huffman:
+            else:
+                index = byte & 0x0F
+                if index == 0x0F:
+                    index, pos = _integer(block, pos, 0x0F)
+            if index > 61:
+                entry = entries[index - 62]
+            elif index:
+                entry = _STATIC[index]
+            else:
+                first = block[pos]
+                length, start = first & 0x7F, pos + 1
+                if length == 0x7F:
+                    length, start = _integer(block, start, 0x7F)
+                pos = start + length
+                name = block[start:pos]
+                if first >= 0x80:
                     name = decode_huffman(name)
                 entry = (name in _NAMES, len(name))
-                pos = stop
-            elif index > 61:
-                entry = entries[index - 62]
-            else:
-                entry = _STATIC[index - 1]
-            start, pos, huffman = _string(block, pos)
-            found = found or entry[0]
-            if mask == 0x3F:
+            if entry[0]:
+                found = True
+            first = block[pos]
+            length, start = first & 0x7F, pos + 1
+            if length == 0x7F:
+                length, start = _integer(block, start, 0x7F)
+            pos = start + length
+            if pos > end:
+                raise IndexError
+            if byte >= 0x40:
                 changed = True
-                size = 32 + entry[1] + pos - start
-                if huffman and size <= self._size < size + 2 * (pos - start):
-                    size = 32 + entry[1] + len(decode_huffman(block[start:pos]))
+                size = 32 + entry[1] + length
+                if first >= 0x80 and size + length > self._size:
+                    # Huffman code takes 5 bits a byte at least, so this may be too large decoded.
+                    size += len(decode_huffman(block[start:pos])) - length
                 if size > self._size:
                     entries.clear()  # RFC 7541 §4.4
                 else:
@@ -139,15 +152,3 @@ def _integer(block: bytes, pos: int, value: int) -> tuple[int, int]:
         shift += 7
         if shift > 28:
             raise IndexError
-
-
-def _string(block: bytes, pos: int) -> tuple[int, int, bool]:
-    """Where a string begins and ends (RFC 7541 §5.2), and whether it is Huffman-coded."""
-    first = block[pos]
-    length = first & 0x7F
-    pos += 1
-    if length == 0x7F:
-        length, pos = _integer(block, pos, 0x7F)
-    if pos + length > len(block):
-        raise IndexError
-    return pos, pos + length, first >= 0x80
