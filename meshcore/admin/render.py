@@ -87,20 +87,22 @@ def stack_text(name: str, stack: Stack[Any, Any], live: Any = None) -> str:
 
 
 def _lines(value: Any, indent: str) -> list[str]:
-    if isinstance(value, dict):
-        lines = []
-        for key, item in value.items():
-            if isinstance(item, dict | list) and item:
-                lines += [f"{indent}{key}:", *_lines(item, indent + "  ")]
-            else:
-                lines.append(f"{indent}{key}: {item if item not in ({}, []) else '-'}")
-        return lines
+    """Scalars of a mapping on one line, what is nested under it, indented."""
+    if not isinstance(value, dict | list):
+        return [f"{indent}{value}"]
     if isinstance(value, list):
-        lines = []
-        for item in value:
-            if isinstance(item, dict):
-                lines.append(indent + " ".join(f"{key}={part}" for key, part in item.items()))
-            else:
-                lines += _lines(item, indent)
-        return lines
-    return [f"{indent}{value}"]
+        return [line for item in value for line in _lines(item, indent)]
+    plain = {key: item for key, item in value.items() if not isinstance(item, dict | list) or not item}
+    lines = []
+    if plain:
+        lines.append(
+            indent + " ".join(f"{key}={'-' if item in ('', None, {}, []) else item}" for key, item in plain.items())
+        )
+    for key, item in value.items():
+        if key in plain:
+            continue
+        if isinstance(item, list) and not any(isinstance(each, dict | list) for each in item):
+            lines.append(f"{indent}{key}: {', '.join(map(str, item))}")
+        else:
+            lines += [f"{indent}{key}:", *_lines(item, indent + "  ")]
+    return lines

@@ -64,7 +64,9 @@ class Server:
             ready=lambda: self.addresses,
             config=Settings(),
             stacks={"gateway": self.stack},
-            live=lambda: {"gateway": {"endpoints": [{"address": "10.0.0.1:80", "pending": 2}]}},
+            live=lambda: {
+                "gateway": {"open": 1, "at": ["x", "y"], "endpoints": [{"address": "10.0.0.1:80", "error": ""}]}
+            },
             **options,
         )
 
@@ -157,7 +159,7 @@ async def test_the_stack_as_json_has_layers_in_request_order_and_what_runs(serve
                 {"role": "pass", "layer": "Pass(per='endpoint')", "per": "endpoint"},
                 {"role": "pass", "layer": "Pass(per=None)"},
             ],
-            "live": {"endpoints": [{"address": "10.0.0.1:80", "pending": 2}]},
+            "live": {"open": 1, "at": ["x", "y"], "endpoints": [{"address": "10.0.0.1:80", "error": ""}]},
         }
     }
 
@@ -170,8 +172,10 @@ async def test_the_stack_as_text_is_the_tree_that_is_printed_everywhere(server: 
         "└─ Pass(per='endpoint')\n"
         "   ┊ one of these per Endpoint\n"
         "   └─ Pass(per=None)\n"
+        "  open=1\n"
+        "  at: x, y\n"
         "  endpoints:\n"
-        "    address=10.0.0.1:80 pending=2\n"
+        "    address=10.0.0.1:80 error=-\n"
     )
 
 
