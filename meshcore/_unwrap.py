@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from meshcore.abc import Status
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from meshcore.abc import Status
 
 __all__ = ["find", "ready_source", "services", "statistics_sources", "status_source"]
 
@@ -48,4 +50,5 @@ def status_source(service: object, /) -> Callable[[], Status] | None:
 
 def statistics_sources(service: object, /) -> list[tuple[object, Callable[[], object]]]:
     """Every service of the stack that has ``statistics()``, outermost first, with that function."""
-    return [(each, each.statistics) for each in services(service) if hasattr(each, "statistics")]
+    found = ((each, getattr(each, "statistics", None)) for each in services(service))
+    return [(each, statistics) for each, statistics in found if statistics is not None]

@@ -35,14 +35,15 @@ class ExchangeLimits:
         expire: Callable[[StreamTimeout], None],
     ) -> None:
         now = trio.current_time()
-        if request.started is None:
+        started = request.started
+        if started is None:
             # The first try starts the clock: further ones share what is left.
-            request.started = now
+            started = request.started = now
         self._sweeper = sweeper
         self._request = request
         self._activity = activity
         self._expire = expire
-        self._started = request.started
+        self._started = started
         self._sent: float | None = None
         self._seen = activity()
         self._moved = now

@@ -97,7 +97,10 @@ class Pool(Generic[C]):
                 return connection
             self._expired += 1
             connection.close()
-        return self.take_fresh() if self._fresh else self._miss()
+        if self._fresh:
+            return self.take_fresh()
+        self._misses += 1
+        return None
 
     def take_fresh(self) -> C | None:
         """A usable connection that has not carried a request, or None."""
@@ -109,10 +112,8 @@ class Pool(Generic[C]):
                 return connection
             self._expired += 1
             connection.close()
-        return self._miss()
-
-    def _miss(self) -> None:
         self._misses += 1
+        return None
 
     def give(self, key: bytes | None, connection: C, /) -> None:
         """Keeps *connection* for *key* (None: for any); closes it where there are enough."""

@@ -11,7 +11,7 @@ from meshcore.errors import ConnectionLost, RemoteProtocolError, UpstreamProtoco
 from meshcore.http.body import Body, EndOfStream
 
 if TYPE_CHECKING:
-    from meshcore.client.http1 import Http1Connection
+    from meshcore.client.http1_connection import Http1Connection
 
 __all__ = ["ResponseBody", "TunnelResponseBody"]
 

@@ -71,11 +71,10 @@ class RequestBody(Body):
             event = codec.next_event()
             while event is NEED_DATA:
                 data = await self._connection.receive_some()
-                if self.end is not None:
-                    # Given up while this waited: what came belongs to whoever drains the connection.
-                    codec.receive_data(data)
-                    return _ended(self.end)
                 codec.receive_data(data)
+                if self.is_end_stream:
+                    # Given up while this waited: what came belongs to whoever drains the connection.
+                    return self._gone()
                 event = codec.next_event()
         except (RemoteProtocolError, ConnectionLost, trio.ClosedResourceError) as error:
             raise self._broken(error) from error
@@ -102,6 +101,10 @@ class RequestBody(Body):
         broken.__cause__ = error
         self._finish(EndOfStream([], broken))
         return broken
+
+    def _gone(self) -> bytes:
+        assert self.end is not None
+        return _ended(self.end)
 
     def _release(self, error: BaseException | None) -> None:
         # What was not read stays on the connection, whose owner drains it or closes.

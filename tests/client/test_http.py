@@ -152,7 +152,11 @@ async def test_a_body_that_ends_with_the_connection_does_so_for_http10(kind: str
         client = proxy.client()
         request = b"GET / HTTP/1.0\r\nhost: a.test\r\n\r\n"
         await proxy.round_trip(
-            client, request, request, b"HTTP/1.0 200 OK\r\n\r\nhello", b"HTTP/1.0 200 OK\r\nconnection: close\r\n\r\nhello"
+            client,
+            request,
+            request,
+            b"HTTP/1.0 200 OK\r\n\r\nhello",
+            b"HTTP/1.0 200 OK\r\nconnection: close\r\n\r\nhello",
         )
         proxy.upstreams[0].close()
         await client.expect_end()

@@ -387,7 +387,9 @@ async def test_a_post_that_could_not_be_written_is_sent_again() -> None:
         with pytest.MonkeyPatch.context() as patch:
             original = type(ours).send_nowait
             patch.setattr(
-                type(ours), "send_nowait", lambda self, data: send_nowait(data) if self is ours else original(self, data)
+                type(ours),
+                "send_nowait",
+                lambda self, data: send_nowait(data) if self is ours else original(self, data),
             )
             response = await up.exchange(
                 post(Full(b"abc"), (b"content-length", b"3")),

@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from meshcore import Full, Headers, Request, Response, Timeouts
+from meshcore import Headers, Request, Response, Timeouts
 from meshcore.errors import ConnectionLost, StreamTimeout
 from meshcore.http.body import Chunks, read_all
 from meshcore.server.http1 import serve_http1
