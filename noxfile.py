@@ -76,7 +76,7 @@ def format_(session: nox.Session) -> None:
 def typing(session: nox.Session) -> None:
     """mypy --strict, and pyright for what its users run."""
     # pyright's Node comes as a wheel, so that pip is all that is needed.
-    session.install("-e", ".[fast]", "mypy>=1.18", "pyright[nodejs]>=1.1.407")
+    session.install("-e", ".[fast,test]", "pyright[nodejs]>=1.1.407")
     session.run("mypy")
     session.run("pyright")
 
