@@ -14,7 +14,7 @@ from meshcore.abc import NewService, Resolve, Service
 from meshcore.errors import ConnectError, FailFastError, LoadShedError, MeshError, NoEndpoints
 from meshcore.http.message import Request
 from meshcore.layers.balance.load import Load, PeakEwma, Pending
-from meshcore.layers.balance.member import EndpointStatistics, Member
+from meshcore.layers.balance.member import HASTE, EndpointStatistics, Member
 from meshcore.layers.balance.p2c import P2c
 from meshcore.layers.balance.ready import Policy
 from meshcore.layers.balance.round_robin import RoundRobin
@@ -48,7 +48,6 @@ def _known(balance: object, attribute: object, value: object) -> None:
 
 
 _now = trio.current_time
-_HASTE = 1.0
 
 
 @attrs.frozen
@@ -305,7 +304,7 @@ class _Balancer(Generic[Req, Rsp]):
             LoadShedError: too many wait already.
         """
         now = _now()
-        if now - self._hastened >= _HASTE:
+        if now - self._hastened >= HASTE:
             self._hastened = now
             for member in self._members.values():
                 member.hasten()
@@ -335,7 +334,8 @@ class _Balancer(Generic[Req, Rsp]):
             error = NoEndpoints(f"backend {name}: no endpoints")
         else:
             error = FailFastError(f"backend {name}: service in fail-fast")
-        error.__cause__ = cause or self._error
+        seen = (member.error for member in self._members.values())
+        error.__cause__ = cause or next(filter(None, seen), None) or self._error
         return error
 
     def _take_out(self, member: Member, error: MeshError) -> None:
@@ -347,6 +347,10 @@ class _Balancer(Generic[Req, Rsp]):
         member.take_out(error)
 
     # ----- endpoints -----
+
+    def wanted(self) -> bool:
+        """Whether requests wait for an endpoint."""
+        return len(self._waiting) > 0
 
     def readied(self, member: Member, /) -> None:
         """An endpoint can take requests: so can everyone who waits."""

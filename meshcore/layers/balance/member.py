@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from meshcore.transport.connection import Owner
     from meshcore.transport.target import Endpoint
 
-__all__ = ["EndpointStatistics", "Member", "State"]
+__all__ = ["HASTE", "EndpointStatistics", "Member", "State"]
 
 log = logging.getLogger(__name__)
+
+HASTE = 1.0
+"""Seconds between probes at the most while requests have nowhere to go."""
 
 State: TypeAlias = Literal["connecting", "ready", "out", "draining"]
 
@@ -69,6 +72,10 @@ class Pool(Protocol):
     rng: random.Random
     owner: Owner | None
     inner: NewService[Endpoint, Any, Any]
+
+    def wanted(self) -> bool:
+        """Whether requests wait for an endpoint."""
+        ...
 
     def readied(self, member: Member, /) -> None:
         """It can take requests."""
@@ -243,6 +250,8 @@ class Member:
 
     async def _pause(self) -> None:
         """The backoff before the next probe (B-20), cut short where it is wanted or not wanted any more."""
+        pool = self._pool
+        delay = pool.backoff.delay(max(self._failed_probes, 1), pool.rng)
         self._wakeup.clear()
-        with trio.move_on_after(self._pool.backoff.delay(max(self._failed_probes, 1), self._pool.rng)):
+        with trio.move_on_after(min(delay, HASTE) if pool.wanted() else delay):
             await self._wakeup.wait()

@@ -133,11 +133,17 @@ class Ready:
         return members[first], members[second]
 
     def give(self, member: Candidate) -> None:
-        """*member* was picked.  Whoever was left out for long catches up by a few requests at the most."""
-        weight = member.weight
-        floor = self.clock - _SLACK / weight
-        member.served = (member.served if member.served > floor else floor) + 1.0 / weight
-        self.clock += 1.0 / self.total
+        """*member* was picked.  Whoever was left out, or preferred, for long is a few requests behind, or
+        ahead, at the most: there is no catching up with all that it missed."""
+        share = 1.0 / member.weight
+        clock = self.clock
+        ahead = member.served - clock
+        if ahead > _SLACK * share:
+            ahead = _SLACK * share
+        elif ahead < -_SLACK * share:
+            ahead = -_SLACK * share
+        member.served = clock + ahead + share
+        self.clock = clock + 1.0 / self.total
 
     def outside(self, avoid: Container[Endpoint]) -> Candidate | None:
         """Some member whose endpoint is not in *avoid*, from a random place on; None if all are."""
