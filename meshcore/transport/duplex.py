@@ -12,6 +12,7 @@ from meshcore.transport.splice import copy_sockets, splice_sockets
 
 if TYPE_CHECKING:
     from meshcore.transport.connection import Connection
+    from meshcore.transport.socket import SocketConnection
     from meshcore.transport.sweep import Sweeper
 
 __all__ = ["duplex"]
@@ -109,15 +110,12 @@ class _Joint:
     async def forward(self, source: Connection, sink: Connection) -> None:
         """One direction, to its end."""
         try:
-            await self._move(source, sink)
-            await sink.send_eof()
-        except ConnectionLost as error:
-            if sink.error is None or source.error is not None:
-                self.fail(error)
-            elif self.error is None:
-                # The sink takes no more, but what it sent before is still to be delivered: the other
-                # direction ends when it has been.
-                self.error = error
+            if not await self._move(source, sink):
+                return
+            try:
+                await sink.send_eof()
+            except ConnectionLost as error:
+                self._refused(error)
         except MeshError as error:
             self.fail(error)
         except trio.ClosedResourceError:
@@ -125,13 +123,24 @@ class _Joint:
             if self.scope is not None:
                 self.scope.cancel()
 
-    async def _move(self, source: Connection, sink: Connection) -> None:
+    def _refused(self, error: ConnectionLost) -> None:
+        """A sink takes no more.  What it sent before that is still to be delivered: the other direction
+        ends when it has been."""
+        if self.error is None:
+            self.error = error
+
+    async def _move(self, source: Connection, sink: Connection) -> bool:
+        """Forwards until *source* ends; False if *sink* broke before."""
         total = chunks = 0
         while True:
             data = await source.receive_some()
             if not data:
-                return
-            await sink.send_all(data)
+                return True
+            try:
+                await sink.send_all(data)
+            except ConnectionLost as error:
+                self._refused(error)
+                return False
             size = len(data)
             self._bytes += size
             total += size
@@ -140,16 +149,20 @@ class _Joint:
                 # Neither waiting nor sending need have been a checkpoint.
                 chunks = 0
                 await checkpoint()
-                if total >= _SPLICE_AFTER and await self._move_plain(source, sink):
-                    return
+                if total >= _SPLICE_AFTER:
+                    plain_source, plain_sink = source.plain_socket(), sink.plain_socket()
+                    if plain_source is not None and plain_sink is not None:
+                        return await self._move_plain(plain_source, plain_sink)
 
-    async def _move_plain(self, source: Connection, sink: Connection) -> bool:
-        """Goes on without looking at the bytes, if these are plain sockets; whether the end was reached."""
-        while True:
-            plain_source, plain_sink = source.plain_socket(), sink.plain_socket()
-            if plain_source is None or plain_sink is None:
-                return False
-            if await splice_sockets(plain_source, plain_sink, self.moved):
-                return True
-            if await copy_sockets(plain_source, plain_sink, self.moved, _COPY):
-                return True
+    async def _move_plain(self, source: SocketConnection, sink: SocketConnection) -> bool:
+        """The same without looking at the bytes."""
+        try:
+            while not await splice_sockets(source, sink, self.moved):
+                if await copy_sockets(source, sink, self.moved, _COPY):
+                    break
+        except ConnectionLost as error:
+            if sink.error is None:
+                raise
+            self._refused(error)
+            return False
+        return True

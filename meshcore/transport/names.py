@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING
+from ipaddress import IPv4Address, IPv6Address
 
+import attrs
 from cryptography import x509
 
 from meshcore.errors import TlsError
 
-if TYPE_CHECKING:
-    from ipaddress import IPv4Address, IPv6Address
-
-__all__ = ["ascii_host", "check_name", "ip_address", "subject_names"]
+__all__ = ["SubjectNames", "ascii_host", "check_name", "ip_address", "subject_names"]
 
 
 def ip_address(host: str) -> IPv4Address | IPv6Address | None:
@@ -36,7 +34,26 @@ def ascii_host(host: str) -> str:
     return name.lower().removesuffix(".")
 
 
-def subject_names(certificate: x509.Certificate) -> list[str]:
+@attrs.frozen
+class SubjectNames:
+    """A certificate's subject alternative names by their kind: one kind never stands for another.
+
+    Attributes:
+        dns: host names, perhaps with a wildcard.
+        uris: such as SPIFFE identities.
+        addresses: IP addresses.
+    """
+
+    dns: tuple[str, ...] = ()
+    uris: tuple[str, ...] = ()
+    addresses: tuple[IPv4Address | IPv6Address, ...] = ()
+
+    def __str__(self) -> str:
+        names = [*self.dns, *self.uris, *map(str, self.addresses)]
+        return ", ".join(names[:5]) + (", …" if len(names) > 5 else "") if names else "no name"
+
+
+def subject_names(certificate: x509.Certificate) -> SubjectNames:
     """The DNS names, URIs and addresses in the subject alternative name; the common name does not count.
 
     Raises:
@@ -46,18 +63,19 @@ def subject_names(certificate: x509.Certificate) -> list[str]:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        return []
+        return SubjectNames()
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise TlsError(f"certificate has a malformed subject alternative name: {error}") from error
-    found: list[str] = []
-    for name in names:
-        if isinstance(name, (x509.DNSName, x509.UniformResourceIdentifier)):
-            if not name.value or not all("!" <= character <= "~" for character in name.value):
-                raise TlsError(f"certificate has a malformed name: {name.value!r}")
-            found.append(name.value)
-        elif isinstance(name, x509.IPAddress):
-            found.append(str(name.value))
-    return found
+    texts = names.get_values_for_type(x509.DNSName), names.get_values_for_type(x509.UniformResourceIdentifier)
+    for text in (*texts[0], *texts[1]):
+        if not text or not all("!" <= character <= "~" for character in text):
+            raise TlsError(f"certificate has a malformed name: {text!r}")
+    addresses = [
+        address
+        for address in names.get_values_for_type(x509.IPAddress)
+        if isinstance(address, (IPv4Address, IPv6Address))
+    ]
+    return SubjectNames(tuple(texts[0]), tuple(texts[1]), tuple(addresses))
 
 
 def check_name(certificate: x509.Certificate, expected: str) -> None:
@@ -70,20 +88,17 @@ def check_name(certificate: x509.Certificate, expected: str) -> None:
     names = subject_names(certificate)
     address = ip_address(expected)
     if address is not None:
-        matched = any(ip_address(name) == address for name in names)
+        matched = address in names.addresses
     elif "://" in expected:
-        matched = expected in names
+        matched = expected in names.uris
     else:
         host = ascii_host(expected)
-        matched = bool(host) and any(_same_host(name, host) for name in names)
+        matched = bool(host) and any(_same_host(name, host) for name in names.dns)
     if not matched:
-        shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-        raise TlsError(f"certificate does not match TLS identity: expected {expected}, found {shown or 'no name'}")
+        raise TlsError(f"certificate does not match TLS identity: expected {expected}, found {names}")
 
 
 def _same_host(pattern: str, host: str) -> bool:
-    if "/" in pattern or ip_address(pattern) is not None:
-        return False
     pattern = pattern.lower().removesuffix(".")
     if not pattern.startswith("*."):
         return "*" not in pattern and pattern == host

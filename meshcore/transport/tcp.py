@@ -146,7 +146,11 @@ def _reason(error: OSError) -> str:
         causes = [each for each in error.__cause__.exceptions if isinstance(each, OSError)]
         if causes:
             return "; ".join(dict.fromkeys(_reason(each) for each in causes))
-    text = error.strerror or str(error) or type(error).__name__
+    if error.errno is None or isinstance(error, socket.gaierror):
+        text = error.strerror or str(error) or type(error).__name__
+    else:
+        # Trio's text names the address once more.
+        text = os.strerror(error.errno)
     return text[:1].lower() + text[1:]
 
 

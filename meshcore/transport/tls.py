@@ -308,7 +308,12 @@ class TlsStreamConnection(TlsConnection):
             self.ssl.bio_shutdown()
 
     async def _fill(self) -> None:
-        self._feed(await self._inner.receive_some())
+        try:
+            data = await self._inner.receive_some()
+        except ConnectionLost as error:
+            self.error = error
+            raise
+        self._feed(data)
 
     def _output(self) -> bytes:
         parts: list[bytes] = []
@@ -326,6 +331,9 @@ class TlsStreamConnection(TlsConnection):
         try:
             while output := self._output():
                 await self._inner.send_all(output)
+        except ConnectionLost as error:
+            self.error = error
+            raise
         finally:
             self._sending = False
 
