@@ -211,7 +211,7 @@ class StreamReset(MeshError):
     code = "stream-reset"
     status_hint = 502
     grpc_hint = 14
-    source = "upstream"
+    source: ClassVar[Literal["client", "upstream", "proxy"]] = "upstream"
 
     def __init__(self, message: str = "", *, h2_code: int = CANCEL, retryable: bool | None = None) -> None:
         """Note: a REFUSED_STREAM was not processed (RFC 9113 §8.7), so it is retryable by default."""
