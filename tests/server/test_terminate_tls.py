@@ -12,7 +12,7 @@ import pytest
 import trio
 import trio.testing
 
-from meshcore.errors import ConfigError, TlsError
+from meshcore.errors import ConfigError, ConnectionLost, TlsError
 from meshcore.layers.tls import Tls
 from meshcore.server.detect import Detect
 from meshcore.server.opaque import Forward
@@ -123,7 +123,11 @@ async def test_who_fails_the_handshake_is_closed_and_the_others_are_served_on(pk
         bystander = await Tls().layer(connect_tcp)(client_of(pki, server.addresses[0]))
         plain = await connect_tcp(Endpoint(server.addresses[0]))
         await plain.send_all(b"GET / HTTP/1.1\r\n\r\n")
-        assert (await read_all(plain))[:1] in (b"", b"\x15")
+        try:
+            assert (await read_all(plain))[:1] in (b"", b"\x15")
+        except ConnectionLost:
+            # What the server had not read turned its end into a reset.
+            pass
         plain.close()
         stalled = await connect_tcp(Endpoint(server.addresses[0]))
         await stalled.send_all(b"\x16\x03\x01")
