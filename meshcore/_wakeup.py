@@ -6,12 +6,33 @@ With ``transport/socket.py`` the data path's only importer of ``trio.lowlevel``.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from types import coroutine
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
+from outcome import Value
+from trio._core._traps import WaitTaskRescheduled
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
 
+if TYPE_CHECKING:
+    
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
 __all__ = ["Task", "Wakeup", "WakeupQueue", "checkpoint", "current_task"]
+
+
+_WOKEN: Final = Value(None)
+"""What a woken task is sent.  One for all: it is compared and never unwrapped."""
+
+
+def _abort(_: Any, /) -> Abort:
+    return Abort.SUCCEEDED
+
+
+# What Trio's own wait_task_rescheduled yields, made once: half of what a wait costs is making it anew each time.
+# The wait itself then is a generator rather than a coroutine in a coroutine.
+_PARK: Final = WaitTaskRescheduled(_abort)
 
 
 class Wakeup:
@@ -24,6 +45,8 @@ class Wakeup:
     __slots__ = ("_set", "_task")
 
     def __init__(self) -> None:
+        # Whether it still waits is noted at the task: Trio takes the note away when it is rescheduled, by a
+        # cancellation too.
         self._task: Task | None = None
         self._set = False
 
@@ -32,15 +55,17 @@ class Wakeup:
         task = self._task
         if task is not None:
             self._task = None
-            reschedule(task)
-        else:
-            self._set = True
+            if task.custom_sleep_data is self:
+                reschedule(task, _WOKEN)
+                return
+        self._set = True
 
     def clear(self) -> None:
         """Forgets a wake-up that nobody has taken."""
         self._set = False
 
-    async def wait(self) -> None:
+    @coroutine
+    def wait(self) -> Generator[Any, Any, None]:
         """Waits for the next ``wake``; a checkpoint only if it has to wait.
 
         Raises:
@@ -49,19 +74,21 @@ class Wakeup:
         if self._set:
             self._set = False
             return
-        if self._task is not None:
+        if self.waiting:
             raise RuntimeError("another task is waiting on this wakeup")
-        self._task = current_task()
-        await wait_task_rescheduled(self._abort)
-
-    def _abort(self, raise_cancel: Any, /) -> Abort:
-        self._task = None
-        return Abort.SUCCEEDED
+        self._task = task = current_task()
+        task.custom_sleep_data = self
+        outcome = yield _PARK
+        if outcome is not _WOKEN:
+            if self._task is task:
+                self._task = None
+            outcome.unwrap()
 
     @property
     def waiting(self) -> bool:
         """Whether a task is parked here now."""
-        return self._task is not None
+        task = self._task
+        return task is not None and task.custom_sleep_data is self
 
 
 class WakeupQueue:

@@ -35,12 +35,60 @@ async def test_a_wake_that_was_forgotten_lets_nobody_pass() -> None:
 
 async def test_a_second_waiter_is_refused(nursery: trio.Nursery) -> None:
     wakeup = Wakeup()
-    nursery.start_soon(wakeup.wait)
+
+    async def park() -> None:
+        await wakeup.wait()
+
+    nursery.start_soon(park)
     await trio.testing.wait_all_tasks_blocked()
     assert wakeup.waiting
     with pytest.raises(RuntimeError, match="another task is waiting on this wakeup"):
         await wakeup.wait()
     wakeup.wake()
+
+
+async def test_a_wake_between_a_cancellation_and_its_delivery_is_kept_for_the_next(nursery: trio.Nursery) -> None:
+    wakeup = Wakeup()
+    scope = trio.CancelScope()
+    passed: list[str] = []
+
+    async def first() -> None:
+        with scope:
+            await wakeup.wait()
+            passed.append("first")
+
+    async def second() -> None:
+        await wakeup.wait()
+        passed.append("second")
+
+    nursery.start_soon(first)
+    await trio.testing.wait_all_tasks_blocked()
+    scope.cancel()
+    assert not wakeup.waiting
+    wakeup.wake()
+    nursery.start_soon(second)
+    await trio.testing.wait_all_tasks_blocked()
+    assert ["second"] == passed
+
+
+async def test_another_may_wait_as_soon_as_the_first_is_cancelled(nursery: trio.Nursery) -> None:
+    wakeup = Wakeup()
+    scope = trio.CancelScope()
+    passed: list[str] = []
+
+    async def park(name: str, within: trio.CancelScope) -> None:
+        with within:
+            await wakeup.wait()
+            passed.append(name)
+
+    nursery.start_soon(park, "first", scope)
+    await trio.testing.wait_all_tasks_blocked()
+    nursery.start_soon(park, "second", trio.CancelScope())
+    scope.cancel()
+    await trio.testing.wait_all_tasks_blocked()
+    wakeup.wake()
+    await trio.testing.wait_all_tasks_blocked()
+    assert ["second"] == passed
 
 
 async def test_many_are_woken_in_their_order(nursery: trio.Nursery) -> None:
