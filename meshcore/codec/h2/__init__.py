@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from functools import cache
+from typing import TYPE_CHECKING
 
 from meshcore.codec.h2.connection import Connection
-from meshcore.codec.h2.engine import Engine, Sink
 from meshcore.codec.h2.interface import H2Codec
 from meshcore.codec.limits import H2Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from meshcore.codec.h2.engine import Engine, Sink
 
 __all__ = ["H2Codec", "client_codec", "default_engine", "server_codec"]
 
@@ -26,7 +30,7 @@ def _fast_is_there() -> bool:
 
 
 def default_engine() -> str:
-    """What ``"auto"`` means here: ``"ngh2"`` if it is installed and ``MESHCORE_ENGINE`` is not ``pure``, else ``"pure"``."""
+    """What ``"auto"`` means: ``"ngh2"`` where it can be imported and ``MESHCORE_ENGINE`` is not ``pure``, else pure."""
     if os.environ.get("MESHCORE_ENGINE") == "pure" or not _fast_is_there():
         return "pure"
     return "ngh2"

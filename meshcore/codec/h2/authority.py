@@ -9,13 +9,14 @@ each entry of the dynamic table only whether its name is one of the two.
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from hpack.exceptions import HPACKDecodingError
 from hpack.huffman_table import decode_huffman
 from hpack.table import HeaderTable
 
-from meshcore.codec.events import RequestReceived
+if TYPE_CHECKING:
+    from meshcore.codec.events import RequestReceived
 
 __all__ = ["STAND_IN", "AuthorityWatch", "Recall"]
 

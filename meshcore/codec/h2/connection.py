@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import evolve
 
@@ -18,21 +17,27 @@ from meshcore.codec.events import (
 )
 from meshcore.codec.h2 import frames as f
 from meshcore.codec.h2.authority import AuthorityWatch
-from meshcore.codec.h2.engine import Engine, Sink
 from meshcore.codec.h2.frames import MAX_ID
-from meshcore.codec.h2.message import Malformed, MessageReader, TooLarge
+from meshcore.codec.h2.message import Malformed, MessageReader, TooLarge, is_scheme
 from meshcore.codec.h2.scanner import Scanner
 from meshcore.codec.h2.stream import ENDED, RESET_HERE, Stream
-from meshcore.codec.limits import H2Limits
 from meshcore.codec.validate import is_authority, is_authority_with_port, is_method, is_path, is_protocol
 from meshcore.errors import CANCEL, NO_ERROR, PROTOCOL_ERROR, LocalProtocolError
 from meshcore.errors import StreamReset as StreamResetError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from meshcore.codec.h2.engine import Engine, Sink
+    from meshcore.codec.limits import H2Limits
 
 __all__ = ["Connection"]
 
 _STATUS: Final = {status: (b":status", b"%d" % status) for status in range(100, 1000)}
 _TOO_LARGE: Final = {status: [_STATUS[status], (b"content-length", b"0")] for status in (414, 431)}
 _SETTLE_AT: Final = 1 << 28
+_TARGETS: Final = 32
+_TARGET_SIZE: Final = 512
 
 
 class Connection(Scanner):
@@ -41,6 +46,7 @@ class Connection(Scanner):
     def __init__(self, server: bool, limits: H2Limits, make_engine: Callable[[Sink, bool, H2Limits], Engine]) -> None:
         super().__init__(server, limits)
         self._reader = MessageReader(limits)
+        self._targets: dict[tuple[bytes, bytes, bytes, bytes, bytes | None], Fields] = {}
         self._debt = 0
         self._engine = make_engine(self, server, limits)
         if self._engine.wants_authority:
@@ -230,26 +236,16 @@ class Connection(Scanner):
         """Opens a stream; its id."""
         if not self.can_open:
             raise LocalProtocolError("no stream can be opened")
-        if method == b"CONNECT" and protocol is None:
-            valid = is_authority_with_port(authority) and not path
-            fields = [(b":method", method), (b":authority", authority)]
-        else:
-            valid = is_method(method) and (is_path(path) or (path == b"*" and method == b"OPTIONS"))
-            fields = [(b":method", method), (b":scheme", scheme)]
-            if authority:
-                valid = valid and is_authority(authority)
-                fields.append((b":authority", authority))
-            fields.append((b":path", path))
-            if protocol is not None:
-                valid = valid and method == b"CONNECT" and self._peer_extended and is_protocol(protocol)
-                fields.append((b":protocol", protocol))
-        if not valid:
+        target = (method, scheme, authority, path, protocol)
+        fields = self._targets.get(target)
+        if fields is None:
+            fields = self._target(target)
+        elif protocol is not None and not self._peer_extended:
             raise LocalProtocolError("request not valid")
         length = self._reader.check_outgoing(headers)
         if end_stream and length > 0:
             raise LocalProtocolError("content-length without a body")
-        fields += headers
-        stream_id = self._engine.send_request(fields, end_stream=end_stream)
+        stream_id = self._engine.send_request(fields + headers, end_stream=end_stream)
         self._unsent = True
         stream = Stream(stream_id, self._stream_window, self._peer_window)
         stream.heads = 0
@@ -262,6 +258,33 @@ class Connection(Scanner):
         self._open += 1
         self._opened += 1
         return stream_id
+
+    def _target(self, target: tuple[bytes, bytes, bytes, bytes, bytes | None]) -> Fields:
+        """The pseudo-header fields of a request, valid; remembered, for most requests repeat them."""
+        method, scheme, authority, path, protocol = target
+        fields: Fields = [(b":method", method)]
+        if method == b"CONNECT" and protocol is None:
+            valid = is_authority_with_port(authority) and not path
+            fields.append((b":authority", authority))
+        else:
+            valid = (
+                is_method(method) and is_scheme(scheme) and (is_path(path) or (path == b"*" and method == b"OPTIONS"))
+            )
+            fields.append((b":scheme", scheme))
+            if authority:
+                valid = valid and is_authority(authority)
+                fields.append((b":authority", authority))
+            fields.append((b":path", path))
+            if protocol is not None:
+                valid = valid and method == b"CONNECT" and self._peer_extended and is_protocol(protocol)
+                fields.append((b":protocol", protocol))
+        if not valid:
+            raise LocalProtocolError("request not valid")
+        if len(path) + len(authority) <= _TARGET_SIZE:
+            if len(self._targets) >= _TARGETS:
+                self._targets.clear()
+            self._targets[target] = fields
+        return fields
 
     def _writable(self, stream_id: int) -> Stream:
         stream = self._streams.get(stream_id)

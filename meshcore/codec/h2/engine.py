@@ -6,9 +6,10 @@ it keeps no windows, limits or verdicts of its own that could become visible on 
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from meshcore.codec.events import Fields
+if TYPE_CHECKING:
+    from meshcore.codec.events import Fields
 
 __all__ = ["Engine", "EngineFailure", "Sink"]
 

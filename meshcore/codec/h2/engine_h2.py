@@ -8,20 +8,20 @@ from h2.config import H2Configuration
 from h2.connection import ConnectionInputs, H2Connection
 from h2.exceptions import ProtocolError
 from h2.frame_buffer import FrameBuffer
-from h2.settings import SettingCodes
 from h2.stream import H2Stream, StreamInputs
 from hpack.exceptions import HPACKError, OversizedHeaderListError
 
-from meshcore.codec.events import Fields
 from meshcore.codec.h2.engine import EngineFailure, Sink
 from meshcore.codec.h2.frames import MAX_WINDOW, reset_frame
-from meshcore.codec.limits import H2Limits
 from meshcore.errors import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, INTERNAL_ERROR, PROTOCOL_ERROR
 
 if TYPE_CHECKING:
     from h2.connection import AllowedStreamIDs
     from h2.events import Event
     from hyperframe.frame import DataFrame, Frame, HeadersFrame
+
+    from meshcore.codec.events import Fields
+    from meshcore.codec.limits import H2Limits
 
 __all__ = ["H2Engine"]
 

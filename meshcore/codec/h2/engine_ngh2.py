@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ngh2
 from ngh2 import (
@@ -17,7 +17,6 @@ from ngh2 import (
     TrailersReceived,
 )
 
-from meshcore.codec.events import Fields
 from meshcore.codec.h2.engine import EngineFailure, Sink
 from meshcore.codec.h2.frames import (
     MAX_WINDOW,
@@ -27,8 +26,10 @@ from meshcore.codec.h2.frames import (
     reset_frame,
     without_goaway,
 )
-from meshcore.codec.limits import H2Limits
 from meshcore.errors import ENHANCE_YOUR_CALM, INTERNAL_ERROR, NO_ERROR
+
+if TYPE_CHECKING:
+    from meshcore.codec.limits import H2Limits
 
 __all__ = ["Ngh2Engine"]
 

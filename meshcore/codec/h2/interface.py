@@ -8,9 +8,10 @@ more than that.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from meshcore.codec.events import Event, Fields
+if TYPE_CHECKING:
+    from meshcore.codec.events import Event, Fields
 
 __all__ = ["H2Codec"]
 

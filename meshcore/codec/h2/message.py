@@ -7,11 +7,9 @@ stream, never the connection (RFC 9113 §8.1.1).
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from meshcore.codec.events import Fields, InformationalReceived, RequestReceived, ResponseReceived
-from meshcore.codec.h2.stream import Stream
-from meshcore.codec.limits import H2Limits
 from meshcore.codec.validate import (
     CONNECTION_FIELDS,
     check_trailers,
@@ -26,7 +24,11 @@ from meshcore.codec.validate import (
 )
 from meshcore.errors import LocalProtocolError, RemoteProtocolError
 
-__all__ = ["Malformed", "MessageReader", "TooLarge"]
+if TYPE_CHECKING:
+    from meshcore.codec.h2.stream import Stream
+    from meshcore.codec.limits import H2Limits
+
+__all__ = ["Malformed", "MessageReader", "TooLarge", "is_scheme"]
 
 # What a field is, for the loops below; anything from METHOD on is a pseudo-header field.
 PLAIN: Final = 0
@@ -202,9 +204,7 @@ class MessageReader:
             expect,
         )
 
-    def response(
-        self, stream: Stream, fields: Fields, end_stream: bool
-    ) -> ResponseReceived | InformationalReceived:
+    def response(self, stream: Stream, fields: Fields, end_stream: bool) -> ResponseReceived | InformationalReceived:
         """The head of a response; leaves its content-length in *stream*.
 
         Raises:
@@ -339,6 +339,11 @@ class MessageReader:
         return code
 
 
+def is_scheme(scheme: bytes) -> bool:
+    """Whether *scheme* has the form of one (RFC 3986 §3.1), of at most 32 bytes."""
+    return _match_scheme(scheme) is not None
+
+
 def _pseudo_is_valid(kind: int, value: bytes) -> bool:
     if kind == METHOD:
         return is_method(value)
@@ -347,7 +352,7 @@ def _pseudo_is_valid(kind: int, value: bytes) -> bool:
     if kind == AUTHORITY:
         return is_authority(value)
     if kind == SCHEME:
-        return _match_scheme(value) is not None
+        return is_scheme(value)
     if kind == STATUS:
         return _match_status(value) is not None
     return kind == PROTOCOL and is_protocol(value)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from meshcore.codec.h2.authority import Recall
+if TYPE_CHECKING:
+    from meshcore.codec.h2.authority import Recall
 
 __all__ = ["Stream"]
 

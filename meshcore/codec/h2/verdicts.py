@@ -6,6 +6,8 @@ whichever engine runs.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from meshcore.codec.events import (
     Event,
     GoAwayReceived,
@@ -15,12 +17,9 @@ from meshcore.codec.events import (
     WindowUpdated,
 )
 from meshcore.codec.h2 import frames as f
-from meshcore.codec.h2.authority import AuthorityWatch
-from meshcore.codec.h2.engine import Engine
 from meshcore.codec.h2.frames import MAX_ID, MAX_WINDOW
 from meshcore.codec.h2.stream import ENDED, RESET_HERE, RESET_THERE, Stream
 from meshcore.codec.h2.watch import ConnectionFailure, Watch
-from meshcore.codec.limits import H2Limits
 from meshcore.errors import (
     FLOW_CONTROL_ERROR,
     FRAME_SIZE_ERROR,
@@ -28,6 +27,11 @@ from meshcore.errors import (
     REFUSED_STREAM,
     STREAM_CLOSED,
 )
+
+if TYPE_CHECKING:
+    from meshcore.codec.h2.authority import AuthorityWatch
+    from meshcore.codec.h2.engine import Engine
+    from meshcore.codec.limits import H2Limits
 
 __all__ = ["Verdicts"]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from meshcore.codec.limits import H2Limits
 from meshcore.errors import ENHANCE_YOUR_CALM
+
+if TYPE_CHECKING:
+    from meshcore.codec.limits import H2Limits
 
 __all__ = ["ConnectionFailure", "Watch"]
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshcore.codec.events import ConnectionTerminated, DataReceived, Event, Fields, RequestReceived, StreamReset, TrailersReceived
+from meshcore.codec.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    Fields,
+    RequestReceived,
+    StreamReset,
+    TrailersReceived,
+)
 from meshcore.codec.h2 import client_codec, server_codec
 from meshcore.codec.h2.frames import PREFACE, frame
 from meshcore.codec.h2.frames import without_goaway as _without_goaway
@@ -31,8 +40,12 @@ LIMITS = H2Limits(
 
 # Steps are values; each side of a comparison has its own encoder and makes its own bytes of them.
 ids = st.sampled_from([1, 1, 3, 3, 5, 7, 9, 2, 0])
-tokens = st.sampled_from([b"x", b"y-z", b"te", b"cookie", b"host", b"content-length", b"priority", b"expect", b"X", b"a b"])
-values = st.sampled_from([b"", b"1", b"trailers", b"a.example", b"a=b", b"0", b"4", b"100-continue", b"v" * 300, b" x", b"\r"])
+tokens = st.sampled_from(
+    [b"x", b"y-z", b"te", b"cookie", b"host", b"content-length", b"priority", b"expect", b"X", b"a b"]
+)
+values = st.sampled_from(
+    [b"", b"1", b"trailers", b"a.example", b"a=b", b"0", b"4", b"100-continue", b"v" * 300, b" x", b"\r"]
+)
 extras = st.lists(st.tuples(tokens, values), max_size=3)
 bases = st.sampled_from(
     [
@@ -74,10 +87,16 @@ def steps(heads: st.SearchStrategy[Fields]) -> st.SearchStrategy[list[Any]]:
             st.tuples(st.just("continued"), ids, heads, extras, st.sampled_from([0, 1])),
             st.tuples(st.just("data"), ids, st.integers(0, 9), st.sampled_from([0, 1, 0, 1, 8, 9])),
             st.tuples(st.just("data"), ids, st.sampled_from([4, 4, 16_384, 16_385]), st.sampled_from([0, 1])),
-            st.tuples(st.just("frame"), st.sampled_from([0, 0, 4, 3, 6, 7, 8, 2, 5, 9, 99]), flags, ids, st.binary(max_size=9)),
-            st.tuples(st.just("frame"), st.just(8), st.just(0), ids, st.sampled_from([word(1), word(0), word(2**31 - 1)])),
+            st.tuples(
+                st.just("frame"), st.sampled_from([0, 0, 4, 3, 6, 7, 8, 2, 5, 9, 99]), flags, ids, st.binary(max_size=9)
+            ),
+            st.tuples(
+                st.just("frame"), st.just(8), st.just(0), ids, st.sampled_from([word(1), word(0), word(2**31 - 1)])
+            ),
             st.tuples(st.just("frame"), st.just(3), st.just(0), ids, st.just(word(8))),
-            st.tuples(st.just("settings"), st.sampled_from([(1, 0), (1, 9_999), (4, 0), (4, 100_000), (5, 20_000), (3, 1)])),
+            st.tuples(
+                st.just("settings"), st.sampled_from([(1, 0), (1, 9_999), (4, 0), (4, 100_000), (5, 20_000), (3, 1)])
+            ),
             st.tuples(st.just("send"), ids, st.integers(0, 30)),
             st.tuples(st.just("reset"), ids),
             st.just(("flush",)),
@@ -251,7 +270,7 @@ def sensible() -> bytes:
             wire.headers(3, GET),
             frame(0, 8, 1, b"\x03four" + bytes(3)),
             frame(6, 0, 0, b"pingping"),
-            wire.headers(1, [(b"trailer", b"x")][:0] + [(b"x-sum", b"1")]),
+            wire.headers(1, [*[(b"trailer", b"x")][:0], (b"x-sum", b"1")]),
             frame(2, 0, 9, bytes(5)),
             wire.headers(5, [*GET, (b"x", b"y")]),
             frame(3, 0, 5, word(8)),
@@ -279,7 +298,7 @@ def outcome(wire: Wire) -> tuple[Any, ...]:
 @given(cuts=st.lists(st.integers(0, len(SENSIBLE)), max_size=12))
 def test_pieces_change_nothing(engine: str, cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(SENSIBLE)]
-    pieces = [SENSIBLE[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [SENSIBLE[a:b] for a, b in itertools.pairwise(edges)]
     assert outcome(play_bytes(engine, [SENSIBLE])) == outcome(play_bytes(engine, pieces))
 
 

@@ -243,7 +243,9 @@ def test_header_tables_of_any_size(engines: tuple[str, str], table: int) -> None
     pair = Pair(*engines, H2Limits(hpack_table=table))
     for number in range(20):
         fields = [(b"x-%d" % (number % 7), b"v" * (number * 9)), (b"same", b"value")]
-        stream_id = pair.client.send_request(b"GET", b"http", b"a%d" % (number % 3), b"/%d" % number, fields, end_stream=True)
+        stream_id = pair.client.send_request(
+            b"GET", b"http", b"a%d" % (number % 3), b"/%d" % number, fields, end_stream=True
+        )
         pair.pump()
         request = pair.at_server[-1]
         assert isinstance(request, RequestReceived)

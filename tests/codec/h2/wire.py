@@ -101,9 +101,7 @@ class Wire:
         self.sent += frames
         return frames
 
-    def headers(
-        self, stream_id: int, fields: Fields, *, end_stream: bool = True, flags: int = END_HEADERS
-    ) -> bytes:
+    def headers(self, stream_id: int, fields: Fields, *, end_stream: bool = True, flags: int = END_HEADERS) -> bytes:
         return frame(HEADERS, flags | (END_STREAM if end_stream else 0), stream_id, self.encoder.encode(fields))
 
     @property

@@ -103,41 +103,80 @@ case("4.2", "DATA of 2^14", [], after_head(frame(DATA, END_STREAM, 1, bytes(16_3
 case("4.2", "DATA too large", goaway(FRAME_SIZE_ERROR), after_head(frame(DATA, END_STREAM, 1, bytes(16_385))))
 case("4.2", "HEADERS too large", goaway(FRAME_SIZE_ERROR), bytes_of(block(bytes(16_385))))
 case("4.3", "block cut inside a field", goaway(COMPRESSION_ERROR), bytes_of(block(b"\x40")))
-case("4.3", "PRIORITY within a block", goaway(PROTOCOL_ERROR),
-     bytes_of(block(b"\x88", END_STREAM), frame(PRIORITY, 0, 1, bytes(5))))
-case("4.3", "HEADERS within a block", goaway(PROTOCOL_ERROR),
-     bytes_of(block(b"\x88", END_STREAM), block(b"\x88", stream_id=3)))
+case(
+    "4.3",
+    "PRIORITY within a block",
+    goaway(PROTOCOL_ERROR),
+    bytes_of(block(b"\x88", END_STREAM), frame(PRIORITY, 0, 1, bytes(5))),
+)
+case(
+    "4.3",
+    "HEADERS within a block",
+    goaway(PROTOCOL_ERROR),
+    bytes_of(block(b"\x88", END_STREAM), block(b"\x88", stream_id=3)),
+)
 # 5 Streams
 for kind, payload, name in (
-    (DATA, b"test", "DATA"), (RST_STREAM, word(8), "RST_STREAM"), (WINDOW_UPDATE, word(1), "WINDOW_UPDATE"),
-    (CONTINUATION, b"\x88", "CONTINUATION"), (HEADERS, b"\x88", "HEADERS"),
+    (DATA, b"test", "DATA"),
+    (RST_STREAM, word(8), "RST_STREAM"),
+    (WINDOW_UPDATE, word(1), "WINDOW_UPDATE"),
+    (CONTINUATION, b"\x88", "CONTINUATION"),
+    (HEADERS, b"\x88", "HEADERS"),
 ):
     case("5.1", f"idle: {name}", goaway(PROTOCOL_ERROR), bytes_of(frame(kind, END_HEADERS, 99, payload)))
     case("5.1", f"idle, even: {name}", goaway(PROTOCOL_ERROR), bytes_of(frame(kind, END_HEADERS, 2, payload)))
 case("5.1", "closed: DATA", goaway(STREAM_CLOSED), after_end(frame(DATA, END_STREAM, 1, b"test")))
 case("5.1", "closed: HEADERS", goaway(STREAM_CLOSED), after_end(block(b"\x88")))
 case("5.1", "closed: CONTINUATION", goaway(PROTOCOL_ERROR), after_end(frame(CONTINUATION, END_HEADERS, 1, b"\x88")))
-case("5.1", "closed: WINDOW_UPDATE, RST_STREAM, PRIORITY", [], after_end(
-    frame(WINDOW_UPDATE, 0, 1, word(1)), frame(RST_STREAM, 0, 1, word(8)), frame(PRIORITY, 0, 1, bytes(5))))
-case("5.1", "reset by the server: DATA", reset(STREAM_CLOSED),
-     bytes_of(frame(RST_STREAM, 0, 1, word(8)), frame(DATA, 0, 1, b"test")))
-case("5.1", "reset by the server: HEADERS", reset(STREAM_CLOSED),
-     bytes_of(frame(RST_STREAM, 0, 1, word(8)), block(b"\x88")))
+case(
+    "5.1",
+    "closed: WINDOW_UPDATE, RST_STREAM, PRIORITY",
+    [],
+    after_end(frame(WINDOW_UPDATE, 0, 1, word(1)), frame(RST_STREAM, 0, 1, word(8)), frame(PRIORITY, 0, 1, bytes(5))),
+)
+case(
+    "5.1",
+    "reset by the server: DATA",
+    reset(STREAM_CLOSED),
+    bytes_of(frame(RST_STREAM, 0, 1, word(8)), frame(DATA, 0, 1, b"test")),
+)
+case(
+    "5.1",
+    "reset by the server: HEADERS",
+    reset(STREAM_CLOSED),
+    bytes_of(frame(RST_STREAM, 0, 1, word(8)), block(b"\x88")),
+)
 case("5.1.1", "stream 0", goaway(PROTOCOL_ERROR), bytes_of(block(b"\x88", stream_id=0)))
-case("5.3.1", "HEADERS depends on itself", reset(PROTOCOL_ERROR),
-     bytes_of(block(word(1) + b"\xff\x88", END_HEADERS | END_STREAM | HAS_PRIORITY)))
+case(
+    "5.3.1",
+    "HEADERS depends on itself",
+    reset(PROTOCOL_ERROR),
+    bytes_of(block(word(1) + b"\xff\x88", END_HEADERS | END_STREAM | HAS_PRIORITY)),
+)
 case("5.4.1", "invalid PING", goaway(PROTOCOL_ERROR), bytes_of(frame(PING, 0, 3, bytes(8))))
-case("5.5", "unknown frame within a block", goaway(PROTOCOL_ERROR),
-     bytes_of(block(b"\x88", END_STREAM), frame(0x16, 0, 0, bytes(8))))
+case(
+    "5.5",
+    "unknown frame within a block",
+    goaway(PROTOCOL_ERROR),
+    bytes_of(block(b"\x88", END_STREAM), frame(0x16, 0, 0, bytes(8))),
+)
 # 6 Frame definitions
 case("6.1", "stream 0", goaway(PROTOCOL_ERROR), bytes_of(frame(DATA, END_STREAM, 0, b"test")))
 case("6.1", "before HEADERS", reset(PROTOCOL_ERROR), bytes_of(frame(DATA, END_STREAM, 1, b"test")))
-case("6.1", "between 1xx and the final response", reset(PROTOCOL_ERROR), lambda w: [
-    w.headers(1, [(b":status", b"103")], end_stream=False), frame(DATA, 0, 1, b"test")])
+case(
+    "6.1",
+    "between 1xx and the final response",
+    reset(PROTOCOL_ERROR),
+    lambda w: [w.headers(1, [(b":status", b"103")], end_stream=False), frame(DATA, 0, 1, b"test")],
+)
 case("6.1", "padding longer than the frame", goaway(PROTOCOL_ERROR), after_head(frame(DATA, PADDED, 1, b"\x06test")))
 case("6.1", "padding", [], after_head(frame(DATA, PADDED | END_STREAM, 1, b"\x02test\0\0")))
-case("6.2", "padding longer than the block", goaway(PROTOCOL_ERROR),
-     bytes_of(block(b"\x05\x88", END_HEADERS | END_STREAM | PADDED)))
+case(
+    "6.2",
+    "padding longer than the block",
+    goaway(PROTOCOL_ERROR),
+    bytes_of(block(b"\x05\x88", END_HEADERS | END_STREAM | PADDED)),
+)
 case("6.2", "padding and priority", [], bytes_of(block(b"\1" + word(0) + b"\xff\x88\0", 0x2D)))
 case("6.3", "stream 0", goaway(PROTOCOL_ERROR), bytes_of(frame(PRIORITY, 0, 0, bytes(5))))
 case("6.3", "wrong length", reset(FRAME_SIZE_ERROR), bytes_of(frame(PRIORITY, 0, 1, bytes(4))))
@@ -161,40 +200,84 @@ case("6.8", "on a stream", goaway(PROTOCOL_ERROR), bytes_of(frame(GOAWAY, 0, 1, 
 case("6.9", "0 on the connection", goaway(PROTOCOL_ERROR), bytes_of(frame(WINDOW_UPDATE, 0, 0, word(0))))
 case("6.9", "0 on a stream", reset(PROTOCOL_ERROR), bytes_of(frame(WINDOW_UPDATE, 0, 1, word(0))))
 case("6.9", "wrong length", goaway(FRAME_SIZE_ERROR), bytes_of(frame(WINDOW_UPDATE, 0, 0, bytes(3))))
-case("6.9.1", "overflow of the connection", goaway(FLOW_CONTROL_ERROR),
-     bytes_of(frame(WINDOW_UPDATE, 0, 0, word(2**31 - 1))))
+case(
+    "6.9.1",
+    "overflow of the connection",
+    goaway(FLOW_CONTROL_ERROR),
+    bytes_of(frame(WINDOW_UPDATE, 0, 0, word(2**31 - 1))),
+)
 case("6.9.1", "overflow of a stream", reset(FLOW_CONTROL_ERROR), bytes_of(frame(WINDOW_UPDATE, 0, 1, word(2**31 - 1))))
-case("6.10", "pieces", [], bytes_of(block(b"", END_STREAM), frame(CONTINUATION, 0, 1, b""),
-                                     frame(CONTINUATION, END_HEADERS, 1, b"\x88")))
+case(
+    "6.10",
+    "pieces",
+    [],
+    bytes_of(block(b"", END_STREAM), frame(CONTINUATION, 0, 1, b""), frame(CONTINUATION, END_HEADERS, 1, b"\x88")),
+)
 case("6.10", "stream 0", goaway(PROTOCOL_ERROR), bytes_of(block(b"\x88", 0), frame(CONTINUATION, 4, 0, b"")))
 case("6.10", "after END_HEADERS", goaway(PROTOCOL_ERROR), bytes_of(block(b"\x88", 4), frame(CONTINUATION, 4, 1, b"")))
 case("7", "unknown code in RST_STREAM", [], bytes_of(frame(RST_STREAM, 0, 1, word(0xFF))))
 case("7", "unknown code in GOAWAY", [], bytes_of(frame(GOAWAY, 0, 0, word(3) + word(0xFF))))
 # 8 Messages
-case("8.1", "second final response", reset(PROTOCOL_ERROR), lambda w: [
-    w.headers(1, OK, end_stream=False), w.headers(1, OK, end_stream=False)])
-case("8.1", "trailers without END_STREAM", reset(PROTOCOL_ERROR), lambda w: [
-    w.headers(1, OK, end_stream=False), w.headers(1, [(b"x", b"y")], end_stream=False)])
-case("8.1", "trailers with a pseudo-header field", reset(PROTOCOL_ERROR), lambda w: [
-    w.headers(1, OK, end_stream=False), w.headers(1, OK)])
+case(
+    "8.1",
+    "second final response",
+    reset(PROTOCOL_ERROR),
+    lambda w: [w.headers(1, OK, end_stream=False), w.headers(1, OK, end_stream=False)],
+)
+case(
+    "8.1",
+    "trailers without END_STREAM",
+    reset(PROTOCOL_ERROR),
+    lambda w: [w.headers(1, OK, end_stream=False), w.headers(1, [(b"x", b"y")], end_stream=False)],
+)
+case(
+    "8.1",
+    "trailers with a pseudo-header field",
+    reset(PROTOCOL_ERROR),
+    lambda w: [w.headers(1, OK, end_stream=False), w.headers(1, OK)],
+)
 case("8.1", "1xx with END_STREAM", reset(PROTOCOL_ERROR), answer(status=b"103"))
-case("8.1", "1xx with content-length", reset(PROTOCOL_ERROR),
-     answer((b"content-length", b"0"), status=b"103", end_stream=False))
+case(
+    "8.1",
+    "1xx with content-length",
+    reset(PROTOCOL_ERROR),
+    answer((b"content-length", b"0"), status=b"103", end_stream=False),
+)
 case("8.1", "101", reset(PROTOCOL_ERROR), answer(status=b"101", end_stream=False))
-case("8.1", "1xx without a final response", reset(PROTOCOL_ERROR), lambda w: [
-    w.headers(1, [(b":status", b"103")], end_stream=False), frame(DATA, END_STREAM, 1, b"")])
-case("8.1.1", "content-length above the body", reset(PROTOCOL_ERROR), lambda w: [
-    w.headers(1, [*OK, (b"content-length", b"5")], end_stream=False), frame(DATA, END_STREAM, 1, b"test")])
-case("8.1.1", "content-length below the body", reset(PROTOCOL_ERROR), lambda w: [
-    w.headers(1, [*OK, (b"content-length", b"1")], end_stream=False), frame(DATA, 0, 1, b"test")])
+case(
+    "8.1",
+    "1xx without a final response",
+    reset(PROTOCOL_ERROR),
+    lambda w: [w.headers(1, [(b":status", b"103")], end_stream=False), frame(DATA, END_STREAM, 1, b"")],
+)
+case(
+    "8.1.1",
+    "content-length above the body",
+    reset(PROTOCOL_ERROR),
+    lambda w: [w.headers(1, [*OK, (b"content-length", b"5")], end_stream=False), frame(DATA, END_STREAM, 1, b"test")],
+)
+case(
+    "8.1.1",
+    "content-length below the body",
+    reset(PROTOCOL_ERROR),
+    lambda w: [w.headers(1, [*OK, (b"content-length", b"1")], end_stream=False), frame(DATA, 0, 1, b"test")],
+)
 case("8.1.1", "content-length without a body", reset(PROTOCOL_ERROR), answer((b"content-length", b"5")))
 case("8.1.1", "content-length of a 304", [], answer((b"content-length", b"5"), status=b"304"))
 case("8.1.1", "content-length 0 of a 204", [], answer((b"content-length", b"0"), status=b"204"))
 case("8.1.1", "content-length 1 of a 204", reset(PROTOCOL_ERROR), answer((b"content-length", b"1"), status=b"204"))
-case("8.1.1", "body of a 204", reset(PROTOCOL_ERROR), lambda w: [
-    w.headers(1, [(b":status", b"204")], end_stream=False), frame(DATA, END_STREAM, 1, b"test")])
-case("8.1.1", "body of a 304", reset(PROTOCOL_ERROR), lambda w: [
-    w.headers(1, [(b":status", b"304")], end_stream=False), frame(DATA, 0, 1, b"test")])
+case(
+    "8.1.1",
+    "body of a 204",
+    reset(PROTOCOL_ERROR),
+    lambda w: [w.headers(1, [(b":status", b"204")], end_stream=False), frame(DATA, END_STREAM, 1, b"test")],
+)
+case(
+    "8.1.1",
+    "body of a 304",
+    reset(PROTOCOL_ERROR),
+    lambda w: [w.headers(1, [(b":status", b"304")], end_stream=False), frame(DATA, 0, 1, b"test")],
+)
 case("8.2.1", "uppercase name", reset(PROTOCOL_ERROR), answer((b"X", b"y")))
 case("8.2.1", "line break in a value", reset(PROTOCOL_ERROR), answer((b"x", b"a\r\nb: c")))
 case("8.2.2", "connection", reset(PROTOCOL_ERROR), answer((b"connection", b"close")))
@@ -209,8 +292,12 @@ case("8.3.2", ":status 999", [], answer(status=b"999"))
 # RFC 7541
 case("7541 2.3.3", "index beyond both tables", goaway(COMPRESSION_ERROR), bytes_of(block(b"\x88\xfe")))
 case("7541 4.2", "size update at the end", goaway(COMPRESSION_ERROR), bytes_of(block(b"\x88\x20")))
-case("7541 5.2", "Huffman string with EOS", goaway(COMPRESSION_ERROR),
-     bytes_of(block(b"\x88\x00\x85\xf2\xb2\x4a\x84\xff\x87\x49\x51\xff\xff\xff\xfa\x7f")))
+case(
+    "7541 5.2",
+    "Huffman string with EOS",
+    goaway(COMPRESSION_ERROR),
+    bytes_of(block(b"\x88\x00\x85\xf2\xb2\x4a\x84\xff\x87\x49\x51\xff\xff\xff\xfa\x7f")),
+)
 case("7541 6.1", "index 0", goaway(COMPRESSION_ERROR), bytes_of(block(b"\x80")))
 case("7541 6.3", "size update above the setting", goaway(COMPRESSION_ERROR), bytes_of(block(b"\x3f\xe2\x1f\x88")))
 
@@ -332,7 +419,7 @@ def test_the_response_to_head_has_its_content_length_and_no_body(engine: str) ->
     wire.flush()
     wire.feed(wire.headers(1, [*OK, (b"content-length", b"5")]))
     assert [ResponseReceived(1, 200, [(b"content-length", b"5")], True, 20, 5)] == wire.events
-    wire.feed(wire.headers(3, [*OK, (b"content-length", b"5")], end_stream=False) + frame(DATA, END_STREAM, 3, b"12345"))
+    wire.feed(wire.headers(3, [*OK, (b"content-length", b"5")], end_stream=False) + frame(DATA, 1, 3, b"12345"))
     assert reset(PROTOCOL_ERROR, 3) == wire.verdict
 
 
