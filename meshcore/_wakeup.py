@@ -15,8 +15,6 @@ from trio._core._traps import WaitTaskRescheduled
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
 
 if TYPE_CHECKING:
-    
-if TYPE_CHECKING:
     from collections.abc import Generator
 
 __all__ = ["Task", "Wakeup", "WakeupQueue", "checkpoint", "current_task"]
