@@ -61,6 +61,8 @@ class Verdicts:
 
         self._streams: dict[int, Stream] = {}
         self._closed: dict[int, int] = {}
+        self._closed_before: dict[int, int] = {}
+        self._closed_half = limits.closed_streams // 2
         self._open = self._opened = 0
         self._max_streams = limits.max_concurrent_streams
         self._highest = 0
@@ -102,8 +104,10 @@ class Verdicts:
         stream.local_closed = True
         closed = self._closed
         closed[stream_id] = how
-        if len(closed) > self._limits.closed_streams:
-            del closed[next(iter(closed))]
+        if len(closed) > self._closed_half:
+            # Two generations: taking the oldest out of one dict would cost a walk over the gaps before it.
+            self._closed_before = closed
+            self._closed = {}
         if stream.fed:
             queued = self._engine.repay(stream_id, stream.fed)
             if queued:
@@ -169,9 +173,13 @@ class Verdicts:
         else:
             self._late(stream_id, "DATA")
 
+    def _how_closed(self, stream_id: int) -> int | None:
+        """How the stream ended; None if it never was, or is forgotten."""
+        return self._closed.get(stream_id) or self._closed_before.get(stream_id)
+
     def _late(self, stream_id: int, kind: str) -> None:
         """DATA or HEADERS on a closed stream (RFC 9113 §5.1, "closed")."""
-        how = self._closed.get(stream_id)
+        how = self._how_closed(stream_id)
         if how == RESET_HERE:
             return
         if how == ENDED:
@@ -208,7 +216,7 @@ class Verdicts:
         if stream_id not in self._streams:
             if self._is_idle(stream_id):
                 raise ConnectionFailure(PROTOCOL_ERROR, "WINDOW_UPDATE on an idle stream")
-            if self._closed.get(stream_id) != ENDED:
+            if self._how_closed(stream_id) != ENDED:
                 self._watch.control(self._now, "closed_stream")
         elif not increment:
             self._stream_error(stream_id, PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
