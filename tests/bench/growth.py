@@ -9,7 +9,7 @@ from tests.bench.contenders import CONTENDERS, OURS, PeerMissing
 from tests.bench.measure import Settings, one, say
 from tests.bench.report import number, table
 from tests.peers import servers
-from tests.peers.meshcore import meshcore
+from tests.peers.meshcore import meshcore, routed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,6 +52,8 @@ def growth(settings: Settings) -> str:
                 rows.append(_row(f"{name}: endpoints", _costs(start, origin.port, settings)))
             except (PeerMissing, RuntimeError) as error:
                 say(f"  skipped {name}, endpoints: {error}")
+            if name == OURS:
+                rows.append(_row(f"{name}: routes", _routes(origin.port, settings)))
     return table(["what grows", *(f"{size:,}" for size in SIZES), "largest ÷ smallest"], rows)
 
 
@@ -65,10 +67,22 @@ def _costs(start: Callable[[list[str]], AbstractContextManager[Running]], port: 
     return costs
 
 
+def _routes(port: int, settings: Settings) -> list[float]:
+    """wrk's authority is the address, which only the last, the wildcard, matches."""
+    costs = []
+    for count in SIZES:
+        table = {f"service-{index}.test": f"http://127.0.0.1:{port}" for index in range(count - 1)}
+        with routed({**table, "*": f"http://127.0.0.1:{port}"}) as proxy:
+            costs.append(_cost(proxy, settings, connections=32))
+    return costs
+
+
 def _cost(proxy: Running, settings: Settings, *, connections: int) -> float:
-    loads.wrk(proxy.port, connections=connections, seconds=1)
+    loads.wrk(proxy.port, connections=connections, seconds=1 if connections < 1_000 else 3)
+    # A thousand connections need their time to begin.
+    seconds = settings.seconds if connections < 1_000 else max(4.0, settings.seconds)
     samples = [
-        one(proxy, lambda port: loads.wrk(port, connections=connections, seconds=settings.seconds))
+        one(proxy, lambda port: loads.wrk(port, connections=connections, seconds=seconds))
         for _ in range(settings.rounds)
     ]
     return loads.median([sample.per_request for sample in samples])

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 from tests.bench.measure import Settings, chosen, say, started
 from tests.bench.report import number, table
 from tests.peers import frames, servers
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.peers.process import Running
+
 __all__ = ["idle_memory"]
 
 CONNECTIONS = 1_000
+
+Use: TypeAlias = "Callable[[int], socket.socket]"
 
 
 def idle_memory(settings: Settings) -> str:
@@ -20,25 +27,12 @@ def idle_memory(settings: Settings) -> str:
     results: dict[str, dict[str, float]] = {}
     for protocol, use in (("http/1", _use_h1), ("h2", _use_h2)):
         origin_of = servers.nginx if protocol == "http/1" else servers.nghttpd
-        with origin_of() as origin, started([*chosen(protocol, settings)], [origin.port], protocol) as live:
-            for contender, proxy in live:
-                found = results.setdefault(contender.name, {})
-                if protocol == "http/1":
-                    time.sleep(0.5)
-                    found["idle"] = proxy.memory_kib() / 1024
-                use(proxy.port).close()
-                held: list[socket.socket] = []
-                try:
-                    # The first hundred pay for what is shared.
-                    held += [use(proxy.port) for _ in range(100)]
-                    before = proxy.memory_kib()
-                    held += [use(proxy.port) for _ in range(CONNECTIONS)]
-                    found[protocol] = (proxy.memory_kib() - before) / CONNECTIONS
-                except OSError as error:
-                    say(f"  {contender.name}: {error}")
-                finally:
-                    for each in held:
-                        each.close()
+        with origin_of() as origin:
+            for contender in chosen(protocol, settings):
+                # One at a time: two processes of one program share pages, and PSS would count halves.
+                with started([contender], [origin.port], protocol) as live:
+                    for _, proxy in live:
+                        _measure(proxy, protocol, use, results.setdefault(contender.name, {}))
     base = results.get("envoy", {}).get("idle")
     rows = []
     for name, found in sorted(results.items(), key=lambda item: item[1].get("idle", 0)):
@@ -47,6 +41,24 @@ def idle_memory(settings: Settings) -> str:
         row = [name, number(idle), number(ratio, 2), number(found.get("http/1")), number(found.get("h2"))]
         rows.append(row)
     return table(["proxy", "idle PSS MiB", "÷ envoy", "KiB a connection, HTTP/1.1", "KiB a connection, HTTP/2"], rows)
+
+
+def _measure(proxy: Running, protocol: str, use: Use, found: dict[str, float]) -> None:
+    if protocol == "http/1":
+        time.sleep(0.5)
+        found["idle"] = proxy.memory_kib() / 1024
+    held: list[socket.socket] = []
+    try:
+        # The first hundred pay for what is shared.
+        held += [use(proxy.port) for _ in range(100)]
+        before = proxy.memory_kib()
+        held += [use(proxy.port) for _ in range(CONNECTIONS)]
+        found[protocol] = (proxy.memory_kib() - before) / CONNECTIONS
+    except OSError as error:
+        say(f"  {proxy.name}: {error}")
+    finally:
+        for each in held:
+            each.close()
 
 
 def _use_h1(port: int) -> socket.socket:
@@ -67,6 +79,3 @@ def _use_h2(port: int) -> socket.socket:
     peer.get(1)
     peer.read_answer(1)
     return peer.sock
-
-
-Use = Callable[[int], socket.socket]
