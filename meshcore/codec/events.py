@@ -126,8 +126,8 @@ class DataReceived:
 
     Attributes:
         data: the bytes (an object of their own, never a view of a reused buffer).
-        flow: bytes of flow-control window that they took, padding included: what to give to
-            ``acknowledge`` once they have been consumed.  0 on HTTP/1.
+        flow: bytes of flow-control window to give to ``acknowledge`` once they have been consumed.  Those of
+            padding are not among them, for the codec returns them itself.  0 on HTTP/1.
         end_stream: the message is complete with them.
     """
 

@@ -48,8 +48,9 @@ class H2Limits:
         local_error_resets: resets that we sent for the peer's errors before GOAWAY.
         control_rate: PING, SETTINGS, PRIORITY and unknown frames a second.
         empty_data_frames: DATA frames without bytes and without END_STREAM, in a row.
-        tiny_data_budget: DATA frames below 64 bytes that are not a stream's last, weighed against
-            the bytes received (the h2 crate's "256 B × 100" form).
+        tiny_data_budget: bytes; DATA frames below 64 bytes that are not a stream's last take from it what
+            they lack of 256; larger frames, and consumption, fill it up again (the h2 crate's form).
+            Half the connection's window if that is more.
         priority_frames, window_update_frames: Envoy's formulas: 100 × (1 + streams), 5 + 2 × (streams + 10 × DATA sent).
         pending_acks: PING and SETTINGS acknowledgements queued and not yet taken by ``data_to_send``.
         closed_streams: ids remembered of streams that are over.

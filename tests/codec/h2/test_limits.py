@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 import pytest
 
@@ -385,3 +387,30 @@ def test_streams_above_our_last_goaway_are_refused(engine: str) -> None:
     assert Frame(GOAWAY, 0, 0, word(1) + word(NO_ERROR) + b"bye") == wire.kinds(GOAWAY)[0]
     assert [("goaway", NO_ERROR), ("reset", 3, REFUSED_STREAM)] == wire.verdict
     assert [1] == [event.stream_id for event in wire.events if isinstance(event, RequestReceived)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "make"),
+    [
+        ("rapid_reset", lambda w, n: w.headers(1 + 2 * n, GET) + frame(RST_STREAM, 0, 1 + 2 * n, word(CANCEL))),
+        ("ping", lambda w, n: frame(PING, 0, 0, bytes(8))),
+        ("settings", lambda w, n: settings((4, 65_535))),
+        ("priority", lambda w, n: frame(PRIORITY, 0, 1, bytes(5))),
+        ("unknown_frame", lambda w, n: frame(0x77, 0, 0, b"")),
+        ("goaway", lambda w, n: frame(GOAWAY, 0, 0, bytes(8))),
+        ("window_update", lambda w, n: frame(WINDOW_UPDATE, 0, 0, word(1))),
+        ("closed_stream", lambda w, n: (b"" if n else w.headers(1, GET)) + frame(RST_STREAM, 0, 1, word(CANCEL))),
+        ("error_resets", lambda w, n: w.headers(1 + 2 * n, [*GET, (b"X", b"")])),
+        ("empty_data", lambda w, n: frame(DATA, 0, 1, b"") if n else w.headers(1, POST, end_stream=False)),
+        ("tiny_data", lambda w, n: frame(DATA, 0, 1, b"x") if n else w.headers(1, POST, end_stream=False)),
+        ("continuation", lambda w, n: frame(CONTINUATION, 0, 1, b"") if n else frame(HEADERS, 0, 1, b"")),
+    ],
+)
+def test_the_defaults_end_every_flood(engine: str, kind: str, make: Callable[[Wire, int], bytes]) -> None:
+    wire = server_wire(engine, respond=False)
+    for number in range(16_000):
+        wire.feed(make(wire, number))
+        if wire.terminated:
+            break
+    assert kind == abuse(wire)
+    assert sum(len(sent.payload) for sent in wire.sent) < 100_000
