@@ -76,7 +76,7 @@ async def duplex(
 class _Joint:
     """The two directions' common state; swept for idleness."""
 
-    __slots__ = ("_bytes", "_idle_timeout", "_since", "_swept", "a", "b", "error", "scope")
+    __slots__ = ("_bytes", "_ended", "_idle_timeout", "_since", "_swept", "a", "b", "error", "scope")
 
     def __init__(self, a: Connection, b: Connection, idle_timeout: float | None) -> None:
         self.a = a
@@ -84,6 +84,7 @@ class _Joint:
         self.error: MeshError | None = None
         self.scope: trio.CancelScope | None = None
         self._bytes = 0
+        self._ended = False
         self._swept = 0
         self._since = trio.current_time()
         self._idle_timeout = idle_timeout
@@ -112,6 +113,10 @@ class _Joint:
         try:
             if not await self._move(source, sink):
                 return
+            if self._ended:
+                # Both directions have: closing the connections says so.
+                return
+            self._ended = True
             try:
                 await sink.send_eof()
             except ConnectionLost as error:

@@ -23,8 +23,8 @@ __all__ = ["Pipes", "copy_sockets", "splice_sockets"]
 LARGE = 1 << 20
 SMALL = 1 << 16
 BUFFER = 1 << 18
-_TURN = 8
-"""Moves before others get a turn."""
+_TURN = 1 << 20
+"""Bytes moved before others get a turn."""
 
 _F_SETPIPE_SZ: int | None = getattr(fcntl, "F_SETPIPE_SZ", None)
 _F_GETPIPE_SZ: int | None = getattr(fcntl, "F_GETPIPE_SZ", None)
@@ -38,7 +38,7 @@ _NOT_SPLICEABLE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ENOM
 class _Pipe:
     """A pipe as a place to keep pages; empty whenever it is in the pool."""
 
-    __slots__ = ("__weakref__", "read", "size", "write")
+    __slots__ = ("read", "size", "write")
 
     def __init__(self, read: int, write: int, size: int) -> None:
         self.read = read
@@ -46,12 +46,8 @@ class _Pipe:
         self.size = size
 
     def close(self) -> None:
-        read, self.read = self.read, -1
-        if read >= 0:
-            os.close(read)
-            os.close(self.write)
-
-    __del__ = close
+        os.close(self.read)
+        os.close(self.write)
 
 
 class Pipes:
@@ -154,7 +150,7 @@ async def splice_sockets(source: SocketConnection, sink: SocketConnection, moved
         trio.ClosedResourceError: one of them was closed here.
     """
     assert _splice is not None
-    turns = 0
+    turn = 0
     while True:
         pipe = pipes.take()
         if pipe is None:
@@ -175,6 +171,7 @@ async def splice_sockets(source: SocketConnection, sink: SocketConnection, moved
                 if held == 0:
                     return True
                 source.bytes_read += held
+                turn += held
                 while held:
                     try:
                         count = _splice(pipe.read, sink.fileno(), held, flags=_FLAGS)
@@ -196,16 +193,15 @@ async def splice_sockets(source: SocketConnection, sink: SocketConnection, moved
                     held -= count
                     sink.bytes_written += count
                     moved(count)
-                turns += 1
-                if turns >= _TURN:
-                    turns = 0
+                if turn >= _TURN:
+                    turn = 0
                     await checkpoint()
         finally:
             if held:
                 pipes.drop(pipe)
             else:
                 pipes.give(pipe)
-        turns = 0
+        turn = 0
         await wait_readable(source.fileno())
 
 
@@ -220,7 +216,7 @@ async def copy_sockets(
         True at the end of *source*.
     """
     receive_into, send = source.socket.recv_into, sink.socket.send
-    turns = total = 0
+    turn = total = 0
     while total < most:
         if source.closed or sink.closed:
             raise trio.ClosedResourceError
@@ -249,7 +245,7 @@ async def copy_sockets(
         if count == 0:
             return True
         if count < 0:
-            turns = 0
+            turn = 0
             await wait_readable(source.fileno())
             continue
         source.bytes_read += count
@@ -258,8 +254,8 @@ async def copy_sockets(
             await sink.send_all(rest)
         total += count
         moved(count)
-        turns += 1
-        if turns >= _TURN:
-            turns = 0
+        turn += count
+        if turn >= _TURN:
+            turn = 0
             await checkpoint()
     return False
