@@ -1,0 +1,90 @@
+"""The error tree: every class complete, every hint one that exists."""
+
+from __future__ import annotations
+
+import http
+
+import pytest
+
+from meshcore import errors
+from meshcore.errors import (
+    BodyAbandoned,
+    ConfigError,
+    ConnectError,
+    ConnectionLost,
+    ConnectTimeout,
+    FailFastError,
+    GoAway,
+    LoadShedError,
+    MeshError,
+    NoEndpoints,
+    RemoteProtocolError,
+    StreamReset,
+    TlsError,
+    chain,
+)
+from meshcore.http.grpc import GrpcStatus
+
+CLASSES = [
+    value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, MeshError)
+]
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_error_is_complete(cls: type[MeshError]) -> None:
+    assert cls.__name__ in errors.__all__
+    assert cls.__doc__
+    assert cls.code == cls.code.lower().strip()
+    assert http.HTTPStatus(cls.status_hint) >= 400
+    assert GrpcStatus(cls.grpc_hint) != GrpcStatus.OK
+    assert cls.h2_hint in range(1, 14)
+    assert cls.source in ("client", "upstream", "proxy")
+    assert len(cls.__mro__) - MeshError.__mro__.__len__() <= 2
+
+
+def test_all_names_are_there() -> None:
+    assert sorted(errors.__all__) == errors.__all__
+    assert {cls.__name__ for cls in CLASSES} | {"chain"} == set(errors.__all__)
+
+
+def test_codes_are_unique_but_for_special_cases_of_the_same_thing() -> None:
+    by_code: dict[str, type[MeshError]] = {}
+    for cls in CLASSES:
+        other = by_code.setdefault(cls.code, cls)
+        assert issubclass(cls, other)
+
+
+def test_what_was_not_processed_is_retryable() -> None:
+    for cls in (ConnectError, ConnectTimeout, TlsError, NoEndpoints, FailFastError, LoadShedError, GoAway):
+        assert cls("x").retryable
+        assert not cls("x", retryable=False).retryable
+    assert not ConnectionLost("x").retryable
+    assert ConnectionLost("x", retryable=True).retryable
+    assert StreamReset("x", h2_code=7).retryable
+    assert not StreamReset("x", h2_code=8).retryable
+    assert not StreamReset("x", h2_code=7, retryable=False).retryable
+    assert not BodyAbandoned().retryable
+
+
+def test_some_carry_more() -> None:
+    assert (431, 9) == (lambda error: (error.status, error.h2_code))(RemoteProtocolError("x", status=431, h2_code=9))
+    assert ("a\nb", ["a", "b"]) == (lambda error: (str(error), error.problems))(ConfigError(["a", "b"]))
+
+
+@pytest.mark.parity("E-03")
+def test_a_chain_is_every_message_once_from_the_outermost_on() -> None:
+    cause = OSError("connection refused")
+    middle = ConnectError("endpoint 10.0.0.1:80: connection refused")
+    middle.__cause__ = cause
+    outer = FailFastError()
+    outer.__cause__ = middle
+
+    # A cause whose words are in the message above it would only repeat them.
+    assert "service in fail-fast: endpoint 10.0.0.1:80: connection refused" == chain(outer)
+    assert "ValueError" == chain(ValueError())
+
+
+def test_a_chain_that_bites_its_tail_ends() -> None:
+    first, second = MeshError("a"), MeshError("b")
+    first.__cause__, second.__cause__ = second, first
+    assert "a: b" == chain(first)
