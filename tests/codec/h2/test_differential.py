@@ -248,13 +248,13 @@ def compare(script: list[Any], server: bool) -> None:
 
 
 @given(steps(bases))
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_servers_agree(script: list[Any]) -> None:
     compare(script, True)
 
 
 @given(steps(answers))
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_clients_agree(script: list[Any]) -> None:
     compare(script, False)
 
@@ -306,7 +306,7 @@ def test_pieces_change_nothing(engine: str, cuts: list[int]) -> None:
     edits=st.lists(st.tuples(st.integers(0, len(SENSIBLE) - 1), st.integers(0, 255)), min_size=1, max_size=3),
     cut=st.integers(0, len(SENSIBLE)),
 )
-@settings(max_examples=300)
+@settings(max_examples=200)
 def test_mutated_bytes_get_the_same_verdict(edits: list[tuple[int, int]], cut: int) -> None:
     data = bytearray(SENSIBLE)
     for at, value in edits:
