@@ -9,6 +9,7 @@ from typing import Any
 import hypothesis
 import pytest
 import trio
+import trio.lowlevel
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -138,7 +139,10 @@ async def test_bodies_without_a_declared_size_are_counted(nursery: trio.Nursery,
 
 
 @hypothesis.given(
-    path=st.binary(max_size=40), agent=st.binary(max_size=40), method=st.binary(max_size=8), format=st.sampled_from(["text", "json"])
+    path=st.binary(max_size=40),
+    agent=st.binary(max_size=40),
+    method=st.binary(max_size=8),
+    format=st.sampled_from(["text", "json"]),
 )
 @hypothesis.settings(max_examples=100)
 def test_nothing_that_a_peer_sends_makes_a_second_line_or_another_field(
@@ -243,7 +247,7 @@ async def test_standard_output_is_the_default(
     service = AccessLog().layer(new).new_service(Accepted(), nursery)
     await service(request())
     while not (out := capsys.readouterr().out):
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
     assert '"GET a.test/ HTTP/1.1" 200' in out
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import hypothesis
@@ -394,7 +395,7 @@ async def test_probes_back_off_from_100_ms_to_60_s_with_jitter(
     await trio.sleep(600)
 
     probes = network[A.address].probes
-    gaps = [later - earlier for earlier, later in zip(probes, probes[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(probes)]
     assert len(gaps) >= 12
     for index, gap in enumerate(gaps):
         base = min(0.1 * 2**index, 60.0)
@@ -562,16 +563,14 @@ async def test_a_crash_under_an_endpoint_ends_that_endpoint_alone_and_it_is_made
 
     class Owner:
         def crashed(self, error: BaseException, where: str, /) -> None:
-            crashes.append((repr(error), where))
+            crashes.append((str(error), where))
 
     service = balance(owner=Owner()).layer(network).new_service(BACKEND, nursery)
     await ask(service, 3)
 
     network[A.address].crash.set()
     await wait_all_tasks_blocked()
-    assert [("ValueError('a bug in a connection\\'s task')".replace("\\'", "'"), "endpoint 10.0.0.1:8080")] == [
-        (text.replace('"', "'").replace("\\'", "'"), where) for text, where in crashes
-    ]
+    assert [("a bug in a connection's task", "endpoint 10.0.0.1:8080")] == crashes
     assert {B, C} == set(await ask(service, 20))
 
     await trio.sleep(1.0)
@@ -747,7 +746,9 @@ async def test_no_request_is_lost_and_no_count_is_left_under_any_schedule() -> N
 
 
 def test_a_balance_is_a_value_that_prints_well() -> None:
-    assert "Balance(resolve=Static(endpoints=None), load=PeakEwma(decay=10.0, default_rtt=0.03), " \
-        "policy='p2c-ewma', fail_fast=3.0, capacity=10000)" == repr(Balance())
+    assert (
+        "Balance(resolve=Static(endpoints=None), load=PeakEwma(decay=10.0, default_rtt=0.03), "
+        "policy='p2c-ewma', fail_fast=3.0, capacity=10000)"
+    ) == repr(Balance())
     with pytest.raises(ValueError, match="unknown policy 'fastest'; the policies are: p2c-ewma, round-robin"):
         Balance(policy="fastest")  # type: ignore[arg-type]

@@ -47,7 +47,9 @@ class New:
             self.stopped.append(target)
 
 
-async def test_a_service_is_made_on_the_first_request_and_kept(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+async def test_a_service_is_made_on_the_first_request_and_kept(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
     new = New()
     cache = IdleCache(60.0).layer(new)
     service = cache.new_service("a", nursery)
@@ -199,7 +201,9 @@ async def test_connections_are_in_flight_until_they_end(nursery: trio.Nursery, a
     assert (False, 0) == (service.statistics().running, service.statistics().in_flight)
 
 
-async def test_an_idle_hour_of_nothing_costs_the_clock_nothing(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+async def test_while_nothing_is_kept_nobody_looks_at_the_clock(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
     service: Any = IdleCache(10.0).layer(New()).new_service("a", nursery)
     await service(request())
     await trio.sleep(100)

@@ -83,7 +83,8 @@ async def test_the_latency_ends_at_the_first_byte_of_the_body(nursery: trio.Nurs
 
 @pytest.mark.parity("R-20")
 @pytest.mark.parametrize(
-    ("status", "classification"), [(200, "success"), (404, "success"), (499, "success"), (500, "failure"), (599, "failure")]
+    ("status", "classification"),
+    [(200, "success"), (404, "success"), (499, "success"), (500, "failure"), (599, "failure")],
 )
 async def test_a_failure_is_500_to_599(
     status: int, classification: str, nursery: trio.Nursery, autojump_clock: MockClock

@@ -120,7 +120,8 @@ async def test_a_backends_service_is_made_once_whoever_asks(nursery: trio.Nurser
 
 
 def test_backends_may_be_written_as_addresses() -> None:
-    assert Backend("users.internal:8080", (Endpoint(("users.internal", 8080)),)) == Route("users.internal:8080").routes["*"]  # type: ignore[index]
+    backend = Backend("users.internal:8080", (Endpoint(("users.internal", 8080)),))
+    assert {"*": backend} == Route("users.internal:8080").routes == Route(backend).routes
     route = Route({"*": ["10.0.0.1:80", "h2c://[::1]:81"], "A.Example": "http1://b:1"})
     assert route.routes == {  # type: ignore[comparison-overlap]
         "*": Backend("10.0.0.1:80, h2c://[::1]:81", (Endpoint(("10.0.0.1", 80)), Endpoint(("::1", 81), "h2"))),

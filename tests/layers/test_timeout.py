@@ -19,7 +19,7 @@ async def test_headers_that_do_not_come_in_time_are_a_504_that_keeps_the_connect
     inner = mock_service(5.0, response())
     before = trio.current_time()
 
-    with pytest.raises(ResponseTimeout, match="^no response headers within 2 s$") as caught:
+    with pytest.raises(ResponseTimeout, match=r"^no response headers within 2 s$") as caught:
         await Timeout(2.0).wrap(inner, None)(request())
 
     assert pytest.approx(2.0) == trio.current_time() - before

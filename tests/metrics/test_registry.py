@@ -22,9 +22,9 @@ SAMPLE = re.compile(r'[a-zA-Z_:][a-zA-Z0-9_:]*(\{([a-zA-Z_][a-zA-Z0-9_]*="([^"\\
 def parse(text: str) -> dict[str, float]:
     """Samples by name and labels; every line is checked."""
     samples: dict[str, float] = {}
-    for line in text.splitlines():
+    for line in text.removesuffix("\n").split("\n"):
         if line.startswith("#"):
-            assert re.fullmatch(r"# (HELP \S+ .*|TYPE \S+ (counter|gauge|histogram)|EOF)", line), line
+            assert re.fullmatch(r"# (HELP \S+ [^\n]*|TYPE \S+ (counter|gauge|histogram)|EOF)", line), line
             continue
         assert SAMPLE.fullmatch(line), line
         name, _, value = line.rpartition(" ")
@@ -100,10 +100,6 @@ def test_every_family_has_help_and_type_and_labels_without_value_are_left_out() 
 @pytest.mark.parity("M-02")
 @hypothesis.given(st.lists(st.tuples(st.text(max_size=8), st.text(max_size=20)), max_size=4), st.text(max_size=30))
 def test_whatever_stands_in_labels_and_help_the_text_can_be_read(pairs: list[tuple[str, str]], help_text: str) -> None:
-    pairs = [(name, value.replace("\r", "")) for name, value in pairs]
-    # What a reader splits lines at beside the line feed is none of the format's business.
-    hypothesis.assume(all(len((value + help_text + "x").splitlines()) <= 1 + (value + help_text).count("\n") for _, value in pairs))
-    hypothesis.assume(len((help_text + "x").splitlines()) <= 1 + help_text.count("\n"))
     registry = Registry()
     names = {label_name(name) for name, _ in pairs}
     hypothesis.assume(len(names) == len(pairs))
