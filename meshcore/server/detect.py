@@ -140,19 +140,28 @@ async def _first_bytes(layer: Detect[Any], connection: Connection) -> str | None
     started = trio.current_time()
     prefix = b""
     verdict = Detection.UNDECIDED
-    ended = False
+    ended = timed_out = False
     result = "error"
     try:
-        with trio.move_on_after(layer.timeout) as limit:
-            while verdict is Detection.UNDECIDED and not ended and len(prefix) < MAX_PREFIX:
-                data = await connection.receive_some()
-                ended = not data
-                prefix += data
-                verdict = detect(prefix)
+        try:
+            # Most clients speak at once, and what is there already needs neither a wait nor a limit.
+            prefix = connection.receive_nowait()
+            ended = not prefix
+            verdict = detect(prefix)
+        except trio.WouldBlock:
+            pass
+        if verdict is Detection.UNDECIDED and not ended:
+            with trio.move_on_after(layer.timeout) as limit:
+                while verdict is Detection.UNDECIDED and not ended and len(prefix) < MAX_PREFIX:
+                    data = await connection.receive_some()
+                    ended = not data
+                    prefix += data
+                    verdict = detect(prefix)
+            timed_out = limit.cancelled_caught
         if verdict is not Detection.UNDECIDED:
             protocol = _PROTOCOLS.get(verdict, "opaque")
             result = {"h2": "http/2", "opaque": "not_http"}.get(protocol, protocol)
-        elif limit.cancelled_caught:
+        elif timed_out:
             protocol, result = "silent", "read_timeout"
             if not prefix and connection.drain is not None and connection.drain.started:
                 # Nothing has begun here that a drain would have to let finish.

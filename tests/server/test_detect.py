@@ -310,6 +310,7 @@ async def test_a_silent_connection_ends_with_the_drain(autojump_clock: Any, nurs
     assert [] == server.connected
 
 
+@pytest.mark.parity("D-06")
 @pytest.mark.parametrize(("protocol", "first"), [("http/1", b"\0\1"), ("h2", GET), ("opaque", GET)])
 async def test_a_protocol_can_be_forced(
     autojump_clock: Any, nursery: trio.Nursery, protocol: str, first: bytes
@@ -320,6 +321,17 @@ async def test_a_protocol_can_be_forced(
     assert (b"echo:" + first if protocol == "opaque" else b"HTTP") == answer
     assert ([] if protocol == "opaque" else [(protocol, first)]) == proxy.http
     assert [] == proxy.observed
+
+
+@pytest.mark.parity("D-08")
+async def test_inside_tls_without_alpn_http2_is_known_by_its_preface(nursery: trio.Nursery) -> None:
+    proxy = Proxy(nursery, MemoryServer(nursery, echo))
+    client, accepted = memory_connection_pair()
+    accepted.secure = True
+    nursery.start_soon(proxy.new_accept.new_service(ACCEPTED, nursery), accepted)
+
+    assert b"HTTP" == await exchange(client, PREFACE)
+    assert [("h2", PREFACE)] == proxy.http
 
 
 @pytest.mark.parametrize(("alpn", "protocol"), [("h2", "h2"), ("http/1.1", "http/1")])
