@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from meshcore.codec.events import Event, Fields, InformationalReceived, ResponseReceived, Sentinel
 from meshcore.codec.h1.connection import CHUNKED, DONE, HEAD, LENGTH, RAW, UNTIL_EOF, Codec
-from meshcore.codec.h1.control import Control, plain_length, strip
+from meshcore.codec.h1.control import Control, plain_control, strip
 from meshcore.codec.h1.scan import STATUS_LINE, response_head
 from meshcore.codec.h1.target import is_target
 from meshcore.codec.h1.write import write_fields
@@ -79,8 +79,13 @@ class ClientCodec(Codec):
         version = 11 if modern else 10
         headers = fields
         chunked = False
-        length = plain_length(special)
-        if special and length is None:
+        length = None
+        plain = plain_control(special) if special else None
+        if plain is not None and modern and plain[0] is None:
+            length = plain[1]
+            if plain[2]:
+                headers = [field for field in fields if field[0] != b"connection"]
+        elif special:
             control = Control(special, int(modern))
             headers = strip(fields, control)
             chunked, length = control.chunked, control.content_length

@@ -23,7 +23,7 @@ from meshcore.errors import RemoteProtocolError
 if TYPE_CHECKING:
     from meshcore.codec.events import Fields
 
-__all__ = ["SPECIAL", "Control", "plain_length", "strip"]
+__all__ = ["SPECIAL", "Control", "plain_control", "plain_length", "strip"]
 
 SPECIAL: Final = CONNECTION_FIELDS | FRAMING_FIELDS | {b"te", b"expect"}
 """The names whose fields control the message or the connection."""
@@ -174,6 +174,31 @@ def plain_length(special: Fields) -> int | None:
     if name != b"content-length" or (value[:1] == b"0" and len(value) > 1):
         return None
     return parse_content_length(value)
+
+
+def plain_control(special: Fields) -> tuple[tuple[bytes, bytes] | None, int | None, bool] | None:
+    """The host field, the content-length and whether there is ``connection: keep-alive``, where there is
+    nothing else and each of them once, as they nearly always are; None where it takes a :class:`Control`."""
+    host: tuple[bytes, bytes] | None = None
+    length: int | None = None
+    keep_alive = False
+    for field in special:
+        name, value = field
+        if name == b"host":
+            if host is not None:
+                return None
+            host = field
+        elif name == b"content-length":
+            if length is not None or (value[:1] == b"0" and len(value) > 1):
+                return None
+            length = parse_content_length(value)
+            if length is None:
+                return None
+        elif name == b"connection" and not keep_alive and (value == b"keep-alive" or value == b"Keep-Alive"):
+            keep_alive = True
+        else:
+            return None
+    return host, length, keep_alive
 
 
 def strip(fields: Fields, control: Control, more: frozenset[bytes] = _NONE) -> Fields:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from meshcore.codec.events import Event, Fields, RequestReceived, Sentinel
 from meshcore.codec.h1.connection import CHUNKED, DONE, HEAD, LENGTH, NO_BODY, RAW, UNTIL_EOF, Codec
-from meshcore.codec.h1.control import Control, strip
+from meshcore.codec.h1.control import Control, plain_control, strip
 from meshcore.codec.h1.scan import REQUEST_LINE, request_head
 from meshcore.codec.h1.target import read_target
 from meshcore.codec.h1.write import status_line, write_fields
@@ -73,15 +73,20 @@ class ServerCodec(Codec):
 
     def _judge(self, method: bytes, target: bytes, modern: bool, split: Split) -> RequestReceived:
         fields, special = split
-        if modern and len(special) == 1 and target[0] == 0x2F and method != b"CONNECT":
-            field = special[0]
-            if field[0] == b"host" and (field[1] == self._known_host or is_authority(field[1])):
+        if modern and target[0] == 0x2F and method != b"CONNECT" and (plain := plain_control(special)) is not None:
+            field, length, keep_alive = plain
+            if field is not None and (field[1] == self._known_host or is_authority(field[1])):
                 self._known_host = field[1]
-                count = len(fields)
                 fields.remove(field)
+                if keep_alive:
+                    fields = [field for field in fields if field[0] != b"connection"]
                 self._begin(method, 11, True, None, False)
-                self._read_body(False, 0, count)
-                return RequestReceived(1, method, b"", field[1], target, fields, True, 11)
+                if length:
+                    self._left = length
+                    self._reading = LENGTH
+                    return RequestReceived(1, method, b"", field[1], target, fields, False, 11, length)
+                self._reading = DONE
+                return RequestReceived(1, method, b"", field[1], target, fields, True, 11, length)
         return self._judge_fully(method, target, modern, fields, special)
 
     def _judge_fully(

@@ -6,7 +6,14 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from meshcore.codec.h1.control import plain_length
-from meshcore.codec.validate import CONNECTION_FIELDS, check_fields, join_fields, parse_content_length
+from meshcore.codec.validate import (
+    CONNECTION_FIELDS,
+    check_fields,
+    is_field_name,
+    is_field_value,
+    join_fields,
+    parse_content_length,
+)
 from meshcore.errors import LocalProtocolError
 
 if TYPE_CHECKING:
@@ -35,6 +42,46 @@ def write_fields(headers: Fields, *, keep_length: bool = True) -> tuple[bytes, i
     Raises:
         LocalProtocolError: a name or value is not valid, or the content-length is not one number.
     """
+    parts: list[bytes] = []
+    length: int | None = None
+    for field in headers:
+        line = _written.get(field)
+        if line is None:
+            if field[0] == b"content-length" and keep_length and length is None:
+                length = plain_length([field])
+                if length is None:
+                    break
+                line = b"content-length: %b\r\n" % field[1]
+            else:
+                line = _write(field)
+                if line is None:
+                    break
+        parts.append(line)
+    else:
+        return b"".join(parts), length
+    return _write_all(headers, keep_length)
+
+
+# Fields that have been found good, as they are written.
+_MOST: Final = 4_096
+_LONGEST: Final = 256
+_written: Final[dict[tuple[bytes, bytes], bytes]] = {}
+
+
+def _write(field: tuple[bytes, bytes]) -> bytes | None:
+    """The line of one ordinary field, remembered from then on; None for any other."""
+    name, value = field
+    if name in _OWN or not is_field_name(name) or not is_field_value(value):
+        return None
+    line = b"%b: %b\r\n" % field
+    if len(line) <= _LONGEST:
+        if len(_written) >= _MOST:
+            _written.clear()
+        _written[field] = line
+    return line
+
+
+def _write_all(headers: Fields, keep_length: bool) -> tuple[bytes, int | None]:
     block = join_fields(headers)
     if block is None:
         check_fields(headers, LocalProtocolError)
