@@ -520,7 +520,7 @@ def empty_lines(port: int) -> None:
 @http1
 def connects_without_a_word(port: int) -> None:
     """Connections that are made and reset."""
-    for _ in range(500):
+    for _ in range(100):
         sock = _connect(port)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         sock.close()

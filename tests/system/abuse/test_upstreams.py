@@ -16,6 +16,9 @@ from tests.system.abuse.victims import survives
 Start = Callable[..., Running]
 ROOT = Path(__file__).parent.parent.parent.parent
 
+# The reference engines cost more, not other things: minutes of the same.
+ENGINES = ["auto", pytest.param("pure", marks=pytest.mark.long)]
+
 
 def _survives(start: Start, nginx: Running, kind: str, scheme: str, engine: str) -> None:
     port = free_port()
@@ -28,13 +31,13 @@ def _survives(start: Start, nginx: Running, kind: str, scheme: str, engine: str)
     assert "crash in" not in output, output[-8_000:]
 
 
-@pytest.mark.parametrize("engine", ["auto", "pure"])
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("kind", HTTP2)
 def test_another_upstream_is_reached_during_http2_abuse(start: Start, nginx: Running, kind: str, engine: str) -> None:
     _survives(start, nginx, kind, "h2c", engine)
 
 
-@pytest.mark.parametrize("engine", ["auto", "pure"])
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("kind", HTTP1)
 def test_another_upstream_is_reached_during_http1_abuse(start: Start, nginx: Running, kind: str, engine: str) -> None:
     _survives(start, nginx, kind, "http1", engine)
