@@ -6,8 +6,8 @@ import weakref
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
-import trio
 
+from meshcore._wakeup import clock
 from meshcore.abc import HttpService, NewHttp, link
 from meshcore.http.classify import error_label, grpc_outcome, is_failure
 from meshcore.http.grpc import is_grpc
@@ -15,6 +15,8 @@ from meshcore.metrics.labels import TARGET_LABELS, extra_labels, target_labels
 from meshcore.metrics.registry import Counter, Registry
 
 if TYPE_CHECKING:
+    import trio
+
     from meshcore.http.body import EndOfStream
     from meshcore.http.message import Request, Response
     from meshcore.metrics.histogram import Histogram
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Metrics"]
 
 T = TypeVar("T")
-
-_now = trio.current_time
 
 
 @attrs.frozen
@@ -82,9 +82,20 @@ class _NewMeasured(Generic[T]):
 class _Series:
     """The cells of one target, those of responses bound when they are first needed."""
 
-    __slots__ = ("__weakref__", "_extra", "_latency", "_responses", "_values", "latencies", "requests", "responses")
+    __slots__ = (
+        "__weakref__",
+        "_extra",
+        "_latency",
+        "_responses",
+        "_values",
+        "latencies",
+        "now",
+        "requests",
+        "responses",
+    )
 
     def __init__(self, registry: Registry, values: tuple[str, ...], extra: Labels) -> None:
+        self.now = clock()
         self._values = values
         self._extra = extra
         self.requests = registry.counter("request_total", "Total count of HTTP requests.", *TARGET_LABELS).labels(
@@ -144,7 +155,7 @@ class _Measured:
     async def __call__(self, request: Request, /) -> Response:
         series = self._series
         series.requests.value += 1
-        started = _now()
+        started = series.now()
         try:
             response = await self._inner(request)
         except BaseException as error:
@@ -176,7 +187,7 @@ class _Exchange:
         cell = series.latencies.get(status)
         if cell is None:
             cell = series.latency(status)
-        cell.observe((_now() - self._started) * 1000.0)
+        cell.observe((series.now() - self._started) * 1000.0)
 
     def ended(self, end: EndOfStream) -> None:
         """The class is known here."""

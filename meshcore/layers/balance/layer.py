@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import random
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, cast, overload
 
 import attrs
 import trio
 
-from meshcore._wakeup import WakeupQueue
-from meshcore.abc import NewService, Resolve, Service
+from meshcore._wakeup import WakeupQueue, clock
+from meshcore.abc import NewAccept, NewHttp, NewService, Resolve, Service
 from meshcore.errors import ConnectError, FailFastError, LoadShedError, MeshError, NoEndpoints
 from meshcore.http.message import Request
 from meshcore.layers.balance.load import Load, PeakEwma, Pending
@@ -25,7 +25,7 @@ from meshcore.transport.connection import Owner
 from meshcore.transport.target import Backend, Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from meshcore.http.body import EndOfStream
 
@@ -47,7 +47,6 @@ def _known(balance: object, attribute: object, value: object) -> None:
         raise ValueError(f"unknown policy {value!r}; the policies are: {', '.join(POLICIES)}")
 
 
-_now = trio.current_time
 
 
 @attrs.frozen
@@ -84,7 +83,14 @@ class Balance:
     rng: random.Random = attrs.field(factory=random.Random, repr=False, eq=False)
     owner: Owner | None = attrs.field(default=None, repr=False)
 
-    def layer(self, inner: NewService[Endpoint, Req, Rsp], /) -> NewService[Backend, Req, Rsp]:
+    # The first says it all; pyright's inference needs the two that are used.
+    @overload
+    def layer(self, inner: NewService[Endpoint, Req, Rsp], /) -> NewService[Backend, Req, Rsp]: ...
+    @overload
+    def layer(self, inner: NewHttp[Endpoint], /) -> NewHttp[Backend]: ...
+    @overload
+    def layer(self, inner: NewAccept[Endpoint], /) -> NewAccept[Backend]: ...
+    def layer(self, inner: NewService[Endpoint, Any, Any], /) -> NewService[Backend, Any, Any]:
         """Balances over the services that *inner* makes."""
         return _NewBalanced(self, inner)
 
@@ -143,6 +149,7 @@ class _Balancer(Generic[Req, Rsp]):
         "_hastened",
         "_load",
         "_members",
+        "_now",
         "_nursery",
         "_picker",
         "_ready",
@@ -160,6 +167,7 @@ class _Balancer(Generic[Req, Rsp]):
 
     def __init__(self, layer: Balance, inner: NewService[Endpoint, Req, Rsp], target: Backend) -> None:
         self.__layer__ = layer
+        self._now = clock()
         self.inner = inner
         self.backoff = layer.backoff
         self.drain = layer.drain
@@ -191,7 +199,7 @@ class _Balancer(Generic[Req, Rsp]):
 
     def statistics(self) -> BalanceStatistics:
         """What is known now."""
-        now = _now()
+        now = self._now()
         members = [*self._members.values(), *self._draining]
         return BalanceStatistics(
             self._target.name,
@@ -210,11 +218,11 @@ class _Balancer(Generic[Req, Rsp]):
     async def __call__(self, request: Req, /) -> Rsp:
         if not isinstance(request, Request):
             return await self._carry(request)
-        now = _now()
+        now = self._now()
         member: Any = self._picker.pick(now)
         if member is None or (request.avoid and member.endpoint in request.avoid):
             member = await self._choose(request.avoid, None, 0.0)
-            now = _now()
+            now = self._now()
         deadline = 0.0
         while True:
             request.endpoint = member.endpoint
@@ -227,16 +235,16 @@ class _Balancer(Generic[Req, Rsp]):
                 load.pending -= 1
                 member.finished()
                 self._take_out(member, error)
-                deadline = deadline or _now() + self._fail_fast
+                deadline = deadline or self._now() + self._fail_fast
                 member = await self._choose(request.avoid, error, deadline)
-                now = _now()
+                now = self._now()
             except Exception:
-                load.end(_now(), now, False)
+                load.end(self._now(), now, False)
                 member.failures += 1
                 member.finished()
                 raise
             except BaseException:
-                load.end(_now(), now, False)
+                load.end(self._now(), now, False)
                 member.finished()
                 raise
             else:
@@ -245,7 +253,7 @@ class _Balancer(Generic[Req, Rsp]):
             member.successes += 1
         else:
             member.failures += 1
-        exchange = _Exchange(member, now)
+        exchange = _Exchange(member, now, self._now)
         body = response.body
         body.on_first_data(exchange.first_data)
         body.on_end(exchange.ended)
@@ -256,7 +264,7 @@ class _Balancer(Generic[Req, Rsp]):
         deadline = 0.0
         cause: MeshError | None = None
         while True:
-            member: Any = self._picker.pick(_now())
+            member: Any = self._picker.pick(self._now())
             if member is None or cause is not None:
                 member = await self._choose((), cause, deadline)
             member.load.hold()
@@ -265,7 +273,7 @@ class _Balancer(Generic[Req, Rsp]):
                 result: Rsp = await member.service(connection)
             except ConnectError as error:
                 cause = error
-                deadline = deadline or _now() + self._fail_fast
+                deadline = deadline or self._now() + self._fail_fast
                 self._take_out(member, error)
             except Exception:
                 member.failures += 1
@@ -289,9 +297,9 @@ class _Balancer(Generic[Req, Rsp]):
             if member is not None:
                 self._ready.give(member)
                 return member
-            member = self._picker.pick(_now())
+            member = self._picker.pick(self._now())
             if member is not None:
-                if not deadline or _now() < deadline:
+                if not deadline or self._now() < deadline:
                     return member
                 raise self._failure(cause) from cause
             await self._wait(cause, deadline)
@@ -303,7 +311,7 @@ class _Balancer(Generic[Req, Rsp]):
             FailFastError, NoEndpoints: none became ready in time.
             LoadShedError: too many wait already.
         """
-        now = _now()
+        now = self._now()
         if now - self._hastened >= HASTE:
             self._hastened = now
             for member in self._members.values():
@@ -319,7 +327,7 @@ class _Balancer(Generic[Req, Rsp]):
         with trio.move_on_at(min(shuts, deadline) if deadline else shuts):
             await self._waiting.wait()
             return
-        if _now() >= shuts and not len(self._ready):
+        if self._now() >= shuts and not len(self._ready):
             # The gate shuts: who waits fails with this one.
             self._shut = True
             self._waiting.wake_all()
@@ -379,7 +387,7 @@ class _Balancer(Generic[Req, Rsp]):
             member.remove()
         for endpoint in update.weighted:
             self._reweigh(self._members[identity(endpoint)], endpoint)
-        now = _now()
+        now = self._now()
         for endpoint in update.added:
             member = self._members[identity(endpoint)] = Member(self, endpoint, self._load.start(now), now)
             nursery.start_soon(member.run, name=f"endpoint {endpoint}")
@@ -428,15 +436,16 @@ class _Balancer(Generic[Req, Rsp]):
 class _Exchange:
     """What is to be told to an endpoint's record when a body begins and ends."""
 
-    __slots__ = ("_member", "_started")
+    __slots__ = ("_member", "_now", "_started")
 
-    def __init__(self, member: Member, started: float) -> None:
+    def __init__(self, member: Member, started: float, now: Callable[[], float]) -> None:
         self._member = member
         self._started = started
+        self._now = now
 
     def first_data(self) -> None:
         """The sample ends here (B-03)."""
-        self._member.load.end(_now(), self._started, True)
+        self._member.load.end(self._now(), self._started, True)
 
     def ended(self, end: EndOfStream) -> None:
         """The exchange ends here."""

@@ -36,10 +36,11 @@ class P2c:
 class P2cPicker:
     """The state of :class:`P2c`."""
 
-    __slots__ = ("_tolerance", "ready")
+    __slots__ = ("_random", "_tolerance", "ready")
 
     def __init__(self, options: P2c, rng: random.Random) -> None:
         self._tolerance = options.tolerance
+        self._random = rng.random
         self.ready = Ready(rng)
 
     def pick(self, now: float, /) -> Candidate | None:
@@ -51,10 +52,15 @@ class P2cPicker:
                 return None
             chosen = ready.members[0]
         else:
-            chosen, other = ready.two()
             if ready.uniform:
+                # The same as `two()`, here where every request passes.
+                members = ready.members
+                first = int(self._random() * count)
+                second = int(self._random() * (count - 1))
+                chosen, other = members[first], members[second + (second >= first)]
                 load, others = chosen.load.load(now, 1.0), other.load.load(now, 1.0)
             else:
+                chosen, other = ready.two()
                 mean = ready.total / count
                 load = chosen.load.load(now, mean / chosen.weight)
                 others = other.load.load(now, mean / other.weight)
