@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from meshcore.codec.events import Event, Fields, InformationalReceived, ResponseReceived, Sentinel
 from meshcore.codec.h1.connection import CHUNKED, DONE, HEAD, LENGTH, RAW, UNTIL_EOF, Codec
 from meshcore.codec.h1.control import Control, plain_control, strip
+from meshcore.codec.h1.memory import LONGEST, remember, responses, written_requests
 from meshcore.codec.h1.scan import STATUS_LINE, response_head
 from meshcore.codec.h1.target import is_target
 from meshcore.codec.h1.write import write_fields
@@ -26,10 +27,13 @@ _LENGTH: Final = frozenset((b"content-length",))
 class ClientCodec(Codec):
     """See :class:`meshcore.codec.h1.interface.H1Client`."""
 
-    __slots__ = ("_informational", "_known_host", "_method", "_protocol")
+    __slots__ = ("_heads", "_informational", "_known_host", "_method", "_plain", "_protocol")
 
     def __init__(self, limits: H1Limits, engine: Engine) -> None:
         super().__init__(limits, engine)
+        self._heads = responses(limits, engine)
+        # Whether the method leaves framing to the response's fields alone.
+        self._plain = False
         self._known_host = b""
         self._method = b""
         self._protocol: bytes | None = None
@@ -47,6 +51,17 @@ class ClientCodec(Codec):
             return self._need_head()
         if not self._method:
             raise RemoteProtocolError("bytes that answer no request")
+        if self._plain and self._lines is None and (end := buffer.find(b"\r\n\r\n", start) + 4) > 3:
+            known = self._heads.get(buffer[start:end])
+            if known is not None:
+                self._start = end
+                code, fields, length = known
+                if length:
+                    self._left = length
+                    self._reading = LENGTH
+                    return ResponseReceived(1, code, fields.copy(), False, 11, length)
+                self._reading = DONE
+                return ResponseReceived(1, code, fields.copy(), True, 11, length)
         limits = self._limits
         match = response_head(buffer, start) if self._lines is None else None
         if (
@@ -67,6 +82,16 @@ class ClientCodec(Codec):
         if refusal is not None:
             raise RemoteProtocolError("response head malformed") from refusal
         self._start = end
+        if (
+            self._plain
+            and type(event) is ResponseReceived
+            and event.content_length is not None
+            and event.version == 11
+            and self._keep_alive
+            and status != 304
+            and len(head) <= LONGEST
+        ):
+            remember(self._heads, head, (status, event.headers.copy(), event.content_length))
         return event
 
     def _split_engine(self, head: bytes, method: bytes) -> Split:
@@ -157,6 +182,18 @@ class ClientCodec(Codec):
         """The head of a request; raises :class:`LocalProtocolError`."""
         if self._sending != HEAD or self._reading != HEAD or self._eof or self._start < len(self._buffer):
             raise LocalProtocolError("the connection is not ready for a request")
+        simple = version == 11 and upgrade is None and not (expect_continue or close or method == b"CONNECT")
+        key = (method, target, authority, *headers)
+        if simple and (known := written_requests.get(key)) is not None:
+            head, length = known
+            if length is not None:
+                if end_stream and length:
+                    raise LocalProtocolError("no body, but a content-length")
+                self._to_send = length
+            if length is not None or end_stream:
+                self._sending = DONE if end_stream else LENGTH
+                self._began(method, None, True)
+                return head
         if version not in (10, 11) or not is_method(method) or not is_target(method, target):
             raise LocalProtocolError(f"no such request: {method[:64]!r} {target[:64]!r}")
         options: list[bytes] = []
@@ -210,11 +247,18 @@ class ClientCodec(Codec):
         if options:
             framing += b"connection: %b\r\n" % b", ".join(options)
         self._sending = DONE if end_stream else sending
+        self._began(method, upgrade, not close and version == 11)
+        head = b"%b%b%b\r\n" % (first, fields, framing)
+        if simple and not framing and len(head) <= LONGEST:
+            remember(written_requests, key, (head, length))
+        return head
+
+    def _began(self, method: bytes, protocol: bytes | None, keep_alive: bool) -> None:
         self._method = method
-        self._protocol = upgrade
+        self._protocol = protocol
+        self._plain = method != b"HEAD" and method != b"CONNECT"
         self._informational = 0
-        self._keep_alive = not close and version == 11
-        return b"%b%b%b\r\n" % (first, fields, framing)
+        self._keep_alive = keep_alive
 
     def start_next_cycle(self) -> bool:
         """Ready for the next request; False where the connection must be closed instead.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from meshcore.codec.events import Event, Fields, RequestReceived, Sentinel
 from meshcore.codec.h1.connection import CHUNKED, DONE, HEAD, LENGTH, NO_BODY, RAW, UNTIL_EOF, Codec
 from meshcore.codec.h1.control import Control, plain_control, strip
+from meshcore.codec.h1.memory import LONGEST, remember, requests, written_responses
 from meshcore.codec.h1.scan import REQUEST_LINE, request_head
 from meshcore.codec.h1.target import read_target
 from meshcore.codec.h1.write import status_line, write_fields
@@ -27,10 +28,20 @@ _LENGTH: Final = frozenset((b"content-length",))
 class ServerCodec(Codec):
     """See :class:`meshcore.codec.h1.interface.H1Server`."""
 
-    __slots__ = ("_blank_line", "_connect", "_expects", "_head_request", "_known_host", "_protocol", "_version")
+    __slots__ = (
+        "_blank_line",
+        "_connect",
+        "_expects",
+        "_head_request",
+        "_heads",
+        "_known_host",
+        "_protocol",
+        "_version",
+    )
 
     def __init__(self, limits: H1Limits, engine: Engine) -> None:
         super().__init__(limits, engine)
+        self._heads = requests(limits, engine)
         self._known_host = b""
         self._version = 0
         self._head_request = False
@@ -43,6 +54,11 @@ class ServerCodec(Codec):
         buffer, start = self._buffer, self._start
         if start == len(buffer):
             return self._need_head()
+        if self._lines is None and (end := buffer.find(b"\r\n\r\n", start) + 4) > 3:
+            known = self._heads.get(buffer[start:end])
+            if known is not None:
+                self._start = end
+                return self._read_again(*known)
         limits = self._limits
         match = request_head(buffer, start) if self._lines is None else None
         if match is None or match.end() - start > limits.head_size or match.end(3) - start > limits.request_line:
@@ -66,7 +82,36 @@ class ServerCodec(Codec):
         if refusal is not None:
             raise RemoteProtocolError("request head malformed") from refusal
         self._start = end
+        if (
+            event.path.startswith(b"/")
+            and event.version == 11
+            and self._keep_alive
+            and self._reading != CHUNKED
+            and len(head) <= LONGEST
+            and not (event.scheme or event.protocol or event.expect_continue)
+        ):
+            remember(
+                self._heads, head, (method, event.authority, event.path, event.headers.copy(), event.content_length)
+            )
         return event
+
+    def _read_again(
+        self, method: bytes, authority: bytes, path: bytes, fields: Fields, length: int | None
+    ) -> RequestReceived:
+        """The event of a head that is remembered."""
+        self._known_host = authority
+        self._version = 11
+        self._keep_alive = True
+        self._head_request = method == b"HEAD"
+        self._connect = False
+        self._protocol = None
+        self._expects = False
+        if length:
+            self._left = length
+            self._reading = LENGTH
+            return RequestReceived(1, method, b"", authority, path, fields.copy(), False, 11, length)
+        self._reading = DONE
+        return RequestReceived(1, method, b"", authority, path, fields.copy(), True, 11, length)
 
     def _split_engine(self, head: bytes, method: bytes) -> Split:
         return self._engine.split_request(head, method)
@@ -179,7 +224,14 @@ class ServerCodec(Codec):
             # A refused client may have sent its tunnel's first bytes: they are not a request.
             close = True
         no_body = self._head_request or status == 204 or status == 304
-        fields, length = write_fields(headers, keep_length=status != 204)
+        key = (status, version, *headers)
+        known = written_responses.get(key)
+        if known is None:
+            fields, length = write_fields(headers, keep_length=status != 204)
+            known = status_line(status, version) + fields, length
+            if len(fields) <= LONGEST:
+                remember(written_responses, key, known)
+        head, length = known
         framing = b""
         if no_body:
             sending = NO_BODY
@@ -204,7 +256,7 @@ class ServerCodec(Codec):
         elif version == 10:
             framing += b"connection: keep-alive\r\n"
         self._sending = DONE if end_stream else sending
-        return b"%b%b%b\r\n" % (status_line(status, version), fields, framing)
+        return b"%b%b\r\n" % (head, framing)
 
     def _switch(self, headers: Fields, upgrade: bytes | None) -> bytes:
         protocol = self._protocol
@@ -222,8 +274,15 @@ class ServerCodec(Codec):
 
     def start_next_cycle(self) -> bool:
         """Ready for the next request; False where the connection must be closed instead."""
-        if not super().start_next_cycle():
+        if self._reading != DONE or self._sending != DONE or not self._keep_alive:
             return False
-        self._begin(b"", 0, False, None, False)
+        self._reading = HEAD
+        self._sending = HEAD
+        self._keep_alive = False
+        self._version = 0
+        self._head_request = False
+        self._connect = False
+        self._protocol = None
+        self._expects = False
         self._blank_line = False
         return True
