@@ -51,7 +51,6 @@ class Http2Connection:
         link: its codec, socket and streams.
         reserved: streams promised to callers that have not begun yet.
         retired: it takes no new streams, and closes when the last has ended.
-        requests: how many it has taken.
     """
 
     __slots__ = (
@@ -70,7 +69,6 @@ class Http2Connection:
         "_timeout",
         "connection",
         "link",
-        "requests",
         "reserved",
         "retired",
     )
@@ -80,7 +78,6 @@ class Http2Connection:
     ) -> None:
         self.connection = connection
         self.link: Http2Link[ClientStream] = Http2Link(client_codec(options.http2, options.engine), connection)
-        self.requests = 0
         self.reserved = 0
         self.retired = False
         self._endpoint = endpoint
@@ -108,6 +105,11 @@ class Http2Connection:
         return f"<Http2Connection {self._endpoint} streams={len(self.link.streams)}>"
 
     @property
+    def usable(self) -> bool:
+        """Whether who was promised a stream may open it."""
+        return not self.retired and self.link.codec.can_open
+
+    @property
     def available(self) -> bool:
         """Whether a stream may be opened now."""
         taken = len(self.link.streams) + self.reserved
@@ -122,6 +124,7 @@ class Http2Connection:
         *sweeper*."""
         link = self.link
         self._sweeper = sweeper
+        link.connection.poll_with(sweeper.poller)
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -160,14 +163,19 @@ class Http2Connection:
     def release(self) -> None:
         """Closes, and fails every stream: retryable where not a byte of its request has left."""
         link = self.link
+        if link.crash is not None:
+            self._crashed(link.crash)
         self.retired = True
+        flushes = link.flushes
         if not self.connection.closed:
-            link.codec.goaway(NO_ERROR)
-            link.flush()
+            if not any(stream.mark == flushes for stream in link.streams.values()):
+                # With a request still queued it would leave now, just as it is declared not to have.
+                link.codec.goaway(NO_ERROR)
+                link.flush()
             self.connection.close()
         for stream in list(link.streams.values()):
             reason = self._reason
-            unsent = stream.mark == link.flushes
+            unsent = stream.mark == flushes
             if reason is None or unsent:
                 reason = self._lost("closed by the peer", retryable=unsent)
             stream.fail(reason)
@@ -321,7 +329,7 @@ class Http2Connection:
         else:
             stream_id = await self._extended_connect(request, fields)
             complete = False
-        self.requests += 1
+        link.opened += 1
         stream = ClientStream(self, request, stream_id)
         link.streams[stream_id] = stream
         if request.timeouts is not None and self._sweeper is not None:
@@ -340,7 +348,7 @@ class Http2Connection:
             stream.abort(_reason(request))
             raise
         head = stream.head
-        if request.protocol is not None and head.status == 200:
+        if request.protocol is not None and 200 <= head.status < 300:
             return Response(101, Headers(head.headers), stream, 20, request.protocol)
         return Response(head.status, Headers(head.headers), stream, 20)
 
@@ -361,6 +369,8 @@ class Http2Connection:
         """Opens a tunnel (RFC 8441): the HTTP/1 form of an upgrade, which the stack uses, becomes a CONNECT."""
         while not self._settled and not self.retired:
             await self._settings.wait()
+        if not self.usable:
+            raise self._lost("connection takes no more requests", retryable=True)
         if not self.link.codec.extended_connect:
             raise UpstreamProtocolError(f"endpoint {self._endpoint}: extended CONNECT is not accepted")
         fields = [field for field in fields if field[0] != b"sec-websocket-key"]

@@ -151,9 +151,13 @@ class Http2Client:
     # ----- waiting for a stream -----
 
     async def _exchange_later(self, request: Request) -> Response:
-        connection = await self._wait()
-        connection.reserved -= 1
-        return await connection.exchange(request)
+        while True:
+            connection = await self._wait()
+            connection.reserved -= 1
+            if connection.usable:
+                return await connection.exchange(request)
+            # It was retired since.
+            connection.ended()
 
     async def _wait(self) -> Http2Connection:
         """A connection on which a stream is reserved for the caller."""

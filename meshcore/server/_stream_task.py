@@ -21,6 +21,7 @@ from meshcore.errors import (
     RemoteProtocolError,
     StreamReset,
     StreamTimeout,
+    UpstreamProtocolError,
 )
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
@@ -166,11 +167,18 @@ class StreamTask:
         end = body.end
         status = response.status
         fields = response.headers.raw
-        tunnel = status == 101 or (request.method == b"CONNECT" and 200 <= status < 300)
-        if status == 101:
-            # An extended CONNECT succeeds with 200 (RFC 8441 §5).
-            status, fields = 200, [field for field in fields if field[0] != b"sec-websocket-accept"]
+        tunnel = False
         last = end is not None and end.error is None and not end.trailers
+        if request.is_tunnel:
+            tunnel = status == 101 if request.protocol is not None else 200 <= status < 300
+            if tunnel and status == 101:
+                # An extended CONNECT succeeds with 200 (RFC 8441 §5).
+                status, fields = 200, [field for field in fields if field[0] != b"sec-websocket-accept"]
+            elif not tunnel and 200 <= status < 300:
+                # The upstream ignored the upgrade, and its answer would look like a tunnel.
+                status, fields, last = 502, [(b"x-meshcore-error", UpstreamProtocolError.code.encode())], True
+        elif not last and (request.method == b"HEAD" or status in (204, 304)):
+            last = True
         try:
             link.codec.send_response(self.stream_id, status, fields, end_stream=last)
             self.answering = True

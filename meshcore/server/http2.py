@@ -7,6 +7,7 @@ that is kept for later ones (``_stream_task``).  Everything a read brings is dis
 from __future__ import annotations
 
 import logging
+import math
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
 
@@ -81,6 +82,7 @@ class Http2Server:
         "_context",
         "_drain_sent",
         "_established",
+        "_failed",
         "_finishing",
         "_forget_drain",
         "_idle",
@@ -112,6 +114,7 @@ class Http2Server:
         self._nursery: trio.Nursery | None = None
         self._established = False
         self._finishing = False
+        self._failed = False
         self._drain_sent: float | None = None
         self._forget_drain: Any = None
         self._started = now = trio.current_time()
@@ -178,8 +181,11 @@ class Http2Server:
     async def _linger(self) -> None:
         """Sends what is left and half-closes, then waits for the client to have seen it: closing at once would make
         its kernel throw away what it has not read yet (RFC 9112 §9.6 says why)."""
-        with trio.move_on_after(self.options.linger_timeout):
+        # What was promised is sent, however long that takes (the sweeper sees to it that it goes on at all).
+        patience = self.options.linger_timeout if self._failed else math.inf
+        with trio.move_on_after(patience) as scope:
             await self.link.wait_sent()
+            scope.deadline = trio.current_time() + self.options.linger_timeout
             await self.connection.send_eof()
             left = self.options.drain_body
             while left > 0 and (data := await self.connection.receive_some()):
@@ -187,6 +193,8 @@ class Http2Server:
 
     def release(self) -> None:
         """Lets go of everything; the connection's tasks are gone."""
+        if self.link.crash is not None:
+            self.crashed(self.link.crash)
         if self._forget_drain is not None:
             self._forget_drain()
         if self._sweeper is not None:
@@ -216,6 +224,7 @@ class Http2Server:
             link.codec.send_response(stream_id, 405, [(b"allow", b"GET, HEAD, POST")], end_stream=True)
             link.codec.reset_stream(stream_id, NO_ERROR)
             return
+        link.opened += 1
         body: FlowBody | None = None
         if not event.end_stream:
             body = FlowBody(link, stream_id, event.content_length)
@@ -292,7 +301,7 @@ class Http2Server:
         if event.abuse and self.options.on_abuse is not None:
             self.options.on_abuse(event.abuse)
         log.debug("%r: %s", self.connection, event.reason)
-        self._finishing = True
+        self._finishing = self._failed = True
         return True
 
     def _goaway(self, event: h2events.GoAwayReceived) -> None:

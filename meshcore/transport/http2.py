@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import trio
 
-from meshcore._wakeup import Wakeup, WakeupQueue
+from meshcore._wakeup import Wakeup, WakeupQueue, checkpoint
 from meshcore.errors import MeshError, StreamReset
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Http2Link(Generic[S]):
         queued: body bytes in the codec that nobody has taken out yet.
         unsent: bytes taken out of the codec that the socket has not taken yet.
         flushes: how often something was given to the socket, so that it can be told whether a head has left.
+        opened: streams begun so far.
         error: what broke the connection, if writing did.
     """
 
@@ -54,6 +55,7 @@ class Http2Link(Generic[S]):
         "connection",
         "error",
         "flushes",
+        "opened",
         "queued",
         "streams",
         "unsent",
@@ -67,6 +69,7 @@ class Http2Link(Generic[S]):
         self.queued = 0
         self.unsent = 0
         self.flushes = 0
+        self.opened = 0
         self.writing = False
         self.error: BaseException | None = None
         self._parts: list[bytes] = []
@@ -91,7 +94,8 @@ class Http2Link(Generic[S]):
 
     def flush(self) -> None:
         """Gives everything queued to the socket now; the writer sends what it does not take.  Never raises: a
-        connection that breaks is closed, which its reader notices."""
+        connection that breaks is closed, which its reader notices, and ``crash`` says if that was not to be
+        expected."""
         data = self.codec.data_to_send()
         self.queued = 0
         if not data:
@@ -102,7 +106,7 @@ class Http2Link(Generic[S]):
             return
         try:
             sent = self.connection.send_nowait(data)
-        except (MeshError, trio.ClosedResourceError, trio.BrokenResourceError) as error:
+        except Exception as error:
             self.broke(error)
             return
         self.flushes += 1
@@ -130,7 +134,7 @@ class Http2Link(Generic[S]):
                         self._drained.wake_all()
                 self.writing = False
                 self._drained.wake_all()
-        except (MeshError, trio.ClosedResourceError, trio.BrokenResourceError) as error:
+        except Exception as error:
             self.broke(error)
 
     def broke(self, error: BaseException) -> None:
@@ -143,13 +147,22 @@ class Http2Link(Generic[S]):
         self._drained.wake_all()
 
     @property
+    def crash(self) -> BaseException | None:
+        """What broke writing, if it was nothing that a network does."""
+        expected = (MeshError, trio.ClosedResourceError, trio.BrokenResourceError)
+        return None if isinstance(self.error, expected) else self.error
+
+    @property
     def congested(self) -> bool:
         """Whether so much waits for the socket that bodies have to wait."""
         return self.unsent + self.queued >= HIGH_WATER
 
     async def wait_drained(self) -> None:
-        """Waits until the socket has taken enough; flushes first."""
+        """Waits until the socket has taken enough; flushes first.  Always a checkpoint: a body that is always there
+        and a peer that always takes it do not keep the others waiting."""
         self.flush()
+        if self.unsent < HIGH_WATER:
+            await checkpoint()
         while self.unsent >= HIGH_WATER and self.error is None:
             await self._drained.wait()
 

@@ -27,6 +27,7 @@ class Liveness:
         "_idle",
         "_interval",
         "_link",
+        "_opened",
         "_pinged",
         "_read",
         "_read_at",
@@ -58,6 +59,7 @@ class Liveness:
         self._started = self._used_at = self._read_at = self._written_at = now
         self._read = link.connection.bytes_read
         self._written = link.connection.bytes_written
+        self._opened = 0
         self._pinged: float | None = None
 
     @property
@@ -79,11 +81,12 @@ class Liveness:
         connection = link.connection
         if connection.bytes_read != self._read:
             self._read = connection.bytes_read
-            self._read_at = self._used_at = now
+            self._read_at = now
         if connection.bytes_written != self._written or not link.unsent:
             self._written = connection.bytes_written
             self._written_at = now
-        if link.streams:
+        if link.streams or link.opened != self._opened:
+            self._opened = link.opened
             self._used_at = now
         if self._stall is not None and now - self._written_at >= self._stall:
             return "stalled"

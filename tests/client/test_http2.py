@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from typing import Any, ClassVar
 
 import pytest
 import trio
 import trio.testing
-from tests.peers.codec_peer import CodecPeer
 
 from meshcore.client.http2 import Http2Client
 from meshcore.client.options import ClientOptions
@@ -29,9 +29,11 @@ from meshcore.errors import (
 from meshcore.http.body import Chunks, Full, read_all
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Timeouts
-from meshcore.testing import explore_schedules, memory_connection_pair, request
+from meshcore.testing import explore_schedules, memory_connection_pair, memory_stream_pair, request
 from meshcore.transport.connection import Connection
+from meshcore.transport.stream import StreamConnection
 from meshcore.transport.target import Endpoint
+from tests.peers.codec_peer import CodecPeer
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -531,7 +533,7 @@ async def test_bodies_that_are_given_up_do_not_leak_the_window(nursery: trio.Nur
         assert got
 
 
-@explore_schedules(40)
+@explore_schedules(20)
 async def test_cancelling_at_any_moment_harms_nobody(engine: str) -> None:
     async with trio.open_nursery() as nursery:
         upstream = Upstream(nursery)
@@ -780,3 +782,119 @@ async def test_an_upstream_without_settings_is_given_up(
     asking = Asking(nursery, upstream.client)
     assert isinstance(await asking.failed(), ConnectionLost)
     assert trio.current_time() <= 1.0
+
+
+@explore_schedules(20)
+async def test_goaway_at_any_moment_loses_no_request(engine: str) -> None:
+    """Each request is answered, or fails in a way that says it was not processed; none hangs."""
+    async with trio.open_nursery() as nursery:
+        upstream = Upstream(nursery, limits=H2Limits(max_concurrent_streams=3))
+        served: list[bytes] = []
+
+        async def serve_some(peer: CodecPeer, count: int) -> None:
+            await peer.flush()
+            while not peer.eof:
+                for event in await peer.read():
+                    if isinstance(event, events.RequestReceived):
+                        if count == 0:
+                            peer.codec.goaway(0, last_stream_id=event.stream_id - 2)
+                            count -= 1
+                        elif count > 0:
+                            count -= 1
+                            served.append(event.path)
+                            peer.codec.send_response(event.stream_id, 200, [], end_stream=True)
+                with contextlib.suppress(ConnectionLost):
+                    await peer.flush()
+
+        async def accept() -> None:
+            taken = 0
+            while True:
+                if taken < len(upstream.peers):
+                    nursery.start_soon(serve_some, upstream.peers[taken], taken % 5 + 1)
+                    taken += 1
+                await trio.sleep(0.01)
+
+        nursery.start_soon(accept)
+        asking = [Asking(nursery, upstream.client, request(path=b"/%d" % index)) for index in range(25)]
+        for one in asking:
+            with trio.fail_after(20):
+                await one.done.wait()
+            assert (one.error is None) == (one.request.path in served)
+            assert one.error is None or one.error.retryable
+        await trio.sleep(1)
+        assert (0, 0) == (upstream.client.statistics().streams, upstream.client.statistics().waiting)
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_exception_at_any_await_ends_the_connection_alone(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    class Injected(Exception):
+        pass
+
+    class Failing(StreamConnection):
+        __slots__ = ("left",)
+
+        def count(self) -> None:
+            self.left -= 1
+            if self.left == 0:
+                raise Injected
+
+        async def receive_some(self, max_bytes: int = 65_536) -> bytes:
+            self.count()
+            return await super().receive_some(max_bytes)
+
+        def send_nowait(self, data: bytes) -> int:
+            self.count()
+            return super().send_nowait(data)
+
+        async def send_all(self, data: bytes) -> None:
+            self.count()
+            await super().send_all(data)
+
+    class Owner:
+        crashes: ClassVar[list[BaseException]] = []
+
+        def crashed(self, error: BaseException, where: str, /) -> None:
+            self.crashes.append(error)
+
+    for place in range(1, 20):
+        peers: list[CodecPeer] = []
+
+        async def connect(endpoint: Endpoint, peers: list[CodecPeer] = peers, place: int = place) -> Connection:
+            here, there = memory_stream_pair()
+            peers.append(CodecPeer(StreamConnection(there), server=True))
+            failing = Failing(here)
+            failing.left = place if len(peers) == 1 else 1_000_000
+            failing.owner = Owner()
+            return failing
+
+        async def answer(peers: list[CodecPeer] = peers) -> None:
+            taken = 0
+            while True:
+                if taken < len(peers):
+                    nursery.start_soon(serve_quietly, peers[taken])
+                    taken += 1
+                await trio.sleep(0.01)
+
+        client = Http2Client(ENDPOINT, connect, nursery)
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as asking:
+                asking.start_soon(answer)
+                answered = 0
+                for _ in range(12):
+                    with trio.fail_after(5):
+                        try:
+                            assert b"hello" == await read_all((await client(request())).body)
+                            answered += 1
+                        except ConnectionLost:
+                            pass
+                assert answered >= 10
+                scope.cancel()
+    assert all(isinstance(error, Injected) for error in Owner.crashes)
+    assert len(Owner.crashes) >= 10
+
+
+async def serve_quietly(peer: CodecPeer) -> None:
+    with contextlib.suppress(ConnectionLost):
+        await serve(peer)

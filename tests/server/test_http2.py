@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from contextvars import ContextVar
-from functools import partial
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
-from tests.peers.codec_peer import CodecPeer
 
 from meshcore.codec import events
 from meshcore.codec.limits import H2Limits
-from meshcore.errors import NO_ERROR, REFUSED_STREAM, StreamReset
+from meshcore.errors import NO_ERROR, REFUSED_STREAM, MeshError, StreamReset
 from meshcore.http.body import Chunks, Full, read_all
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response, Timeouts
@@ -22,6 +21,7 @@ from meshcore.server.http2 import serve_http2
 from meshcore.server.options import ServerOptions
 from meshcore.testing import Wire, explore_schedules, memory_connection_pair, mock_service, response
 from meshcore.transport.drain import Drain
+from tests.peers.codec_peer import CodecPeer
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -717,7 +717,13 @@ async def test_an_exception_at_any_await_ends_the_connection_alone(
             client, server = memory_connection_pair(nowait=nowait)
             owner = server.owner = Owner()
             calls = Failing(server, place)
-            nursery.start_soon(partial(serve_http2, calls, echo))
+            done = trio.Event()
+
+            async def serve(calls: Any = calls, done: trio.Event = done) -> None:
+                await serve_http2(calls, echo)
+                done.set()
+
+            nursery.start_soon(serve)
             peer = CodecPeer(client)
             try:
                 with trio.move_on_after(5):
@@ -727,8 +733,7 @@ async def test_an_exception_at_any_await_ends_the_connection_alone(
                 pass
             client.close()
             with trio.fail_after(5):
-                while calls.failed and not server.closed:
-                    await trio.sleep(0.1)
+                await done.wait()
             assert all(isinstance(error, Injected) for error in owner.crashes)
             assert len(owner.crashes) == calls.failed
             nursery.cancel_scope.cancel()
@@ -822,3 +827,105 @@ async def test_cancelling_the_server_releases_everything(nursery: trio.Nursery) 
     await trio.testing.wait_all_tasks_blocked()
     assert body.end is not None
     assert (True, True) == (serving.ended, serving.connection.closed)
+
+
+# ----- what must not be sent -----
+
+
+@pytest.mark.parametrize(("method", "status"), [(b"HEAD", 200), (b"GET", 204), (b"GET", 304)])
+@pytest.mark.parity("X-81")
+async def test_no_body_follows_where_there_is_none(nursery: trio.Nursery, method: bytes, status: int) -> None:
+    peer = Serving(nursery, mock_service(lambda _: response(status, b"surplus"))).peer
+    answer = await peer.ask(method)
+    assert (status, b"", None) == (answer.status, answer.body, answer.reset)
+
+
+async def test_an_upgrade_that_was_ignored_does_not_look_like_a_tunnel(nursery: trio.Nursery) -> None:
+    peer = Serving(nursery, mock_service(lambda _: response(200, b"page"))).peer
+    await peer.wait_for(events.SettingsChanged)
+    answer = await peer.answer(peer.send(b"CONNECT", b"/chat", end=False, protocol=b"websocket"))
+    assert (502, b"") == (answer.status, answer.body)
+
+
+async def test_an_upgrade_that_was_refused_is_refused(nursery: trio.Nursery) -> None:
+    peer = Serving(nursery, mock_service(lambda _: response(403, b"no"))).peer
+    await peer.wait_for(events.SettingsChanged)
+    answer = await peer.answer(peer.send(b"CONNECT", b"/chat", end=False, protocol=b"websocket"))
+    assert (403, b"no") == (answer.status, answer.body)
+
+
+async def test_pings_do_not_keep_an_idle_connection(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    peer = Serving(nursery, mock_service(), ServerOptions(idle_timeout=1.0)).peer
+    await peer.ask()
+
+    async def ping() -> None:
+        while not peer.eof:
+            peer.codec.ping(b"12345678")
+            with contextlib.suppress(MeshError, trio.BrokenResourceError):
+                await peer.flush()
+            await trio.sleep(0.1)
+
+    nursery.start_soon(ping)
+    with trio.fail_after(3):
+        await peer.until_eof()
+
+
+async def test_requests_between_two_sweeps_keep_a_connection(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    serving = Serving(nursery, mock_service(), ServerOptions(idle_timeout=1.0))
+    for _ in range(20):
+        await trio.sleep(0.6)
+        assert 200 == (await serving.peer.ask()).status
+    assert not serving.ended
+
+
+async def test_a_drain_sends_all_of_a_large_answer_to_a_slow_client(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    drain = Drain()
+    serving = Serving(
+        nursery,
+        mock_service(lambda _: response(200, b"x" * 60_000)),
+        drain=drain,
+        wire=Wire(capacity=1_000, rate=5_000.0),
+    )
+    stream_id = serving.peer.send()
+    await serving.peer.flush()
+    await serving.peer.wait_for(events.ResponseReceived)
+    drain.start()
+    assert 60_000 == len((await serving.peer.answer(stream_id)).body)
+    await serving.peer.until_eof()
+    assert trio.current_time() > 10
+
+
+async def test_a_body_that_is_always_there_lets_others_run(nursery: trio.Nursery) -> None:
+    turns: list[int] = []
+
+    class Endless(Chunks):
+        def receive_nowait(self) -> bytes:
+            turns.append(len(others))
+            if len(turns) == 1_000:
+                self.push_end()
+                return b""
+            return b"x" * 10_000
+
+    others: list[int] = []
+
+    async def other() -> None:
+        while True:
+            others.append(1)
+            await trio.lowlevel.checkpoint()
+
+    nursery.start_soon(other)
+    limits = H2Limits(stream_window=1 << 30, connection_window=1 << 30)
+    wire = Wire(capacity=1 << 30)
+    serving = Serving(nursery, mock_service(lambda _: Response(200, Headers(), Endless())), limits=limits, wire=wire)
+    serving.peer.send()
+    await serving.peer.flush()
+    while len(turns) < 1_000:
+        await trio.lowlevel.checkpoint()
+    assert turns[-1] - turns[0] > 100
+    nursery.cancel_scope.cancel()

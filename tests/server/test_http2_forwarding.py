@@ -9,7 +9,6 @@ from functools import partial
 import pytest
 import trio
 import trio.testing
-from tests.peers.codec_peer import CodecPeer
 
 from meshcore.client.http2 import Http2Client
 from meshcore.codec import events
@@ -18,6 +17,7 @@ from meshcore.server.http2 import serve_http2
 from meshcore.testing import Wire, explore_schedules, memory_connection_pair
 from meshcore.transport.connection import Connection
 from meshcore.transport.target import Endpoint
+from tests.peers.codec_peer import CodecPeer
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -174,7 +174,7 @@ async def test_a_slow_reader_holds_the_origin_at_its_windows(nursery: trio.Nurse
     assert sent <= 2 * 65_535 + 32_768
 
 
-@explore_schedules(40)
+@explore_schedules(20)
 async def test_no_schedule_mixes_streams_up_or_leaves_one_behind(engine: str) -> None:
     async with trio.open_nursery() as nursery:
         proxy = Proxy(nursery)
@@ -209,15 +209,15 @@ async def test_many_exchanges_leave_nothing_behind(nursery: trio.Nursery, engine
             peer.events.clear()
             peer.answers.clear()
 
-    await ask(300)
+    await ask(200)
     gc.collect()
     before = sys.getallocatedblocks()
-    await ask(600)
+    await ask(400)
     gc.collect()
     # The codecs remember a bounded number of streams that are over.
     assert sys.getallocatedblocks() - before < 10_000
     before = sys.getallocatedblocks()
-    await ask(300)
+    await ask(200)
     gc.collect()
     assert sys.getallocatedblocks() - before < 4_000
 
