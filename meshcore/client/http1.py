@@ -76,6 +76,7 @@ class Http1Client:
 
     def adopt(self, connection: Connection) -> Http1Connection:
         """Takes over a connection made elsewhere."""
+        connection.poll_with(self.sweeper.poller)
         return Http1Connection(self, connection)
 
     async def ready(self) -> None:

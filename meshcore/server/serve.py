@@ -206,6 +206,7 @@ class Server:
         connection.owner = self
         connection.drain = self.drain
         connection.sweeper = self.sweeper
+        connection.poll_with(self.sweeper.poller)
         self.accepted_total += 1
         self.open_connections += 1
         nursery.start_soon(self._serve, connection)

@@ -15,6 +15,7 @@ from meshcore.transport.target import Address
 
 if TYPE_CHECKING:
     from meshcore.transport.drain import Drain
+    from meshcore.transport.readiness import Poller
     from meshcore.transport.socket import SocketConnection
     from meshcore.transport.sweep import Sweeper
 
@@ -137,6 +138,10 @@ class Connection(ABC):
     def rewound(self) -> int:
         """Bytes put back and not yet read again."""
         return len(self._prefix)
+
+    def poll_with(self, poller: Poller) -> None:
+        """Waits by *poller* from now on, where the transport can: cheaper than waiting through Trio.
+        For whoever owns the connection; the second call does nothing."""
 
     def fileno(self) -> int:
         """The descriptor, for the sweeper's poll and for splicing; -1 where there is none."""

@@ -10,27 +10,34 @@ import socket
 from typing import TYPE_CHECKING
 
 import trio
-from trio.lowlevel import notify_closing, wait_readable, wait_writable
+from trio.lowlevel import checkpoint, notify_closing, wait_readable, wait_writable
 
 from meshcore.errors import ConnectionLost
 from meshcore.transport.connection import READ_SIZE, Connection
 
 if TYPE_CHECKING:
+    from meshcore.transport.readiness import Poller, Readiness
     from meshcore.transport.target import Address
 
 __all__ = ["SocketConnection", "address_of", "notify_closing", "wait_readable", "wait_writable"]
 
 
+_TURNS = 16
+"""Reads in a row without a wait before others get a turn."""
+
+
 class SocketConnection(Connection):
     """A connected, non-blocking stream socket; owns it."""
 
-    __slots__ = ("_fd", "socket")
+    __slots__ = ("_fd", "_readiness", "_turns", "socket")
 
     def __init__(self, sock: socket.socket, local: Address | None = None, peer: Address | None = None) -> None:
         sock.setblocking(False)
         super().__init__(local or address_of(sock.getsockname()), peer or _peer_of(sock))
         self.socket = sock
         self._fd = sock.fileno()
+        self._readiness: Readiness | None = None
+        self._turns = 0
 
     def __repr__(self) -> str:
         return f"<SocketConnection {self.local} <-> {self.peer}{' closed' if self.closed else ''}>"
@@ -38,6 +45,31 @@ class SocketConnection(Connection):
     def fileno(self) -> int:
         """The socket's descriptor, -1 once closed."""
         return -1 if self.closed else self._fd
+
+    def poll_with(self, poller: Poller) -> None:
+        """See :class:`Connection`."""
+        if self._readiness is None and not self.closed:
+            self._readiness = poller.add(self._fd)
+
+    async def wait_readable(self) -> None:
+        """Waits until a read may bring something (or the connection is closed); mostly a checkpoint."""
+        readiness = self._readiness
+        if readiness is None:
+            await wait_readable(self._fd)
+        elif not readiness.ready:
+            self._turns = 0
+            await readiness.wait()
+        else:
+            # Always something to read, and never a wait: others want their turn, too.
+            self._turns += 1
+            if self._turns >= _TURNS:
+                self._turns = 0
+                await checkpoint()
+
+    def drained(self) -> None:
+        """A read found less than it had room for: whoever reads by ``wait_readable`` waits for more."""
+        if self._readiness is not None:
+            self._readiness.drained()
 
     def plain_socket(self) -> SocketConnection | None:
         """Itself, once what was put back has been read."""
@@ -50,6 +82,7 @@ class SocketConnection(Connection):
         try:
             data = self.socket.recv(max_bytes)
         except BlockingIOError:
+            self.drained()
             raise trio.WouldBlock from None
         except OSError as error:
             raise self.lost(error) from error
@@ -61,17 +94,29 @@ class SocketConnection(Connection):
         read in one piece, and a failed attempt to read is a system call saved."""
         if self._prefix:
             return self.take_prefix(max_bytes)
+        readiness = self._readiness
         while True:
             if self.closed:
                 raise trio.ClosedResourceError
-            await wait_readable(self._fd)
+            if readiness is None:
+                await wait_readable(self._fd)
+            elif readiness.ready:
+                await self.wait_readable()
+            else:
+                self._turns = 0
+                await readiness.wait()
             try:
                 data = self.socket.recv(max_bytes)
             except BlockingIOError:
+                if readiness is not None:
+                    readiness.ready = False
                 continue
             except OSError as error:
                 raise self.lost(error) from error
-            self.bytes_read += len(data)
+            size = len(data)
+            if readiness is not None and size < max_bytes and not readiness.ended:
+                readiness.ready = False
+            self.bytes_read += size
             return data
 
     def send_nowait(self, data: bytes) -> int:
@@ -115,6 +160,8 @@ class SocketConnection(Connection):
         """Closes the socket; whoever waits on it gets ``trio.ClosedResourceError``."""
         if not self.closed:
             self.closed = True
+            if self._readiness is not None:
+                self._readiness.close()
             notify_closing(self._fd)
             self.socket.close()
 
@@ -135,9 +182,11 @@ class SocketConnection(Connection):
 
 
 def address_of(name: object) -> Address:
-    """``(host, port)`` of what the socket module returns; a Unix path becomes ``(path, 0)``."""
+    """``(host, port)`` of what the socket module returns; a Unix path becomes ``(path, 0)``, an IPv4 address
+    mapped into IPv6 itself."""
     if isinstance(name, tuple) and len(name) >= 2:
-        return (str(name[0]), int(name[1]))
+        host = str(name[0])
+        return (host[7:] if host.startswith("::ffff:") and "." in host else host, int(name[1]))
     return (name.decode(errors="replace") if isinstance(name, bytes) else str(name), 0)
 
 

@@ -1,22 +1,20 @@
 """The sweeper: one task that enforces every idle, header and total limit of many connections.
 
 A deadline or a scope per read would cost more than the read.  Connections bump a counter instead, and
-once in a while the sweeper asks each of them whether its limits still hold.  Beside it one descriptor
-watches all accepted sockets for a peer that hangs up while its request is being answered: an epoll of
-edge-triggered EPOLLRDHUP, registered once a connection and free of cost per request.
+once in a while the sweeper asks each of them whether its limits still hold.  Beside it runs the poller that
+tells which of their sockets can be read, and whose peer has hung up while its request is being answered.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import select
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from meshcore._wakeup import Wakeup, checkpoint
-from meshcore.transport.socket import wait_readable
+from meshcore.transport.readiness import Poller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +23,6 @@ __all__ = ["Sweeper", "Swept"]
 
 log = logging.getLogger(__name__)
 
-_EPOLLRDHUP: int | None = getattr(select, "EPOLLRDHUP", None)
 _TURN = 1000
 """Items swept before others get a turn."""
 
@@ -56,10 +53,11 @@ class Sweeper:
     nothing is limited, so that it costs a virtual clock nothing.
 
     Attributes:
+        poller: tells which sockets can be read, while the sweeper runs.
         ticks: how often it woke up to sweep.
     """
 
-    __slots__ = ("_buckets", "_crashed", "_due", "_epoll", "_hangups", "_limits", "_wakeup", "ticks")
+    __slots__ = ("_buckets", "_crashed", "_due", "_limits", "_wakeup", "poller", "ticks")
 
     def __init__(self, crashed: Callable[[BaseException, str], None] | None = None) -> None:
         """*crashed* hears of an item that raises, which is swept no more; default: it is logged."""
@@ -68,8 +66,7 @@ class Sweeper:
         self._buckets: dict[float, _Bucket] = {}
         self._due = math.inf
         self._wakeup = Wakeup()
-        self._hangups: dict[int, Callable[[], None]] = {}
-        self._epoll: select.epoll | None = None
+        self.poller = Poller()
         self.ticks = 0
 
     def __len__(self) -> int:
@@ -98,48 +95,39 @@ class Sweeper:
 
     def watch_hangup(self, fd: int, callback: Callable[[], None]) -> None:
         """Calls *callback* once, when the peer of socket *fd* closes or half-closes.  Nothing happens
-        where the platform has no EPOLLRDHUP, or *fd* is -1.  Again for the same *fd*: replaces it."""
-        if fd < 0 or _EPOLLRDHUP is None:
-            return
-        if self._epoll is None:
-            self._epoll = select.epoll()
-            self._wakeup.wake()
-        self.unwatch_hangup(fd)
-        self._hangups[fd] = callback
-        self._epoll.register(fd, _EPOLLRDHUP | select.EPOLLET)
+        where the platform cannot tell, or *fd* is -1.  Again for the same *fd*: replaces it."""
+        record = self.poller.find(fd)
+        if record is None or not record.reader:
+            record = self.poller.add(fd, reader=False)
+            if record is not None:
+                record.hangup = callback
+        else:
+            record.hangup = callback
+            # It may have happened before anybody wanted to know.
+            self.poller.again(record)
 
     def unwatch_hangup(self, fd: int) -> None:
         """Watches it no more: to be called before the descriptor is closed."""
-        if self._hangups.pop(fd, None) is not None and self._epoll is not None:
-            try:
-                self._epoll.unregister(fd)
-            except OSError:
-                # Closed before, which took it out of the epoll.
-                pass
+        record = self.poller.find(fd)
+        if record is not None:
+            record.hangup = None
+            if not record.reader:
+                record.close()
 
     async def run(self) -> None:
         """Sweeps until cancelled; started once, in the nursery of whoever owns the connections."""
-        try:
-            async with trio.open_nursery() as nursery:
-                watching = False
-                while True:
-                    if self._epoll is not None and not watching:
-                        watching = True
-                        nursery.start_soon(self._watch, self._epoll)
-                    self._due = min([bucket.due for bucket in self._buckets.values()], default=math.inf)
-                    if self._due == math.inf:
-                        await self._wakeup.wait()
-                        continue
-                    with trio.move_on_at(self._due) as scope:
-                        await self._wakeup.wait()
-                    if scope.cancelled_caught:
-                        self.ticks += 1
-                        await self._sweep(trio.current_time())
-        finally:
-            if self._epoll is not None:
-                self._epoll.close()
-                self._epoll = None
-                self._hangups.clear()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.poller.run, self._report)
+            while True:
+                self._due = min([bucket.due for bucket in self._buckets.values()], default=math.inf)
+                if self._due == math.inf:
+                    await self._wakeup.wait()
+                    continue
+                with trio.move_on_at(self._due) as scope:
+                    await self._wakeup.wait()
+                if scope.cancelled_caught:
+                    self.ticks += 1
+                    await self._sweep(trio.current_time())
 
     async def _sweep(self, now: float) -> None:
         swept = 0
@@ -166,15 +154,3 @@ class Sweeper:
             self._crashed(error, "sweeper")
         else:
             log.warning("crash in sweeper: %s: %s", type(error).__name__, error, exc_info=error)
-
-    async def _watch(self, epoll: select.epoll) -> None:
-        while True:
-            await wait_readable(epoll.fileno())
-            for fd, _ in epoll.poll(0):
-                callback = self._hangups.get(fd)
-                if callback is not None:
-                    self.unwatch_hangup(fd)
-                    try:
-                        callback()
-                    except Exception as error:
-                        self._report(error)

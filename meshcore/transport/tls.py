@@ -19,6 +19,7 @@ from meshcore.transport.connection import READ_SIZE, Connection
 from meshcore.transport.socket import wait_readable, wait_writable
 
 if TYPE_CHECKING:
+    from meshcore.transport.readiness import Poller
     from meshcore.transport.socket import SocketConnection
 
 __all__ = ["TlsConnection", "TlsSocketConnection", "TlsStreamConnection", "reason", "tls_connection"]
@@ -116,10 +117,16 @@ class TlsConnection(Connection):
                     break
                 left -= len(parts[-1])
             data = b"".join(parts)
-        self.bytes_read += len(data)
+        self._count_read(len(data))
         return data
 
+    def _count_read(self, count: int) -> None:
+        self.bytes_read += count
+
     def _read_record(self, max_bytes: int) -> bytes:
+        if self.closed:
+            # Its descriptor may be another connection's by now.
+            raise trio.ClosedResourceError
         try:
             return self.ssl.recv(min(max_bytes, RECORD))
         except SSL.ZeroReturnError:
@@ -131,7 +138,10 @@ class TlsConnection(Connection):
             raise self._lost(error) from error
 
     def _lost(self, error: BaseException) -> ConnectionLost:
-        self.error = error
+        if isinstance(error, SSL.SysCallError) and error.args and error.args[0] > 0:
+            self.error = OSError(error.args[0], os.strerror(error.args[0]))
+        else:
+            self.error = error
         return ConnectionLost(f"connection to {self.peer[0]}:{self.peer[1]}: {reason(error)}")
 
     def close(self) -> None:
@@ -158,11 +168,31 @@ class TlsConnection(Connection):
 class TlsSocketConnection(TlsConnection):
     """TLS on a plain non-blocking socket."""
 
-    __slots__ = ("_fd",)
+    __slots__ = ("_below", "_fd")
 
     def __init__(self, ssl: SSL.Connection, inner: SocketConnection) -> None:
         super().__init__(ssl, inner)
+        self._below = inner
         self._fd = inner.fileno()
+
+    # OpenSSL moves the bytes past the connection under this one; it counts and knows what became of them all the same.
+
+    def _count_read(self, count: int) -> None:
+        self.bytes_read += count
+        self._inner.bytes_read += count
+
+    def _count_written(self, count: int) -> None:
+        self.bytes_written += count
+        self._inner.bytes_written += count
+
+    def _lost(self, error: BaseException) -> ConnectionLost:
+        lost = super()._lost(error)
+        self._inner.error = self.error
+        return lost
+
+    def poll_with(self, poller: Poller) -> None:
+        """See :class:`Connection`."""
+        self._below.poll_with(poller)
 
     async def handshake(self) -> None:
         """See :class:`TlsConnection`."""
@@ -173,7 +203,8 @@ class TlsSocketConnection(TlsConnection):
                 self._shake()
                 break
             except SSL.WantReadError:
-                await wait_readable(self._fd)
+                self._below.drained()
+                await self._below.wait_readable()
             except SSL.WantWriteError:
                 await wait_writable(self._fd)
         self._shaken()
@@ -194,10 +225,11 @@ class TlsSocketConnection(TlsConnection):
         while not self.closed:
             if ready:
                 return self._read_records(max_bytes)
-            await wait_readable(self._fd)
+            await self._below.wait_readable()
             try:
                 return self._read_records(max_bytes)
             except SSL.WantReadError:
+                self._below.drained()
                 continue
             except SSL.WantWriteError:
                 # An answer to the peer's key update finds the socket full.
@@ -232,7 +264,7 @@ class TlsSocketConnection(TlsConnection):
                 if count == 0:
                     break
                 sent += count
-        self.bytes_written += sent
+        self._count_written(sent)
         return sent
 
     async def send_all(self, data: bytes) -> None:
@@ -250,7 +282,7 @@ class TlsSocketConnection(TlsConnection):
                 records = 0
                 await wait_writable(self._fd)
                 continue
-            self.bytes_written += count
+            self._count_written(count)
             sent += count
             records += 1
             if records >= _TURN:
