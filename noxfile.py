@@ -108,7 +108,7 @@ def parity(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measures against every peer that is installed; writes docs/explanation/benchmarks.md."""
-    session.install("-e", ".[fast,peers]", "hpack")
+    session.install("-e", ".[fast,peers]")
     # The other Python proxies pin versions of what we use, so they get an environment of their own; without
     # it they are left out.
     rivals = Path(session.create_tmp()) / "rivals"
