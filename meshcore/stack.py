@@ -26,7 +26,8 @@ Param: TypeAlias = P | Callable[[Any], P]
 
 def resolve(param: Param[P], target: Any) -> P:
     """The value of a layer's parameter for *target*."""
-    return param(target) if callable(param) else param
+    value: Any = param
+    return cast("P", value(target) if callable(value) else value)
 
 
 @runtime_checkable

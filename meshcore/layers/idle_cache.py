@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import attrs
 import trio
@@ -15,7 +15,7 @@ from meshcore.transport.connection import Owner
 from meshcore.transport.sweep import Sweeper
 
 if TYPE_CHECKING:
-    from meshcore.abc import NewService, Service
+    from meshcore.abc import NewAccept, NewHttp, NewService, Service
     from meshcore.http.body import EndOfStream
 
 __all__ = ["IdleCache", "KeptStatistics"]
@@ -43,7 +43,14 @@ class IdleCache:
     idle: float = attrs.field(default=60.0, validator=attrs.validators.gt(0))
     owner: Owner | None = attrs.field(default=None, repr=False)
 
-    def layer(self, inner: NewService[T, Req, Rsp], /) -> NewService[T, Req, Rsp]:
+    # The first says it all; pyright's inference needs the two that are used.
+    @overload
+    def layer(self, inner: NewService[T, Req, Rsp], /) -> NewService[T, Req, Rsp]: ...  # type: ignore[overload-overlap]
+    @overload
+    def layer(self, inner: NewHttp[T], /) -> NewHttp[T]: ...
+    @overload
+    def layer(self, inner: NewAccept[T], /) -> NewAccept[T]: ...
+    def layer(self, inner: NewService[T, Any, Any], /) -> NewService[T, Any, Any]:
         """Keeps the services that *inner* makes, one for each target and nursery."""
         return _NewKept(self, inner)
 

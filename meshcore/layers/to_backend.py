@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import attrs
 
@@ -12,7 +12,7 @@ from meshcore.transport.target import Backend
 if TYPE_CHECKING:
     import trio
 
-    from meshcore.abc import NewService, Service
+    from meshcore.abc import NewAccept, NewHttp, NewService, Service
 
 __all__ = ["ToBackend"]
 
@@ -34,7 +34,14 @@ class ToBackend:
 
     backend: Backend = attrs.field(repr=lambda backend: repr(backend.name))
 
-    def layer(self, inner: NewService[Backend, Req, Rsp], /) -> NewService[T, Req, Rsp]:
+    # The first says it all; pyright's inference needs the two that are used.
+    @overload
+    def layer(self, inner: NewService[Backend, Req, Rsp], /) -> NewService[T, Req, Rsp]: ...  # type: ignore[overload-overlap]
+    @overload
+    def layer(self, inner: NewHttp[Backend], /) -> NewHttp[T]: ...
+    @overload
+    def layer(self, inner: NewAccept[Backend], /) -> NewAccept[T]: ...
+    def layer(self, inner: NewService[Backend, Any, Any], /) -> NewService[T, Any, Any]:
         """Services of *inner* for the one backend."""
         return _NewToBackend(self, inner)
 
