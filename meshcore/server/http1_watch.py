@@ -37,6 +37,7 @@ class Watched:
     """
 
     __slots__ = (
+        "_begun",
         "_body",
         "_closing",
         "_connection",
@@ -67,7 +68,7 @@ class Watched:
         self._body: RequestBody | TunnelBody | None = None
         # The request whose limits are enforced now, and since when its response is being sent.
         self._limited: Request | None = None
-        self._since = self._moved = trio.current_time()
+        self._begun = self._since = self._moved = trio.current_time()
         self._seen = 0
         self._window = (self._moved, 0)
         self._prompt = True
@@ -165,6 +166,8 @@ class Watched:
     def sweep(self, now: float, /) -> None:
         """See :class:`~meshcore.transport.sweep.Swept`."""
         options, phase = self._options, self._phase
+        if options.max_age is not None and now - self._begun >= options.max_age and not self._closing:
+            self._drain()
         if phase == IDLE:
             if self._seen != self._served:
                 self._seen = self._served

@@ -167,6 +167,24 @@ async def test_a_body_that_is_quick_enough_is_read_where_a_rate_is_wanted(autoju
         await served.client.expect(OK)
 
 
+async def test_an_old_connection_is_closed_when_idle_and_told_so_when_busy(autojump_clock: object) -> None:
+    options = ServerOptions(max_age=60.0)
+    async with serving(mock_service(200), options=options) as served:
+        for _ in range(50):
+            await served.client.send(GET)
+            await served.client.expect(OK)
+            await trio.sleep(1)
+        await served.client.expect_end()
+        assert 60 <= trio.current_time() <= 80
+    begun = trio.current_time()
+    async with serving(mock_service(200, 100.0, 200), options=options) as served:
+        await served.client.send(GET)
+        await served.client.expect(OK)
+        await served.client.send(GET)
+        assert await served.client.rest() == b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        assert trio.current_time() - begun >= 100
+
+
 async def test_limits_can_be_switched_off(autojump_clock: object) -> None:
     options = ServerOptions(header_timeout=None, idle_timeout=None)
     async with serving(mock_service(200), options=options) as served:
