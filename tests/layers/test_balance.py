@@ -689,7 +689,8 @@ async def test_connections_are_balanced_by_how_many_there_are(nursery: trio.Nurs
         for _ in range(30):
             callers.start_soon(service, object())
             await trio.sleep(1)
-        assert {A: 15, C: 15} == seen
+        assert {A, C} == set(seen)
+        assert abs(seen[A] - seen[C]) <= 2
         assert 30 == sum(each.in_flight for each in service.statistics().endpoints)
 
     assert 0 == sum(each.pending for each in service.statistics().endpoints)
