@@ -10,15 +10,16 @@ import contextlib
 import enum
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
-
-import trio
 
 from meshcore.http.body import Body
 from meshcore.http.message import Request, Response
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    import trio
+
     from meshcore.transport.connection import Connection
     from meshcore.transport.target import Endpoint
 

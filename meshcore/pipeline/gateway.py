@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import attrs
 
-from meshcore.abc import Connect, NewAccept, NewHttp
 from meshcore.client.http import Http
-from meshcore.config import Listen, ProxyConfig
 from meshcore.layers.access_log import AccessLog
 from meshcore.layers.balance import Balance
-from meshcore.layers.connect_metrics import ConnectMetrics
 from meshcore.layers.connect_metrics import ConnectMetrics
 from meshcore.layers.connect_timeout import ConnectTimeout
 from meshcore.layers.metrics import Metrics
@@ -27,11 +24,17 @@ from meshcore.metrics.registry import Registry
 from meshcore.server.detect import Detect
 from meshcore.server.http import ServeHttp
 from meshcore.server.opaque import Forward
-from meshcore.server.options import ServerOptions
 from meshcore.server.terminate_tls import TerminateTls
 from meshcore.stack import Stack, accept, stack
 from meshcore.transport.identity import ServerTls
 from meshcore.transport.target import Accepted, Backend, Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from meshcore.abc import Connect, NewAccept, NewHttp
+    from meshcore.config import Listen, ProxyConfig
+    from meshcore.server.options import ServerOptions
 
 __all__ = ["connecting", "endpoint", "gateway", "http", "opaque"]
 

@@ -16,7 +16,7 @@ from OpenSSL import SSL
 from meshcore._wakeup import checkpoint
 from meshcore.errors import ConnectionLost, TlsError
 from meshcore.transport.connection import READ_SIZE, Connection
-from meshcore.transport.socket import wait_readable, wait_writable
+from meshcore.transport.socket import wait_writable
 
 if TYPE_CHECKING:
     from meshcore.transport.readiness import Poller

@@ -63,7 +63,7 @@ async def read_all(connection: Connection) -> bytes:
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     """Waits for what no task says: the kernel's doings, mostly."""
     with trio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110
+        while not condition():
             await trio.sleep(0.001)
 
 
