@@ -186,7 +186,6 @@ async def test_a_removed_endpoint_that_never_finishes_is_cut_off_after_the_drain
     assert [B.address] == [each.address for each in service.statistics().endpoints]
 
 
-@pytest.mark.parity("B-22")
 async def test_an_endpoint_that_did_not_change_keeps_everything_on_an_update(
     network: Network, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
@@ -458,7 +457,6 @@ async def test_who_waits_leaves_when_cancelled_and_is_served_by_an_update(
     assert [0, 1, 3, 4] == sorted(order)
 
 
-@pytest.mark.parity("B-08")
 async def test_more_than_may_wait_are_shed_and_the_defaults_are_ten_thousand_and_three_seconds(
     network: Network, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:

@@ -79,7 +79,6 @@ def test_what_was_shed_is_not_tried_again_and_fail_fast_is() -> None:
     assert may_retry(b"POST", FailFastError())
 
 
-@pytest.mark.parity("R-10")
 async def test_a_post_that_may_have_been_processed_is_not_repeated(autojump_clock: MockClock) -> None:
     inner = mock_service(ConnectionLost("gone"), 200)
 
@@ -182,7 +181,7 @@ async def test_a_body_of_up_to_64_kib_is_sent_again_from_its_first_byte(
     assert body.end.error is None
 
 
-@pytest.mark.parity("R-11", "R-07")
+@pytest.mark.parity("R-07")
 @pytest.mark.parametrize("size_hint", [None, 65_537])
 async def test_a_longer_body_is_not(
     size_hint: int | None, nursery: trio.Nursery, autojump_clock: MockClock

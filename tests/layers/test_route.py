@@ -53,7 +53,6 @@ async def who(service: Any, authority: bytes, scheme: bytes = b"http") -> str:
     return str(answer.headers.get(b"backend").decode())
 
 
-@pytest.mark.parity("R-22")
 @pytest.mark.parametrize(
     ("authority", "expected"),
     [

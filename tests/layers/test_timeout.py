@@ -14,7 +14,6 @@ from meshcore.testing import mock_service, request, response
 from meshcore.transport.target import Endpoint
 
 
-@pytest.mark.parity("R-18")
 async def test_headers_that_do_not_come_in_time_are_a_504_that_keeps_the_connection(autojump_clock: MockClock) -> None:
     inner = mock_service(5.0, response())
     before = trio.current_time()

@@ -181,7 +181,6 @@ def test_a_collector_is_called_before_each_scrape_until_it_is_taken_back() -> No
     assert "g 2\n" in registry.render()
 
 
-@pytest.mark.parity("M-01")
 def test_an_idle_series_that_nobody_holds_is_forgotten_at_a_scrape_after_ten_minutes() -> None:
     registry = Registry()
     family = registry.counter("c_total", "C.", "a")

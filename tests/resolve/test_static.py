@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import hypothesis
-import pytest
 from hypothesis import strategies as st
 
 from meshcore.resolve import Static, Update, changes
@@ -30,7 +29,6 @@ async def test_a_given_set_is_published_for_every_backend() -> None:
     assert "Static(endpoints=None)" == repr(Static())
 
 
-@pytest.mark.parity("B-22")
 def test_an_unchanged_endpoint_is_no_change_and_other_metadata_is_another_endpoint() -> None:
     labelled = Endpoint(("10.0.0.1", 80), labels=(("a", "b"),))
 
