@@ -51,7 +51,8 @@ class H2Limits:
         tiny_data_budget: bytes; DATA frames below 64 bytes that are not a stream's last take from it what
             they lack of 256; larger frames, and consumption, fill it up again (the h2 crate's form).
             Half the connection's window if that is more.
-        priority_frames, window_update_frames: Envoy's formulas: 100 × (1 + streams), 5 + 2 × (streams + 10 × DATA sent).
+        priority_frames, window_update_frames: Envoy's formulas: 100 × (1 + streams) and
+            5 + 2 × (streams + 10 × DATA sent).
         pending_acks: PING and SETTINGS acknowledgements queued and not yet taken by ``data_to_send``.
         closed_streams: ids remembered of streams that are over.
         hpack_table: the size of our dynamic table, bytes.
