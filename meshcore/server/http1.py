@@ -26,6 +26,8 @@ from meshcore.server.linger import discard, linger
 from meshcore.server.request_body import RequestBody, TunnelBody
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from meshcore.abc import HttpService
     from meshcore.server.options import ServerOptions
     from meshcore.transport.connection import Connection
@@ -58,6 +60,10 @@ async def serve_http1(connection: Connection, service: HttpService, options: Ser
         server.release()
 
 
+def _too_late(status: int, fields: Fields) -> None:
+    """Informational responses of a connection that is over."""
+
+
 class _Http1(Watched):
     __slots__ = ("_codec", "_continued", "_informational", "_pending", "_scheme", "_service", "_writing", "_written")
 
@@ -66,7 +72,7 @@ class _Http1(Watched):
         self._service = service
         self._codec = server_codec(options.http1, options.engine)
         self._scheme = b"https" if connection.secure else b"http"
-        self._informational = self._send_informational
+        self._informational: Callable[[int, Fields], None] = self._send_informational
         self._continued = False
         self._pending = b""
         self._writing = False
@@ -92,6 +98,8 @@ class _Http1(Watched):
         """Lets go of everything, at once."""
         self._phase = ENDING
         self.unwatch()
+        # It holds this object, which holds it: let go, so that nothing waits for the garbage collector.
+        self._informational = _too_late
         self._connection.close()
         if self._response is not None:
             self._response.body.abort()
