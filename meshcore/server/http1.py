@@ -344,12 +344,13 @@ class _Http1(Watched):
         exchange of the connection.  A drain leaves it alone: the server's grace period bounds it."""
         codec, connection = self._codec, self._connection
         inbound = self._body
-        assert type(inbound) is TunnelBody
         headers = response.headers.raw
         if key is not None and response.protocol == b"websocket" and b"sec-websocket-accept" not in response.headers:
             # The upstream spoke HTTP/2, which knows neither key nor answer (RFC 8441 §5).
             headers = [*headers, (b"sec-websocket-accept", accept_websocket(key))]
         try:
+            if type(inbound) is not TunnelBody:
+                raise LocalProtocolError("a tunnel that nobody asked for")
             head = codec.send_response(response.status, headers, end_stream=False, upgrade=response.protocol)
         except LocalProtocolError as error:
             self._crashed(error, "response")

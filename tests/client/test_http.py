@@ -646,3 +646,63 @@ def test_options_of_both_ends_show_in_the_printed_stack() -> None:
     assert pipeline.roles() == ["serve_http", "http"]
     assert meshcore.ServeHttp(ServerOptions()) == meshcore.ServeHttp()
     assert meshcore.Http(ClientOptions()) == meshcore.Http()
+
+
+async def test_an_exchange_costs_no_task_scope_nursery_or_channel(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    class Count(trio.abc.Instrument):
+        def task_spawned(self, task: trio.lowlevel.Task) -> None:
+            made.append(task.name)
+
+    request = b"POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 2\r\n\r\nhi"
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
+    async with proxying(kind) as proxy:
+        client = proxy.client()
+        await proxy.round_trip(client, request, request, answer, answer)
+        upstream = proxy.upstreams[0].connection
+        status = trio._core._run.CancelStatus  # type: ignore[attr-defined]
+        monkeypatch.setattr(trio._core._run, "CancelStatus", lambda **how: (made.append("scope"), status(**how))[1])
+        monkeypatch.setattr(trio, "open_memory_channel", lambda size: made.append("channel"))
+        count = Count()
+        trio.lowlevel.add_instrument(count)
+        for _ in range(10):
+            # Without the peers' own scopes.
+            await client.connection.send_all(request)
+            assert await upstream.receive_some() == request
+            await upstream.send_all(answer)
+            assert await client.connection.receive_some() == answer
+        trio.lowlevel.remove_instrument(count)
+        # The sweepers' own waits, not one for each of ten requests.
+        assert made.count("scope") <= 2
+        assert set(made) <= {"scope"}
+
+
+async def test_a_peer_that_speaks_another_version_than_before_is_found_out() -> None:
+    alpn = ["http/1.1", "h2", "h2", "http/1.1"]
+    peers: list[Peer] = []
+
+    async def connect(_: Endpoint, /) -> Connection:
+        ours, theirs = memory_connection_pair()
+        ours.alpn = alpn[len(peers)]
+        ours.secure = True
+        peers.append(Peer(theirs))
+        return ours
+
+    endpoint = Endpoint(("a", 1), tls=TlsClient("a.test"))
+    async with trio.open_nursery() as nursery:
+        client = meshcore.Http().layer(connect).new_service(endpoint, nursery)
+        assert isinstance(client, EndpointClient)
+        await client.ready()
+        assert client.statistics().idle == 1  # type: ignore[attr-defined]
+        peers[0].connection.reset()
+        # The next connection negotiates something else: whoever asked for it may try again, and does so right.
+        with pytest.raises(ConnectError, match="speaks HTTP/2 now") as caught:
+            await client.ready()
+        assert caught.value.retryable
+        nursery.start_soon(client.ready)
+        await settle()
+        await peers[1].expect(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        nursery.cancel_scope.cancel()

@@ -829,3 +829,159 @@ async def test_cancellation_against_an_answer_never_leaks_a_connection() -> None
         # Either it was answered, and the connection is idle again, or it is closed.
         assert up.idle == (0 if up.ours[0].closed else 1)
         assert len(up.client.connections) == up.idle
+
+
+# ----- what does not fit into a socket at once -----
+
+
+async def test_a_body_larger_than_the_sockets_buffers_is_sent_by_the_upload() -> None:
+    data = bytes(range(256)) * 20_000
+    async with upstream("socket") as up:
+        response = await up.exchange(
+            post(Full(data), (b"content-length", b"%d" % len(data))),
+            b"POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: %d\r\n\r\n" % len(data) + data,
+            HELLO,
+        )
+        assert await read_all(response.body) == b"hello"
+        await settle()
+        assert up.idle == 1
+
+
+async def test_an_answer_is_heard_while_a_large_body_is_stuck() -> None:
+    async with upstream("socket") as up:
+
+        async def refuse() -> None:
+            while not up.peers:
+                await trio.lowlevel.checkpoint()
+            await up.peers[0].send(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 2\r\n\r\nno")
+
+        up.nursery.start_soon(refuse)
+        response = await up.client(post(Full(bytes(5_000_000))))
+        assert (response.status, await read_all(response.body)) == (413, b"no")
+        assert up.ours[0].closed
+
+
+async def test_an_answer_sent_before_a_broken_pipe_is_heard() -> None:
+    async with upstream("memory") as up:
+        body = Chunks()
+        body.push(b"abc")
+        await kept(up)
+        peer = up.peers[0]
+
+        async def answer_and_break() -> None:
+            await peer.head()
+            await peer.send(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 2\r\n\r\nno")
+            await settle()
+            body.push(b"more")
+
+        def broken(data: object) -> object:
+            raise ConnectionLost("broken pipe")
+
+        up.nursery.start_soon(answer_and_break)
+        response = await up.client(post(body))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(up.ours[0]), "send_all", lambda self, data: broken(data))
+            await settle()
+        assert (response.status, await read_all(response.body)) == (413, b"no")
+        assert up.ours[0].closed
+
+
+async def test_a_fresh_connection_that_was_closed_meanwhile_is_not_used() -> None:
+    async with upstream("socket") as up:
+        await up.client.ready()
+        up.peers[0].close()
+        await up.exchange(get(), GET, HELLO, 1)
+        assert up.client.statistics().expired == 1
+
+
+async def test_bodies_can_be_read_without_waiting_and_break_the_same_way() -> None:
+    async with upstream("memory") as up:
+        response = await up.exchange(get(), GET, b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nabc")
+        body = response.body
+        assert body.receive_nowait() == b"abc"
+        with pytest.raises(trio.WouldBlock):
+            body.receive_nowait()
+        up.peers[0].close()
+        with pytest.raises(ConnectionLost):
+            body.receive_nowait()
+        with pytest.raises(ConnectionLost):
+            await body.receive_some()
+
+
+async def test_a_tunnel_can_be_read_without_waiting_and_given_up() -> None:
+    async with upstream("memory") as up:
+        request = Request(b"CONNECT", b"", b"a.test:443", b"", body=Chunks())
+        response = await up.exchange(
+            request, b"CONNECT a.test:443 HTTP/1.1\r\nhost: a.test:443\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\nhi"
+        )
+        assert response.body.receive_nowait() == b"hi"
+        with pytest.raises(trio.WouldBlock):
+            response.body.receive_nowait()
+        response.body.abort()
+        with pytest.raises(StreamReset):
+            response.body.receive_nowait()
+        with pytest.raises(StreamReset):
+            await response.body.receive_some()
+        await up.peers[0].rest()
+
+
+async def test_a_tunnel_whose_upload_breaks_is_closed() -> None:
+    async with upstream("memory") as up:
+        body = Chunks()
+        request = Request(b"CONNECT", b"", b"a.test:443", b"", body=body)
+        response = await up.exchange(
+            request, b"CONNECT a.test:443 HTTP/1.1\r\nhost: a.test:443\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"
+        )
+        body.push_error(RequestBodyError("gone"))
+        with pytest.raises(RequestBodyError):
+            await response.body.receive_some()
+        assert up.ours[0].closed
+
+
+async def test_a_tunnel_that_ended_on_both_sides_is_closed() -> None:
+    async with upstream("memory") as up:
+        body = Chunks()
+        request = Request(b"CONNECT", b"", b"a.test:443", b"", body=body)
+        response = await up.exchange(
+            request, b"CONNECT a.test:443 HTTP/1.1\r\nhost: a.test:443\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"
+        )
+        body.push(b"last")
+        body.push_end()
+        assert await up.peers[0].rest() == b"last"
+        assert not up.ours[0].closed
+        await up.peers[0].eof()
+        assert await response.body.receive_some() == b""
+        assert up.ours[0].closed
+
+
+async def test_a_websocket_request_without_a_key_is_given_one() -> None:
+    from meshcore.http.forward import accept_websocket
+
+    async with upstream("memory") as up:
+        request = get(protocol=b"websocket", version=20, body=Chunks())
+
+        async def answer() -> None:
+            while not up.peers:
+                await settle()
+            head = await up.peers[0].head()
+            key = head.split(b"sec-websocket-key: ")[1].split(b"\r\n")[0]
+            await up.peers[0].send(
+                b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+                b"sec-websocket-accept: %b\r\n\r\n" % accept_websocket(key)
+            )
+
+        up.nursery.start_soon(answer)
+        response = await up.client(request)
+        assert (response.status, response.protocol) == (101, b"websocket")
+
+
+async def test_an_exchange_in_flight_ends_when_its_client_is_closed() -> None:
+    async with upstream("memory") as up, trio.open_nursery() as nursery:
+
+        async def call() -> None:
+            with pytest.raises(ConnectionLost):
+                await up.client(get())
+
+        nursery.start_soon(call)
+        await settle()
+        up.client.close()

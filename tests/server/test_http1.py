@@ -644,3 +644,93 @@ async def test_empty_is_a_body_too() -> None:
     async with serving(mock_service(lambda _: Response(200, Headers(), Empty([(b"x-t", b"1")])))) as served:
         await served.client.send(GET)
         await served.client.expect(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx-t: 1\r\n\r\n")
+
+
+async def test_bodies_can_be_read_without_waiting_and_break_the_same_way() -> None:
+    seen: list[object] = []
+
+    async def service(request: Request) -> Response:
+        body = request.body
+        with pytest.raises(trio.WouldBlock):
+            body.receive_nowait()
+        await settle()
+        if request.expect_continue:
+            # Nobody has asked the client for it yet.
+            with pytest.raises(trio.WouldBlock):
+                body.receive_nowait()
+            seen.append(await body.receive_some())
+        else:
+            seen.append(body.receive_nowait())
+        seen.append(body.receive_nowait())
+        return response(204)
+
+    async with serving(service) as served:
+        await served.client.send(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n")
+        await trio.lowlevel.checkpoint()
+        await served.client.send(b"abc")
+        await served.client.expect(b"HTTP/1.1 204 No Content\r\n\r\n")
+        await served.client.send(b"POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n")
+        await served.client.expect(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await served.client.send(b"abc")
+        await served.client.expect(b"HTTP/1.1 204 No Content\r\n\r\n")
+        await served.client.send(b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n")
+        await trio.lowlevel.checkpoint()
+        await served.client.send(b"zz\r\n")
+        assert (await served.client.rest()).startswith(b"HTTP/1.1 400 ")
+    assert seen == [b"abc", b"", b"abc", b""]
+
+
+async def test_a_body_given_up_by_the_service_is_not_taken_for_read() -> None:
+    async def service(request: Request) -> Response:
+        if request.method == b"GET":
+            return response(200)
+        assert await request.body.receive_some() == b"abc"
+        request.body.abort(LoadShedError())
+        with pytest.raises(LoadShedError):
+            await request.body.receive_some()
+        with pytest.raises(LoadShedError):
+            request.body.receive_nowait()
+        return response(204)
+
+    async with serving(service) as served:
+        await served.client.send(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\n\r\nabc")
+        await served.client.expect(b"HTTP/1.1 204 No Content\r\n\r\n")
+        # The rest of it is no request.
+        await served.client.send(b"def" + GET)
+        await served.client.expect(b"HTTP/1.1 200 OK\r\n")
+
+
+async def test_a_tunnel_that_was_not_asked_for_is_a_crash() -> None:
+    body = Chunks()
+    service = mock_service(lambda _: Response(101, Headers(), body, protocol=b"other"))
+    async with serving(service, crashes=True) as served:
+        await served.client.send(WEBSOCKET)
+        assert (await served.client.rest()).startswith(b"HTTP/1.1 502 ")
+    assert len(served.owner.crashes) == 1
+    assert body.end is not None
+
+
+async def test_a_switch_of_a_plain_request_is_a_crash() -> None:
+    service = mock_service(lambda _: Response(101, Headers(), Chunks(), protocol=b"websocket"))
+    async with serving(service, crashes=True) as served:
+        await served.client.send(GET)
+        answer = await served.client.rest()
+    assert answer.startswith((b"HTTP/1.1 500 ", b"HTTP/1.1 502 "))
+    assert len(served.owner.crashes) == 1
+
+
+async def test_the_bytes_of_a_tunnel_can_be_taken_without_waiting() -> None:
+    body = Chunks()
+    service = mock_service(lambda _: Response(200, Headers(), body))
+    async with serving(service) as served:
+        await served.client.send(b"CONNECT a.test:443 HTTP/1.1\r\nhost: a.test:443\r\n\r\nping")
+        await served.client.head()
+        tunnel = service.requests[0].body
+        assert tunnel.receive_nowait() == b"ping"
+        with pytest.raises(trio.WouldBlock):
+            tunnel.receive_nowait()
+        served.client.connection.reset()
+        with pytest.raises(RequestBodyError):
+            tunnel.receive_nowait()
+        with pytest.raises(RequestBodyError):
+            await tunnel.receive_some()
