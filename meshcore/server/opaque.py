@@ -72,6 +72,8 @@ class _ForwardTo:
         """
         upstream = await self._connect(self._endpoint)
         upstream.owner = connection.owner
+        if connection.sweeper is not None:
+            upstream.poll_with(connection.sweeper.poller)
         await duplex(connection, upstream, idle_timeout=self._idle_timeout, sweeper=connection.sweeper)
 
     async def ready(self) -> None:

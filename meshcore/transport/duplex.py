@@ -161,6 +161,7 @@ class _Joint:
 
     async def _move_plain(self, source: SocketConnection, sink: SocketConnection) -> bool:
         """The same without looking at the bytes."""
+        source.leave_poller()
         try:
             while not await splice_sockets(source, sink, self.moved):
                 if await copy_sockets(source, sink, self.moved, _COPY):

@@ -32,7 +32,8 @@ class SocketConnection(Connection):
     __slots__ = ("_fd", "_readiness", "_turns", "socket")
 
     def __init__(self, sock: socket.socket, local: Address | None = None, peer: Address | None = None) -> None:
-        sock.setblocking(False)
+        if sock.gettimeout() != 0.0:
+            sock.setblocking(False)
         super().__init__(local or address_of(sock.getsockname()), peer or _peer_of(sock))
         self.socket = sock
         self._fd = sock.fileno()
@@ -50,6 +51,13 @@ class SocketConnection(Connection):
         """See :class:`Connection`."""
         if self._readiness is None and not self.closed:
             self._readiness = poller.add(self._fd)
+
+    def leave_poller(self) -> None:
+        """Waits through Trio again: for whoever reads past this object, and whom edges would only disturb.
+        Not while another task reads."""
+        readiness, self._readiness = self._readiness, None
+        if readiness is not None:
+            readiness.close()
 
     async def wait_readable(self) -> None:
         """Waits until a read may bring something (or the connection is closed); mostly a checkpoint."""

@@ -113,7 +113,8 @@ connect_tcp = Connector()
 async def _connect_address(family: socket.AddressFamily, address: Address) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0), socket.IPPROTO_TCP)
     try:
-        sock.setblocking(False)
+        if sock.gettimeout() != 0.0:
+            sock.setblocking(False)
         code = sock.connect_ex(address)
         if code == errno.EINPROGRESS:
             # On the same machine the handshake is over by now: asking again is cheaper than waiting.

@@ -252,6 +252,7 @@ async def test_a_unix_socket_has_an_address_of_its_own() -> None:
     assert (("", 0), ("", 0)) == (connection.local, connection.peer)
     assert ("/run/x", 0) == address_of(b"/run/x")
     assert ("::1", 80) == address_of(("::1", 80, 0, 0))
+    assert ("10.0.0.1", 80) == address_of(("::ffff:10.0.0.1", 80, 0, 0))
 
 
 async def test_a_socket_that_has_lost_its_peer_has_no_address_for_it() -> None:

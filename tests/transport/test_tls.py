@@ -25,6 +25,7 @@ from meshcore.transport.connection import Connection
 from meshcore.transport.identity import ClientContexts, ServerTls, client_tls, server_context, server_tls
 from meshcore.transport.socket import SocketConnection
 from meshcore.transport.stream import StreamConnection
+from meshcore.transport.sweep import Sweeper
 from meshcore.transport.target import Endpoint, TlsClient
 from meshcore.transport.tls import TlsConnection, TlsSocketConnection, TlsStreamConnection
 
@@ -179,6 +180,27 @@ async def test_megabytes_pass_both_ways_at_once(pair: Any, pki: Any, settings: S
     assert (len(down), len(up)) == (server.bytes_written, server.bytes_read)
 
 
+async def test_the_socket_under_it_knows_what_moved_and_what_broke(pki: Any, settings: ServerTls) -> None:
+    a, b = socket_pair()
+    ends: list[TlsConnection] = []
+
+    async def accept() -> None:
+        ends.append(await server_tls(b, settings.context()))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accept)
+        client = await client_tls(a, trusting(pki), ClientContexts())
+    await client.send_all(b"x" * 100_000)
+    assert 100_000 == sum([len(await ends[0].receive_some()) for _ in range(2)])
+    assert (100_000, 100_000) == (a.bytes_written, b.bytes_read)
+    client.reset()
+    with pytest.raises(ConnectionLost):
+        while True:
+            await ends[0].send_all(b"x")
+    assert isinstance(b.error, BrokenPipeError)
+    ends[0].close()
+
+
 async def test_bytes_put_back_are_read_first(pair: Any, pki: Any, settings: ServerTls) -> None:
     client, server = await shake(pair, settings.context(), trusting(pki))
     await client.send_all(b"world")
@@ -289,6 +311,39 @@ async def test_closing_wakes_who_reads(pair: Any, pki: Any, settings: ServerTls)
         await client.receive_some()
     with pytest.raises(trio.ClosedResourceError):
         await client.send_all(b"x")
+
+
+@pytest.mark.parametrize("polled", [False, True])
+async def test_who_is_woken_by_closing_never_reads_from_the_descriptors_next_owner(
+    pki: Any, settings: ServerTls, polled: bool
+) -> None:
+    client, _ = await shake(socket_pair, settings.context(), trusting(pki))
+    sweeper = Sweeper()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sweeper.run)
+        if polled:
+            client.poll_with(sweeper.poller)
+        ended = trio.Event()
+
+        async def read() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await client.receive_some()
+            ended.set()
+
+        nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        number = client.fileno()
+        client.close()
+        # The number is given to the next socket, which has bytes for somebody else.
+        a, b = socket.socketpair()
+        _sockets.extend((a, b))
+        assert number in (a.fileno(), b.fileno())
+        for each in (a, b):
+            each.setblocking(False)
+            each.send(b"not yours")
+        await ended.wait()
+        assert [b"not yours"] * 2 == [a.recv(100), b.recv(100)]
+        nursery.cancel_scope.cancel()
 
 
 async def test_garbage_instead_of_records_breaks_the_connection(pki: Any, settings: ServerTls) -> None:
