@@ -49,6 +49,7 @@ class Http2Connection:
 
     Attributes:
         link: its codec, socket and streams.
+        room: streams that it may have open at once; 0 where it takes none.
         reserved: streams promised to callers that have not begun yet.
         retired: it takes no new streams, and closes when the last has ended.
     """
@@ -58,6 +59,7 @@ class Http2Connection:
         "_changed",
         "_closing",
         "_endpoint",
+        "_freed",
         "_liveness",
         "_nursery",
         "_reading",
@@ -71,17 +73,25 @@ class Http2Connection:
         "link",
         "reserved",
         "retired",
+        "room",
     )
 
     def __init__(
-        self, endpoint: Endpoint, connection: Connection, options: ClientOptions, changed: Callable[[], None]
+        self,
+        endpoint: Endpoint,
+        connection: Connection,
+        options: ClientOptions,
+        changed: Callable[[], None],
+        freed: Callable[[], None],
     ) -> None:
         self.connection = connection
         self.link: Http2Link[ClientStream] = Http2Link(client_codec(options.http2, options.engine), connection)
         self.reserved = 0
+        self.room = ASSUMED_STREAMS
         self.retired = False
         self._endpoint = endpoint
         self._changed = changed
+        self._freed = freed
         self._settled = False
         self._settings = WakeupQueue()
         self._closing = False
@@ -112,10 +122,7 @@ class Http2Connection:
     @property
     def available(self) -> bool:
         """Whether a stream may be opened now."""
-        taken = len(self.link.streams) + self.reserved
-        if self.retired or not self.link.codec.can_open:
-            return False
-        return taken < (self.link.codec.peer_max_streams if self._settled else ASSUMED_STREAMS)
+        return len(self.link.streams) + self.reserved < self.room and self.link.codec.can_open
 
     # ----- the connection's life -----
 
@@ -166,6 +173,7 @@ class Http2Connection:
         if link.crash is not None:
             self._crashed(link.crash)
         self.retired = True
+        self.room = 0
         flushes = link.flushes
         if not self.connection.closed:
             if not any(stream.mark == flushes for stream in link.streams.values()):
@@ -196,6 +204,7 @@ class Http2Connection:
         """Takes no new streams; closes when those that are open have ended."""
         if not self.retired:
             self.retired = True
+            self.room = 0
             self._changed()
         if not self.link.streams and not self.reserved:
             self._reading.cancel(reason="retired")
@@ -204,8 +213,7 @@ class Http2Connection:
         """A stream has ended."""
         if self.retired and not self.link.streams and not self.reserved:
             self._reading.cancel(reason="retired")
-        else:
-            self._changed()
+        self._freed()
 
     def sweep(self, now: float) -> None:
         """Ends it when it is over a limit (see :class:`~meshcore.transport.sweep.Swept`)."""
@@ -270,6 +278,8 @@ class Http2Connection:
 
     def _settings_came(self, event: h2events.SettingsChanged) -> None:
         self._settled = True
+        if not self.retired:
+            self.room = self.link.codec.peer_max_streams
         self._settings.wake_all()
         self._wake_senders()
         self._changed()

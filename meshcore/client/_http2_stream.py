@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -14,11 +14,14 @@ from meshcore.transport.http2 import send_body
 if TYPE_CHECKING:
     from meshcore.client._http2_connection import Http2Connection
     from meshcore.client.limits import ExchangeLimits
-    from meshcore.codec.events import DataReceived, Fields, InformationalReceived, ResponseReceived
+    from meshcore.codec.events import Fields, InformationalReceived, ResponseReceived
     from meshcore.http.body import Body
     from meshcore.http.message import Request
 
 __all__ = ["ClientStream"]
+
+_NOBODY: Final = Wakeup()
+"""Whom a stream wakes whose request has been sent."""
 
 
 class ClientStream(FlowBody):
@@ -28,12 +31,11 @@ class ClientStream(FlowBody):
         head: the response's head once it has come.
         over: the stream was reset, or its connection is gone.
         credit: woken when the stream's window may have grown.
-        activity: counts chunks of both directions.
         limits: what the sweeper compares it with, None for nothing.
         mark: the connection's count of flushes when the request was queued: unchanged, nothing of it has left.
     """
 
-    __slots__ = ("_connection", "_request", "_sent", "_upload", "activity", "credit", "head", "limits", "mark", "over")
+    __slots__ = ("_connection", "_request", "_sent", "_upload", "credit", "head", "limits", "mark", "over")
 
     def __init__(self, connection: Http2Connection, request: Request, stream_id: int) -> None:
         super().__init__(connection.link, stream_id, None)
@@ -42,8 +44,7 @@ class ClientStream(FlowBody):
         self._upload: trio.CancelScope | None = None
         self._sent = False
         self.head: ResponseReceived | None = None
-        self.credit = Wakeup()
-        self.activity = 0
+        self.credit = _NOBODY
         self.mark = connection.link.flushes
         self.over = False
         self.limits: ExchangeLimits | None = None
@@ -67,14 +68,9 @@ class ClientStream(FlowBody):
         if inform is not None:
             inform(event.status, event.headers)
 
-    def received(self, event: DataReceived) -> None:
-        """Bytes of the body."""
-        self.activity += 1
-        super().received(event)
-
     def push_end(self, trailers: Fields | None = None) -> None:
         """The response is complete."""
-        super().push_end(trailers)
+        FlowBody.push_end(self, trailers)
         if self._sent:
             self._forget()
 
@@ -98,6 +94,7 @@ class ClientStream(FlowBody):
         """The pump: sends what comes of a request body that had not ended; a task of the connection's."""
         if self.over:
             return
+        self.credit = Wakeup()
         self._upload = trio.CancelScope()
         with self._upload:
             try:

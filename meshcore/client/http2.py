@@ -209,6 +209,11 @@ class Http2Client:
         if self._waiters:
             self._hand_out()
 
+    def _freed(self) -> None:
+        """A stream has ended."""
+        if self._waiters:
+            self._hand_out()
+
     # ----- the task of one connection -----
 
     async def _keep_connection(self) -> None:
@@ -249,7 +254,9 @@ class Http2Client:
         attempts = self._options.connect_attempts
         while True:
             try:
-                return Http2Connection(self.endpoint, await self._connect(self.endpoint), self._options, self._changed)
+                return Http2Connection(
+                    self.endpoint, await self._connect(self.endpoint), self._options, self._changed, self._freed
+                )
             except ConnectError:
                 self._connect_errors += 1
                 attempts -= 1

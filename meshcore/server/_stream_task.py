@@ -48,7 +48,7 @@ class StreamTask:
         over: the stream was reset, or its connection is gone.
         error: why it was given up.
         credit: woken when the stream's window may have grown.
-        activity: counts chunks of both directions.
+        activity: counts chunks of the response.
         answering: the response has begun.
         limits: what the sweeper compares it with; None for nothing.
     """
@@ -57,6 +57,7 @@ class StreamTask:
         "_begun",
         "_scope",
         "_server",
+        "_spent",
         "_task",
         "_wakeup",
         "activity",
@@ -75,6 +76,7 @@ class StreamTask:
         self._task: Task | None = None
         self._wakeup = Wakeup()
         self._scope = trio.CancelScope()
+        self._spent = False
         self._begun = False
         self.answering = False
         self.stream_id = 0
@@ -113,6 +115,7 @@ class StreamTask:
         if self.body is not None:
             self.body.push_error(error)
         if self._begun:
+            self._spent = True
             self._scope.cancel(reason=str(error))
 
     def expire(self, error: StreamTimeout) -> None:
@@ -122,6 +125,7 @@ class StreamTask:
         self._server.link.flush_soon()
         self.over = True
         self.error = error
+        self._spent = True
         self._scope.cancel(reason=str(error))
 
     # ----- the task -----
@@ -133,7 +137,7 @@ class StreamTask:
         with self._scope:
             while self.stream_id:
                 await self._exchange()
-                if self._scope.cancel_called or not server.keep(self):
+                if self._spent or not server.keep(self):
                     return
                 await self._wakeup.wait()
 

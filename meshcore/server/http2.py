@@ -259,7 +259,6 @@ class Http2Server:
             if event.flow and self.link.codec.acknowledge(event.stream_id, event.flow):
                 self.link.flush_soon()
         else:
-            exchange.activity += 1
             exchange.body.received(event)
 
     def _trailers(self, event: h2events.TrailersReceived) -> None:
@@ -395,7 +394,8 @@ class Http2Server:
                 if idle is None or not exchange.answering:
                     continue
                 limits = exchange.limits = StreamLimits(None, idle, now, now)
-            if what := limits.check(exchange.activity, now):
+            moved = exchange.activity + (exchange.body.activity if exchange.body is not None else 0)
+            if what := limits.check(moved, now):
                 exchange.expire(StreamTimeout(what))
         self._trim()
         self._sweep_every()

@@ -21,14 +21,16 @@ class FlowBody(Chunks):
     other direction of the stream can still be finished.
 
     Attributes:
+        activity: counts chunks, for idle limits.
         link: the connection's codec and socket.
         stream_id: the stream.
     """
 
-    __slots__ = ("link", "stream_id")
+    __slots__ = ("activity", "link", "stream_id")
 
     def __init__(self, link: Http2Link[Any], stream_id: int, size_hint: int | None) -> None:
         super().__init__(size_hint)
+        self.activity = 0
         self.link = link
         self.stream_id = stream_id
 
@@ -39,20 +41,23 @@ class FlowBody(Chunks):
 
     def received(self, event: DataReceived) -> None:
         """Takes what came off the wire, its end too."""
+        self.activity += 1
         data = event.data
         unwanted = event.flow
         if data and self.end is None:
-            self.push(data)
+            self._chunks.append(data)
             unwanted -= len(data)
         if unwanted:
             self.acknowledge(unwanted)
         if event.end_stream:
             self.push_end()
+        else:
+            self._wakeup.wake()
 
     def push_end(self, trailers: Fields | None = None) -> None:
         """The peer has sent all of it."""
         if self.end is None:
-            super().push_end(trailers)
+            Chunks.push_end(self, trailers)
         else:
             # Abandoned before; only noted, so that the stream need not be reset.
             self._last = self.end
@@ -62,8 +67,19 @@ class FlowBody(Chunks):
         if self.link.codec.acknowledge(self.stream_id, size):
             self.link.flush_soon()
 
-    def _consumed(self, data: bytes) -> None:
-        self.acknowledge(len(data))
+    def receive_nowait(self) -> bytes:
+        """The oldest chunk; its credit is returned."""
+        chunks = self._chunks
+        if not chunks:
+            return Chunks.receive_nowait(self)
+        data = chunks.popleft()
+        if self.link.codec.acknowledge(self.stream_id, len(data)):
+            self.link.flush_soon()
+        if self._on_first_data is not None:
+            self._data_taken()
+        if not chunks and self._last is not None:
+            self._finish(self._last)
+        return data
 
     def _drop(self) -> None:
         size = sum(map(len, self._chunks))
