@@ -116,8 +116,9 @@ def _version(name: str) -> str | None:
 
 
 def _output(command: list[str]) -> str:
+    """What a program says; nothing if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    return done.stdout + done.stderr
+    return "" if done.returncode else done.stdout + done.stderr
 
 
 def write(sections: dict[str, str]) -> None:
