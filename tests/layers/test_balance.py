@@ -139,6 +139,45 @@ async def test_an_added_endpoint_has_its_share_within_two_seconds(
     assert abs(seen[C] / seen.total() - 1 / 3) < 0.05
 
 
+async def test_an_endpoint_added_to_quick_ones_has_its_share_within_two_seconds(
+    network: Network, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    for endpoint in (A, B, C):
+        network[endpoint.address].latency = 0.001
+    resolve = FakeResolve(A, B)
+    service = balance(resolve).layer(network).new_service(BACKEND, nursery)
+    await run_load(service, 5)
+
+    resolve.publish(A, B, C)
+    await run_load(service, 2)
+    seen = await run_load(service, 2)
+
+    assert abs(seen[C] / seen.total() - 1 / 3) < 0.05
+
+
+async def test_an_endpoint_that_comes_back_is_not_held_to_how_slow_it_was(
+    network: Network, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    for endpoint in (A, B, C):
+        network[endpoint.address].latency = 0.001
+    service = balance().layer(network).new_service(BACKEND, nursery)
+    network[B.address].latency = 0.200
+    await run_load(service, 2)
+
+    for endpoint in (A, B, C):
+        network[endpoint.address].down = True
+    async with trio.open_nursery() as waiting:
+        waiting.start_soon(run_load, service, 0.5)
+        await trio.sleep(0.5)
+        network[B.address].latency = 0.001
+        for endpoint in (A, B, C):
+            network[endpoint.address].down = False
+    await run_load(service, 2)
+    seen = await run_load(service, 2)
+
+    assert abs(seen[B] / seen.total() - 1 / 3) < 0.05
+
+
 async def test_a_removed_endpoint_gets_no_further_request_and_finishes_those_it_has(
     network: Network, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:

@@ -40,6 +40,8 @@ PolicyName = Literal["p2c-ewma", "round-robin", "least-request"]
 POLICIES: dict[str, Policy] = {"p2c-ewma": P2c(), "round-robin": RoundRobin(), "least-request": P2c(tolerance=1.0)}
 """The policies that have names."""
 
+_SOME = 8
+
 
 
 def _known(balance: object, attribute: object, value: object) -> None:
@@ -85,7 +87,7 @@ class Balance:
 
     # The first says it all; pyright's inference needs the two that are used.
     @overload
-    def layer(self, inner: NewService[Endpoint, Req, Rsp], /) -> NewService[Backend, Req, Rsp]: ...
+    def layer(self, inner: NewService[Endpoint, Req, Rsp], /) -> NewService[Backend, Req, Rsp]: ...  # type: ignore[overload-overlap]
     @overload
     def layer(self, inner: NewHttp[Endpoint], /) -> NewHttp[Backend]: ...
     @overload
@@ -363,6 +365,10 @@ class _Balancer(Generic[Req, Rsp]):
     def readied(self, member: Member, /) -> None:
         """An endpoint can take requests: so can everyone who waits."""
         if member.weight > 0 and member.slot < 0:
+            now = self._now()
+            # A few are enough to tell what is usual here, however many there are.
+            some = [other.load.estimate(now) for other in self._ready.members[:_SOME]]
+            member.load.anew(now, sum(some) / len(some) if some else None)
             self._ready.add(member)
             self._unready_since = None
             self._shut = False

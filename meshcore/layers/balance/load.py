@@ -39,6 +39,14 @@ class EndpointLoad(Protocol):
     def release(self) -> None:
         """A connection ends."""
 
+    def anew(self, now: float, others: float | None, /) -> None:
+        """The endpoint is (again) among those that can be picked: what was known of it may be of another
+        process.  *others* is the mean estimate of the rest, None if there are none."""
+
+    def estimate(self, now: float, /) -> float:
+        """The round trip expected now, in seconds; 0.0 where none is made."""
+        ...
+
     def load(self, now: float, scale: float, /) -> float:
         """The load; the lower, the better.  *scale* is the mean weight by this endpoint's: what pending
         requests count here (1.0 for equal weights)."""
@@ -59,7 +67,8 @@ class PeakEwma:
 
     Attributes:
         decay: seconds in which an estimate falls to 1/e of its distance.
-        default_rtt: seconds that a new endpoint is taken to need, at least 1 ms.
+        default_rtt: seconds that a new endpoint is taken to need, at least 1 ms; less where the others need
+            less, or it would have to wait for its share until the default has decayed.
     """
 
     decay: float = attrs.field(default=10.0, validator=attrs.validators.gt(0))
@@ -73,11 +82,11 @@ class PeakEwma:
 class EwmaLoad:
     """The state of :class:`PeakEwma` for one endpoint."""
 
-    __slots__ = ("_at", "_decay", "_progress", "pending", "rtt")
+    __slots__ = ("_at", "_decay", "_default", "_progress", "pending", "rtt")
 
     def __init__(self, options: PeakEwma, now: float) -> None:
         self._decay = options.decay
-        self.rtt = max(options.default_rtt, _FLOOR)
+        self._default = self.rtt = max(options.default_rtt, _FLOOR)
         self.pending = 0
         self._at = now
         # Since when it has owed an answer without giving any.
@@ -104,6 +113,15 @@ class EwmaLoad:
         else:
             return
         self._at = now
+
+    def anew(self, now: float, others: float | None, /) -> None:
+        """See :class:`EndpointLoad`."""
+        self.rtt = self._default if others is None else max(min(self._default, others), _FLOOR)
+        self._at = now
+
+    def estimate(self, now: float, /) -> float:
+        """See :class:`EndpointLoad`."""
+        return self.rtt * exp((self._at - now) / self._decay)
 
     def hold(self) -> None:
         """See :class:`EndpointLoad`."""
@@ -143,6 +161,13 @@ class PendingLoad:
     def __init__(self) -> None:
         self.pending = 0
         self.rtt = 0.0
+
+    def anew(self, now: float, others: float | None, /) -> None:
+        """See :class:`EndpointLoad`: pending requests are known exactly."""
+
+    def estimate(self, now: float, /) -> float:
+        """See :class:`EndpointLoad`: none is made."""
+        return 0.0
 
     def begin(self, now: float, /) -> None:
         """See :class:`EndpointLoad`."""
