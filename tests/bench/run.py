@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+import signal
 import sys
 import time
 from pathlib import Path
@@ -34,6 +35,8 @@ def main() -> None:
     unknown = set(options.cases) - set(CASES)
     if unknown:
         parser.error(f"unknown case {', '.join(sorted(unknown))}; there are {' '.join(CASES)}")
+    # As by Ctrl-C: what was started is killed, where the default action would leave it behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Many connections at once need many descriptors, here and in what is started from here.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
