@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 from outcome import Value
-from trio._core._traps import WaitTaskRescheduled
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
 
 if TYPE_CHECKING:
@@ -28,9 +27,18 @@ def _abort(_: Any, /) -> Abort:
     return Abort.SUCCEEDED
 
 
-# What Trio's own wait_task_rescheduled yields, made once: half of what a wait costs is making it anew each time.
-# The wait itself then is a generator rather than a coroutine in a coroutine.
-_PARK: Final = WaitTaskRescheduled(_abort)  # pyright: ignore[reportCallIssue]
+def _parking() -> Any:
+    """What Trio's own ``wait_task_rescheduled`` yields to the scheduler."""
+    waiting = wait_task_rescheduled(_abort)
+    try:
+        return waiting.send(None)
+    finally:
+        waiting.close()
+
+
+# Made once: half of what a wait costs is making it anew each time.  The wait itself then is a generator rather
+# than a coroutine in a coroutine.
+_PARK: Final = _parking()
 
 
 class Wakeup:

@@ -6,6 +6,7 @@ from typing import Literal
 
 import attrs
 
+from meshcore._repr import changes
 from meshcore.codec.limits import H1Limits, H2Limits
 
 __all__ = ["ClientOptions"]
@@ -15,7 +16,7 @@ _HTTP1 = H1Limits()
 _HTTP2 = H2Limits()
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class ClientOptions:
     """Options of ``Http``; times in seconds, None switches a limit off.
 
@@ -49,3 +50,5 @@ class ClientOptions:
     keepalive_timeout: float = 3.0
     connect_attempts: int = 1
     settings_timeout: float = 10.0
+
+    __repr__ = changes

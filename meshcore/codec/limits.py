@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import attrs
 
+from meshcore._repr import changes
+
 __all__ = ["H1Limits", "H2Limits"]
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class H1Limits:
     """Bounds of one HTTP/1 connection, in bytes and counts.
 
@@ -28,8 +30,10 @@ class H1Limits:
     informational: int = 16
     chunk_line: int = 256
 
+    __repr__ = changes
 
-@attrs.frozen
+
+@attrs.frozen(repr=False)
 class H2Limits:
     """Bounds of one HTTP/2 connection: bytes, counts, and counts a second.
 
@@ -80,3 +84,5 @@ class H2Limits:
     closed_streams: int = 1_024
     hpack_table: int = 4_096
     extended_connect: bool = True
+
+    __repr__ = changes

@@ -7,6 +7,7 @@ from typing import Literal
 
 import attrs
 
+from meshcore._repr import changes
 from meshcore.codec.limits import H1Limits, H2Limits
 
 __all__ = ["ServerOptions"]
@@ -16,7 +17,7 @@ _HTTP1 = H1Limits()
 _HTTP2 = H2Limits()
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class ServerOptions:
     """Options of ``ServeHttp``; times in seconds, None switches a limit off.  Defaults: hostile-world.md §1.
 
@@ -59,4 +60,6 @@ class ServerOptions:
     keepalive_interval: float | None = None
     keepalive_timeout: float = 3.0
     max_age: float | None = None
-    on_abuse: Callable[[str], None] | None = None
+    on_abuse: Callable[[str], None] | None = attrs.field(default=None, repr=False)
+
+    __repr__ = changes
