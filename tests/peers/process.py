@@ -160,7 +160,8 @@ class Running:
 
     def kill(self) -> None:
         """Ends it and what it started, at once."""
-        for pid in reversed(self.pids() if self.alive else []):
+        # The parent first: it would start another child in place of one that died.
+        for pid in self.pids() if self.alive else []:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
