@@ -42,6 +42,9 @@ TURNS: Final = 16
 FLUSH: Final = 65_536
 """Bytes of a response that are put together before they are written."""
 
+_LEAVING: Final = 4
+"""Turns that an upload which was stopped takes to leave, at the most."""
+
 _EMPTY: Final = Empty()
 _CODE: Final = b"x-meshcore-error"
 
@@ -295,11 +298,10 @@ class _Http1(Watched):
         body = self._body
         if body is not None:
             self._body = None
-            if type(body) is RequestBody and not await discard(
-                body, codec, connection, options.drain_body, options.linger_timeout
-            ):
+            if type(body) is RequestBody and not await self._done_with(body):
                 self._phase = ENDING
-                await linger(connection, options.linger_timeout)
+                if not body.reading:
+                    await linger(connection, options.linger_timeout)
                 return False
         if not codec.start_next_cycle():
             if codec.buffered:
@@ -310,6 +312,25 @@ class _Http1(Watched):
         if self._prompt:
             self._watch_idle()
         return True
+
+    async def _done_with(self, body: RequestBody) -> bool:
+        """Whether the request's body is over, too, and the connection of further use."""
+        options = self._options
+        for _ in range(_LEAVING):
+            if not body.reading:
+                break
+            # An upload that has just been stopped leaves at its next turn.
+            await checkpoint()
+        if body.reading:
+            # One that goes on although its answer is complete is the one reader, and ends the body itself.
+            ended = trio.Event()
+            body.on_end(lambda _: ended.set())
+            with trio.move_on_after(options.linger_timeout):
+                await ended.wait()
+        # From here on nobody else reads: what an upload that still waits for its upstream would take
+        # belongs to the next request.
+        body.abort()
+        return await discard(body, self._codec, self._connection, options.drain_body, options.linger_timeout)
 
     # ----- ends -----
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from meshcore._wakeup import checkpoint
 from meshcore.codec.events import NEED_DATA, PAUSED, DataReceived
 from meshcore.errors import ConnectionLost, RemoteProtocolError
 
@@ -40,11 +39,6 @@ async def discard(body: RequestBody, codec: H1Server, connection: Connection, li
     """Reads what a service left of a request's body, if that is little: at most *limit* bytes within
     *seconds*.  Whether the message is complete now: a connection is never used again in the middle of
     one (CVE-2025-4366)."""
-    for _ in range(4):
-        if not body.reading:
-            break
-        # An upload that has just been stopped leaves at its next turn.
-        await checkpoint()
     if body.reading or body.status:
         return False
     try:
