@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from typing import TYPE_CHECKING
 
 import trio
@@ -23,6 +24,8 @@ _COPY = 1 << 24
 """Bytes copied before a pipe is asked for again."""
 _TURN = 16
 """Chunks before others get a turn."""
+_WATCH = 32.0
+"""The sweeper's limit for finding broken connections: it looks every two seconds."""
 
 
 async def duplex(
@@ -38,17 +41,17 @@ async def duplex(
         a: one connection.
         b: the other.
         idle_timeout: seconds without a byte in either direction after which both are closed; needs a sweeper.
-        sweeper: enforces it.
+        sweeper: enforces it, and finds out (within 3 s) that a connection broke whose bytes the other does
+            not take; without one that is seen only when the other takes them.
 
     Raises:
         ConnectionLost: one of them broke.
         StreamTimeout: neither sent anything for *idle_timeout*.
     """
     joint = _Joint(a, b, idle_timeout)
-    limited = sweeper is not None and idle_timeout is not None
     try:
-        if sweeper is not None and idle_timeout is not None:
-            sweeper.add(joint, idle_timeout)
+        if sweeper is not None:
+            sweeper.add(joint, _WATCH if idle_timeout is None else min(idle_timeout, _WATCH))
         async with trio.open_nursery() as nursery:
             joint.scope = nursery.cancel_scope
             nursery.start_soon(joint.forward, b, a)
@@ -58,7 +61,7 @@ async def duplex(
         b.reset()
         raise
     finally:
-        if limited and sweeper is not None:
+        if sweeper is not None:
             sweeper.discard(joint)
     if joint.error is None:
         a.close()
@@ -100,6 +103,12 @@ class _Joint:
             self._since = now
         elif self._idle_timeout is not None and now - self._since >= self._idle_timeout:
             self.fail(StreamTimeout(f"nothing was forwarded for {self._idle_timeout:g} s"))
+        elif self.a.bytes_read != self.b.bytes_written or self.b.bytes_read != self.a.bytes_written:
+            # Somebody waits to write, and does not see what becomes of the side that was read.
+            for connection in (self.a, self.b):
+                if _broken(connection):
+                    peer = connection.peer
+                    self.fail(ConnectionLost(f"connection to {peer[0]}:{peer[1]}: broken while the other side stalled"))
 
     def fail(self, error: MeshError) -> None:
         """Ends both directions."""
@@ -172,3 +181,13 @@ class _Joint:
             self._refused(error)
             return False
         return True
+
+
+def _broken(connection: Connection) -> bool:
+    """Whether the system knows of an error (a reset, mostly) that nobody has read yet."""
+    fd = connection.fileno()
+    if fd < 0 or not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(fd, 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))

@@ -366,6 +366,72 @@ def test_its_branches_are_printed_and_edited_by_role() -> None:
     assert stack.replace("forward", forward).roles() == ["detect", "to", "forward"]
 
 
+async def polite(connection: Connection, upstream: Connection) -> None:
+    """An opaque branch of another make: without waiting where that can be, greeting first."""
+    assert connection.fileno() == -1
+    assert connection.plain_socket() is None
+    assert "undecided" in repr(connection)
+    with pytest.raises(trio.WouldBlock):
+        connection.receive_nowait()
+    sent = connection.send_nowait(b"hi ") if await upstream.receive_some() == b"greet" else 0
+    while True:
+        try:
+            data = connection.receive_nowait()
+        except trio.WouldBlock:
+            await trio.sleep(0.1)
+            continue
+        if not data:
+            break
+        connection.unread(data)
+        assert data == await connection.receive_some()
+        await connection.send_all(b"%d:" % sent + data)
+    await connection.send_eof()
+
+
+@pytest.mark.parametrize(
+    ("greet", "first", "expected"),
+    [
+        (b"greet", b"opaque", b"hi 3:opaque"),
+        (b"no", b"opaque", b"0:opaque"),
+        (b"no", GET, b"HTTP"),
+        (b"greet", GET, b"hi "),
+    ],
+)
+async def test_a_branch_that_does_not_wait_is_watched_as_well(
+    autojump_clock: Any, nursery: trio.Nursery, greet: bytes, first: bytes, expected: bytes
+) -> None:
+    upstream, far = memory_connection_pair()
+    await far.send_all(greet)
+    served: list[bytes] = []
+    errors: list[BaseException] = []
+
+    async def http(connection: Connection) -> None:
+        served.append(await connection.receive_some())
+        await connection.send_all(b"HTTP")
+
+    async def opaque(connection: Connection) -> None:
+        await polite(connection, upstream)
+
+    detect = Detect[Accepted](http=Stack((Branch(http),)), opaque=Stack((Branch(opaque),)))
+    client, accepted = memory_connection_pair()
+
+    async def run() -> None:
+        try:
+            await detect.layer(MemoryServer(nursery, echo)).new_service(ACCEPTED, nursery)(accepted)
+        except RemoteProtocolError as error:
+            errors.append(error)
+        accepted.close()
+
+    nursery.start_soon(run)
+    await trio.sleep(1.5)
+    await client.send_all(first)
+    await client.send_eof()
+
+    assert expected == await read_all(client)
+    assert ([GET] if expected == b"HTTP" else []) == served
+    assert (1 if expected == b"hi " else 0) == len(errors)
+
+
 @explore_schedules(60)
 async def test_whoever_is_first_the_client_gets_http_or_the_server_never_both() -> None:
     # The server speaks and the client's request arrives in the same instant.

@@ -196,6 +196,66 @@ async def test_without_splicing_bulk_is_copied(
     assert (len(data), len(data)) == (a.bytes_read, b.bytes_written)
 
 
+@pytest.mark.parametrize("pool", [0, 4])
+async def test_small_buffers_on_the_way_lose_nothing(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, pool: int
+) -> None:
+    monkeypatch.setattr(splice, "pipes", made := Pipes(most=pool))
+    client, a = tcp_pair()
+    b, server = tcp_pair()
+    b.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
+    data = random.Random(4).randbytes(2 * MIB)
+    nursery.start_soon(duplex, a, b)
+    with trio.fail_after(20):
+        _, got, _ = await all_of(send_all(client, data), read_all(server), server.send_eof())
+    made.clear()
+
+    assert data == got
+
+
+@pytest.mark.parametrize("broken", ["source", "sink"])
+@pytest.mark.parametrize("pool", [0, 4])
+async def test_a_break_in_the_middle_of_bulk_ends_both(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, autojump_clock: Any, pool: int, broken: str
+) -> None:
+    # With the source's end the sink stalls: only the sweeper can find out.
+    autojump_clock.autojump_threshold = 0.05
+    monkeypatch.setattr(splice, "pipes", made := Pipes(most=pool))
+    client, a = tcp_pair()
+    b, server = tcp_pair()
+    errors: list[BaseException] = []
+    sweeper = Sweeper()
+    nursery.start_soon(sweeper.run)
+
+    async def run() -> None:
+        try:
+            await duplex(a, b, sweeper=sweeper)
+        except ConnectionLost as error:
+            errors.append(error)
+
+    async def send() -> None:
+        with pytest.raises((ConnectionLost, trio.ClosedResourceError)):
+            while True:
+                await client.send_all(b"x" * MIB)
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as inner:
+            inner.start_soon(run)
+            inner.start_soon(send)
+            received = 0
+            while received < 2 * MIB:
+                received += len(await server.receive_some())
+            await trio.sleep(10)
+            (client if broken == "source" else server).reset()
+            reset_at = trio.current_time()
+    assert trio.current_time() - reset_at <= 3.0
+    made.clear()
+
+    assert 1 == len(errors)
+    assert a.closed
+    assert b.closed
+
+
 async def test_a_slow_reader_holds_the_sender_and_no_memory_is_taken(nursery: trio.Nursery, pipes: Pipes) -> None:
     client, a = tcp_pair()
     b, server = tcp_pair()
