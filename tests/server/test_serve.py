@@ -23,7 +23,7 @@ from meshcore.server.detect import Detect
 from meshcore.server.opaque import Forward
 from meshcore.server.serve import Server, drain_on_signal, serve
 from meshcore.stack import Stack
-from meshcore.testing import MemoryNetwork
+from meshcore.testing import MemoryConnection, MemoryNetwork, MemoryStream, memory_stream_pair
 from meshcore.transport.connection import Connection
 from meshcore.transport.drain import Drain
 from meshcore.transport.socket import SocketConnection
@@ -393,6 +393,109 @@ async def test_a_cancellation_passes_and_takes_what_crashed_beside_it_along() ->
     assert 0 == server.open_connections
     assert b"" == await client.receive_some()
     client.close()
+
+
+class Faulty(MemoryConnection):
+    """Raises what nobody expects at the *fuse*-th wait, before or after it."""
+
+    fuse = 0
+    after = False
+    blown = False
+
+    async def _wait(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        Faulty.fuse -= 1
+        now = Faulty.fuse == 0
+        result = None
+        if not now or Faulty.after:
+            result = await call()
+        if now:
+            Faulty.blown = True
+            raise ZeroDivisionError("injected")
+        return result
+
+    async def receive_some(self, max_bytes: int = 65_536) -> bytes:
+        return await self._wait(lambda: super(Faulty, self).receive_some(max_bytes))  # type: ignore[no-any-return]
+
+    async def send_all(self, data: bytes) -> None:
+        await self._wait(lambda: super(Faulty, self).send_all(data))
+
+    async def send_eof(self) -> None:
+        await self._wait(lambda: super(Faulty, self).send_eof())
+
+
+class Forwarding:
+    """A server that forwards connections handed to it to an echo; one of either side's may be faulty."""
+
+    def __init__(self, nursery: trio.Nursery, faulty: str) -> None:
+        self.nursery = nursery
+        self.faulty = faulty
+        self.accepted: list[Connection] = []
+        self._arrivals, self._waiting = trio.open_memory_channel[Connection](10)
+
+    async def accept(self) -> Any:
+        return await self._waiting.receive()
+
+    async def aclose(self) -> None: ...
+
+    async def connect(self, endpoint: Endpoint) -> Connection:
+        here, there = memory_stream_pair()
+        self.nursery.start_soon(echo_and_end, MemoryConnection(there))
+        return self._perhaps_faulty("upstream", here)
+
+    def _perhaps_faulty(self, side: str, stream: MemoryStream) -> Connection:
+        return Faulty(stream) if side == self.faulty and Faulty.fuse > 0 else MemoryConnection(stream)
+
+    async def exchange(self) -> bytes:
+        here, there = memory_stream_pair()
+        self.accepted.append(self._perhaps_faulty("accepted", there))
+        await self._arrivals.send(self.accepted[-1])
+        client = MemoryConnection(here)
+        try:
+            for piece in (b"\0one", b"two"):
+                await client.send_all(piece)
+                await trio.sleep(0.1)
+            await client.send_eof()
+            return await read_all(client)
+        except ConnectionLost:
+            return b"lost"
+        finally:
+            client.close()
+
+
+trio.abc.Listener.register(Forwarding)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("side", ["accepted", "upstream"])
+async def test_an_exception_at_any_wait_of_a_forwarded_connection_ends_it_alone(
+    autojump_clock: Any, side: str, after: bool
+) -> None:
+    Faulty.after = after
+    blown = 0
+    for fuse in range(1, 30):
+        async with trio.open_nursery() as nursery:
+            network = Forwarding(nursery, side)
+            opaque: Stack[Any, Any] = Stack((To(Endpoint(("10.0.0.3", 1))), Forward()))
+            detect: Any = Detect(http=Stack((Branch(echo),)), opaque=opaque)
+            async with serving(detect.layer(network.connect), [network]) as server:
+                Faulty.fuse, Faulty.blown = fuse, False
+                await network.exchange()
+                Faulty.fuse = 0
+                blown += Faulty.blown
+                assert int(Faulty.blown) == server.crashes_total
+                assert b"\0onetwo" == await network.exchange()
+                await trio.sleep(1)
+                assert 0 == server.open_connections
+                assert all(connection.closed for connection in network.accepted)
+    assert blown >= 4
+
+
+async def echo_and_end(connection: Connection) -> None:
+    try:
+        await echo(connection)
+        await connection.send_eof()
+    except (ConnectionLost, trio.ClosedResourceError):
+        pass
 
 
 async def test_the_upstreams_nursery_is_what_services_are_given() -> None:

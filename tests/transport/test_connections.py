@@ -14,7 +14,7 @@ import trio.testing
 from meshcore.errors import ConnectionLost
 from meshcore.testing import memory_connection_pair, memory_stream_pair
 from meshcore.transport.connection import Connection
-from meshcore.transport.identity import ClientContexts, client_tls, server_tls, ServerTls
+from meshcore.transport.identity import ClientContexts, ServerTls, client_tls, server_tls
 from meshcore.transport.socket import SocketConnection, address_of
 from meshcore.transport.stream import StreamConnection, connection_over
 from meshcore.transport.target import TlsClient
