@@ -98,7 +98,7 @@ class Http2Link(Generic[S]):
         expected."""
         data = self.codec.data_to_send()
         self.queued = 0
-        if not data:
+        if not data or self.error is not None:
             return
         if self.writing:
             self._parts.append(data)
@@ -140,7 +140,7 @@ class Http2Link(Generic[S]):
     def broke(self, error: BaseException) -> None:
         """Notes that writing failed, and closes."""
         if self.error is None:
-            self.error = error
+            self.error = error.with_traceback(None)
         self._parts.clear()
         self.unsent = 0
         self.connection.close()
@@ -253,7 +253,7 @@ async def send_body(link: Http2Link[S], stream: Sending, body: Body, data: bytes
             except trio.WouldBlock:
                 link.flush_turn()
                 data = await body.receive_some()
-        if stream.over:
+        if stream.over or link.error is not None:
             return False
         end = body.end
         if not data:

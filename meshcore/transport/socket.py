@@ -184,7 +184,7 @@ class SocketConnection(Connection):
         """What to raise for an error of this socket, which is remembered."""
         if self.closed:
             return trio.ClosedResourceError()
-        self.error = error
+        self.error = error.with_traceback(None)
         host, port = self.peer
         return ConnectionLost(f"connection to {host}:{port}: {error.strerror or error}")
 
