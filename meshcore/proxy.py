@@ -51,6 +51,7 @@ class Proxy:
         stacks: its pipelines by the name of their listener.
         servers: what accepts for them.
         admin: the admin server; None where the configuration has none.
+        crashes: in what serves the endpoints; those of accepted connections are counted by their server.
     """
 
     config: ProxyConfig
@@ -59,6 +60,7 @@ class Proxy:
     stacks: dict[str, Stack[Connect, NewAccept[Accepted]]] = attrs.Factory(dict)
     servers: list[Server] = attrs.Factory(list)
     admin: Server | None = None
+    crashes: int = 0
     _watches: dict[str, Watch] = attrs.field(factory=dict, init=False)
 
     @property
@@ -76,6 +78,11 @@ class Proxy:
                 "services": self._watches[name].trees(),
             }
         return found
+
+    def crashed(self, error: BaseException, where: str, /) -> None:
+        """Counts and logs a crash: see :class:`~meshcore.transport.connection.Owner`."""
+        self.crashes += 1
+        log.warning("crash in %s: %s: %s", where, type(error).__name__, error, exc_info=error)
 
     def pipeline(self, name: str) -> Stack[Connect, NewAccept[Accepted]]:
         """The pipeline as it runs: with a watch above its retries, for :meth:`statistics`."""
@@ -115,7 +122,7 @@ async def run(
     proxy = Proxy(config, Registry() if registry is None else registry, Drain() if drain is None else drain)
     for index, listen in enumerate(config.listen):
         name = "gateway" if index == 0 else f"gateway-{index}"
-        proxy.stacks[name] = gateway(config, listen, registry=proxy.registry)
+        proxy.stacks[name] = gateway(config, listen, registry=proxy.registry, clock=_wall_clock, owner=proxy)
     # Applied before anything is bound: here certificates are read.
     accepts = {name: proxy.pipeline(name).layer(connect) for name in proxy.stacks}
     bound = await _bind(config)
@@ -220,18 +227,22 @@ def _admin(proxy: Proxy) -> Admin:
 
 def _measure(proxy: Proxy) -> None:
     """Counts what no layer sees: the process, and connections that crashed."""
-    start = datetime.datetime.now(datetime.UTC).timestamp()
+    start = _wall_clock()
     version = metadata.version("meshcore-sidecar")
     process_metrics(proxy.registry, start_time=start, version=version, engines=engines(proxy.config))
     cell = crashes_total(proxy.registry)
     seen = [0]
 
     def collect() -> None:
-        crashes = sum(server.crashes_total for server in proxy.servers)
+        crashes = proxy.crashes + sum(server.crashes_total for server in proxy.servers)
         cell.value += crashes - seen[0]
         seen[0] = crashes
 
     proxy.registry.collect(collect)
+
+
+def _wall_clock() -> float:
+    return datetime.datetime.now(datetime.UTC).timestamp()
 
 
 def engines(config: ProxyConfig) -> str:

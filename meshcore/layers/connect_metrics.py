@@ -22,7 +22,7 @@ class ConnectMetrics:
     """Counts the connections that are made, and the bytes they carry, with ``peer="dst"``; a layer over
     ``Connect``.
 
-    Its place is above ``Tls``: under it a connection knows nothing of the bytes that TLS moves.
+    Its place is under ``Tls``, whose bytes it counts as they go over the wire, the handshake's apart.
 
     Attributes:
         registry: where the series are.

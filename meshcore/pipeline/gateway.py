@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from meshcore.abc import Connect, NewAccept, NewHttp
     from meshcore.config import Listen, ProxyConfig
     from meshcore.server.options import ServerOptions
+    from meshcore.transport.connection import Owner
 
 __all__ = ["connecting", "endpoint", "gateway", "http", "opaque"]
 
@@ -47,6 +48,8 @@ def gateway(
     *,
     registry: Registry | None = None,
     write: Callable[[str], None] | None = None,
+    clock: Callable[[], float] | None = None,
+    owner: Owner | None = None,
 ) -> Stack[Connect, NewAccept[Accepted]]:
     """From an accepted connection to a connected endpoint: what ``meshcore proxy`` runs.
 
@@ -55,6 +58,8 @@ def gateway(
         listen: the listener it is for (its protocol may be fixed); the first of *config* by default.
         registry: where metrics go; a new one by default.
         write: takes the lines of the access log; standard output by default.
+        clock: seconds since the epoch, for the lines' time stamps; by default Trio's, whose zero means nothing.
+        owner: who is told of crashes in what serves the endpoints; by default they are only logged.
     """
     listen = config.listen[0] if listen is None else listen
     registry = Registry() if registry is None else registry
@@ -67,8 +72,8 @@ def gateway(
     return top.then(
         # Nothing below may guess the protocol: from here on there are requests, or bytes.
         Detect(
-            http=http(config, registry, write),
-            opaque=opaque(config, registry),
+            http=http(config, registry, write, clock, owner),
+            opaque=opaque(config, registry, owner),
             opaque_ports=config.opaque_ports,
             timeout=config.detect_timeout,
             protocol=_protocol(config, listen),
@@ -78,7 +83,11 @@ def gateway(
 
 
 def http(
-    config: ProxyConfig, registry: Registry, write: Callable[[str], None] | None = None
+    config: ProxyConfig,
+    registry: Registry,
+    write: Callable[[str], None] | None = None,
+    clock: Callable[[], float] | None = None,
+    owner: Owner | None = None,
 ) -> Stack[Connect, NewAccept[Accepted]]:
     """From a connection that speaks HTTP to a connected endpoint."""
     top = (
@@ -90,7 +99,7 @@ def http(
     )
     if config.access_log != "off":
         # The same; a line tells the status that the client got.
-        top = top.then(AccessLog(write, format=config.access_log))
+        top = top.then(AccessLog(write, format=config.access_log, clock=clock))
     routed = (
         # The only place where errors become responses.
         top.then(Rescue())
@@ -104,7 +113,7 @@ def http(
         routed = routed.then(Timeout(config.timeout))
     return (
         # From here on, one stack per endpoint.
-        routed.then(Balance(policy=config.balance, fail_fast=config.fail_fast))
+        routed.then(Balance(policy=config.balance, fail_fast=config.fail_fast, owner=owner))
         .then(endpoint(config, registry))
     )
 
@@ -121,13 +130,15 @@ def endpoint(config: ProxyConfig, registry: Registry) -> Stack[Connect, NewHttp[
     )
 
 
-def opaque(config: ProxyConfig, registry: Registry) -> Stack[Connect, NewAccept[Accepted]]:
+def opaque(
+    config: ProxyConfig, registry: Registry, owner: Owner | None = None
+) -> Stack[Connect, NewAccept[Accepted]]:
     """From a connection whose bytes mean nothing here to a connected endpoint."""
     return (
         accept(Accepted)
         .then(ToBackend(Backend(BACKEND, config.endpoints)))
         # By connection: that is all there is to balance.
-        .then(Balance(policy=config.balance, fail_fast=config.fail_fast))
+        .then(Balance(policy=config.balance, fail_fast=config.fail_fast, owner=owner))
         # Both directions until both have ended.
         .then(Forward())
         .then(connecting(config, registry))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -41,6 +42,7 @@ class World:
         self.asked = trio.Event()
         self.proxy: Proxy
         self.done = trio.Event()
+        self.connect: meshcore.Connect = meshcore.connect_tcp
 
     async def start(self, **options: Any) -> None:
         async def hello(request: meshcore.Request) -> meshcore.Response:
@@ -60,7 +62,7 @@ class World:
         self.proxy = await self.nursery.start(partial(self._run, attrs.evolve(config, **options)))
 
     async def _run(self, config: ProxyConfig, task_status: Any) -> None:
-        await run(config, drain=self.drain, task_status=task_status)
+        await run(config, drain=self.drain, connect=self.connect, task_status=task_status)
         self.done.set()
 
     def client(self, address: tuple[str, int]) -> Call:
@@ -162,3 +164,23 @@ async def test_every_address_that_cannot_be_had_is_told_and_nothing_stays_bound(
             await run(config)
     problem = f"cannot listen on 127.0.0.1:{port}: address already in use"
     assert caught.value.problems == [f"--from: {problem}", f"--admin: {problem}"]
+
+
+async def test_the_access_log_tells_the_time_of_the_wall(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    await world.start(access_log="json")
+    await world.get(b"/")
+    world.drain.start("test")
+    await world.done.wait()
+    (line,) = capsys.readouterr().out.splitlines()
+    assert datetime.now(UTC) - datetime.fromisoformat(json.loads(line)["time"]) < timedelta(minutes=1)
+
+
+async def test_a_crash_in_what_serves_an_endpoint_is_counted(world: World) -> None:
+    async def broken(endpoint: object) -> meshcore.Connection:
+        raise RuntimeError("no such thing")
+
+    world.connect = broken
+    await world.start(fail_fast=0.05)
+    assert (await world.get(b"/"))[0] == 504
+    _, metrics = await world.get(b"/metrics", admin=True)
+    assert b"\ncrashes_total 0\n" not in metrics

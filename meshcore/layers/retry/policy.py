@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from meshcore.errors import (
     ConnectionLost,
+    FailFastError,
     GoAway,
     LoadShedError,
     MeshError,
@@ -24,8 +25,9 @@ def may_retry(method: bytes, error: MeshError) -> bool:
     """Whether a request that failed with *error*, before any response headers, may be tried again.
 
     Any method where nothing of it was processed (``error.retryable``); an idempotent one where the
-    connection or its peer broke, too.  Not what was shed (R-10): it would be shed again.
+    connection or its peer broke, too.  Not what was shed (R-10), nor what failed fast: whoever tries the same
+    backend again at once is told the same.
     """
-    if isinstance(error, LoadShedError):
+    if isinstance(error, LoadShedError | FailFastError):
         return False
     return error.retryable or (method in IDEMPOTENT and isinstance(error, _TRANSPORT))
