@@ -29,7 +29,7 @@ def _abort(_: Any, /) -> Abort:
 
 def _parking() -> Any:
     """What Trio's own ``wait_task_rescheduled`` yields to the scheduler."""
-    waiting = wait_task_rescheduled(_abort)  # noqa: ASYNC105: only begun, for what it yields first
+    waiting = wait_task_rescheduled(_abort)  # noqa: ASYNC105 (only begun, for what it yields first)
     try:
         return waiting.send(None)
     finally:
