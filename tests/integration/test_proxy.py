@@ -155,7 +155,6 @@ async def test_two_listeners_serve_the_same_endpoints(world: World) -> None:
     assert list(world.proxy.stacks) == ["gateway", "gateway-1"]
 
 
-@pytest.mark.parity("A-05")
 async def test_every_address_that_cannot_be_had_is_told_and_nothing_stays_bound() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -587,7 +587,7 @@ async def test_an_upstream_that_never_answers_is_a_504_after_the_timeout(
         await upstream.expect_end()
 
 
-@pytest.mark.parity("X-62")
+@pytest.mark.parity("X-62", "B-19")
 async def test_an_upstream_that_never_accepts_is_a_504_after_the_fail_fast_time(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
