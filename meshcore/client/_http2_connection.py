@@ -52,6 +52,7 @@ class Http2Connection:
         room: streams that it may have open at once; 0 where it takes none.
         reserved: streams promised to callers that have not begun yet.
         retired: it takes no new streams, and closes when the last has ended.
+        settled: the peer's SETTINGS have come: it speaks HTTP/2.
     """
 
     __slots__ = (
@@ -65,7 +66,6 @@ class Http2Connection:
         "_reading",
         "_reason",
         "_settings",
-        "_settled",
         "_started",
         "_sweeper",
         "_timeout",
@@ -74,6 +74,7 @@ class Http2Connection:
         "reserved",
         "retired",
         "room",
+        "settled",
     )
 
     def __init__(
@@ -92,7 +93,7 @@ class Http2Connection:
         self._endpoint = endpoint
         self._changed = changed
         self._freed = freed
-        self._settled = False
+        self.settled = False
         self._settings = WakeupQueue()
         self._closing = False
         self._reason: MeshError | None = None
@@ -123,6 +124,12 @@ class Http2Connection:
     def available(self) -> bool:
         """Whether a stream may be opened now."""
         return len(self.link.streams) + self.reserved < self.room and self.link.codec.can_open
+
+    async def settles(self) -> bool:
+        """Waits for the peer's SETTINGS; False if it was over before they came."""
+        while not self.settled and not self.connection.closed:
+            await self._settings.wait()
+        return self.settled
 
     # ----- the connection's life -----
 
@@ -217,7 +224,7 @@ class Http2Connection:
 
     def sweep(self, now: float) -> None:
         """Ends it when it is over a limit (see :class:`~meshcore.transport.sweep.Swept`)."""
-        if not self._settled and now - self._started >= self._timeout:
+        if not self.settled and now - self._started >= self._timeout:
             self._reason = self._lost("no SETTINGS came in time")
             self._reading.cancel(reason="settings timeout")
             return
@@ -277,7 +284,7 @@ class Http2Connection:
             stream.informed(event)
 
     def _settings_came(self, event: h2events.SettingsChanged) -> None:
-        self._settled = True
+        self.settled = True
         if not self.retired:
             self.room = self.link.codec.peer_max_streams
         self._settings.wake_all()
@@ -377,7 +384,7 @@ class Http2Connection:
 
     async def _extended_connect(self, request: Request, fields: Fields) -> int:
         """Opens a tunnel (RFC 8441): the HTTP/1 form of an upgrade, which the stack uses, becomes a CONNECT."""
-        while not self._settled and not self.retired:
+        while not self.settled and not self.retired:
             await self._settings.wait()
         if not self.usable:
             raise self._lost("connection takes no more requests", retryable=True)

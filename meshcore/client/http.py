@@ -11,7 +11,7 @@ import trio
 from meshcore.client.http1 import Http1Client
 from meshcore.client.http2 import Http2Client
 from meshcore.client.options import ClientOptions
-from meshcore.errors import ConnectError
+from meshcore.errors import ConnectError, ConnectionLost, UpstreamProtocolError
 from meshcore.transport.sweep import Sweeper
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["EndpointClient", "Http"]
 
 _OPTIONS = ClientOptions()
+_HTTP1_FOR = 300.0
+"""Seconds until an endpoint that did not speak HTTP/2 is asked again."""
 
 
 @attrs.frozen
@@ -32,7 +34,8 @@ class Http:
     """Sends requests to endpoints over kept connections.
 
     The version is the endpoint's: ``"http/1"`` or ``"h2"`` (by prior knowledge), or for ``"http"`` that of
-    the request on plaintext, and what the upstream chose by ALPN on TLS.
+    the request on plaintext, and what the upstream chose by ALPN on TLS.  An endpoint that does not answer
+    the HTTP/2 preface with HTTP/2 is sent HTTP/1 for the next five minutes, or until that fails.
     """
 
     options: ClientOptions = _OPTIONS
@@ -106,6 +109,8 @@ class EndpointClient:
         self._negotiates = endpoint.tls is not None and endpoint.protocol == "http"
         # None: not known yet, by ALPN only.
         self._only: str | None = endpoint.protocol if endpoint.protocol != "http" else None
+        # Until then HTTP/2 is not tried, on plaintext.
+        self._http1_until = float("-inf")
         connects = (self._connect_http1, self._connect_http2) if self._negotiates else (connect, connect)
         self._http1 = Http1Client(endpoint, connects[0], nursery, options, sweeper)
         self._http2 = Http2Client(endpoint, connects[1], nursery, options, sweeper=sweeper)
@@ -119,7 +124,9 @@ class EndpointClient:
         if only is None:
             if self._negotiates:
                 return self._negotiated(request)
-            return self._http2(request) if request.version == 20 else self._http1(request)
+            if request.version != 20:
+                return self._http1(request)
+            return self._http2(request) if self._http2.settled else self._settled(request)
         return self._http2(request) if only == "h2" else self._http1(request)
 
     async def ready(self) -> None:
@@ -140,6 +147,23 @@ class EndpointClient:
     def statistics(self) -> object:
         """Of the version in use: the pool's of HTTP/1, the connections' of HTTP/2."""
         return self._http2.statistics() if self._only == "h2" else self._http1.statistics()
+
+    # ----- prior knowledge -----
+
+    async def _settled(self, request: Request) -> Response:
+        """By HTTP/2 once the upstream has shown that it speaks it, else by HTTP/1: nothing of the request is
+        sent before that is known, so nothing has to be sent twice."""
+        async with self._choosing:
+            # The first of several requests finds out for all.
+            if not self._http2.settled and trio.current_time() >= self._http1_until and not await self._http2.settle():
+                self._http1_until = trio.current_time() + _HTTP1_FOR
+        if trio.current_time() >= self._http1_until:
+            return await self._http2(request)
+        try:
+            return await self._http1(request)
+        except (ConnectError, ConnectionLost, UpstreamProtocolError):
+            self._http1_until = float("-inf")
+            raise
 
     # ----- ALPN -----
 

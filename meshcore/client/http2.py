@@ -131,6 +131,26 @@ class Http2Client:
         if not self._open:
             self._release(await self._wait())
 
+    @property
+    def settled(self) -> bool:
+        """Whether a connection is open whose upstream has shown that it speaks HTTP/2."""
+        for connection in self._open:  # noqa: SIM110 (asked for each request: no generator)
+            if connection.settled:
+                return True
+        return False
+
+    async def settle(self) -> bool:
+        """Waits for the SETTINGS of a connection, opening one if there is none; whether they came.
+
+        Raises:
+            ConnectError: none could be made.
+        """
+        connection = await self._wait()
+        try:
+            return await connection.settles()
+        finally:
+            self._release(connection)
+
     def statistics(self) -> Http2Statistics:
         """The counts now."""
         return Http2Statistics(

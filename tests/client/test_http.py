@@ -11,7 +11,10 @@ from meshcore import ClientOptions, Request, Response, ServerOptions
 from meshcore._unwrap import find, ready_source, services, statistics_sources
 from meshcore.abc import HttpService, link
 from meshcore.client.http import EndpointClient
-from meshcore.errors import ConnectError
+from meshcore.errors import ConnectError, ConnectionLost
+from meshcore.http.body import read_all
+from meshcore.server.http1 import serve_http1
+from meshcore.server.http2 import serve_http2
 from meshcore.testing import memory_connection_pair
 from meshcore.transport.connection import Connection
 from meshcore.transport.target import Endpoint, TlsClient
@@ -706,3 +709,114 @@ async def test_a_peer_that_speaks_another_version_than_before_is_found_out() -> 
         await settle()
         await peers[1].expect(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         nursery.cancel_scope.cancel()
+
+
+class Either:
+    """A ``Connect`` to an upstream that takes both versions, or only HTTP/1, and says which it was sent."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.nursery = nursery
+        self.speaks_http2 = False
+        self.speaks_http1 = True
+        self.answers = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        self.connected = 0
+
+    async def connect(self, _: Endpoint, /) -> Connection:
+        self.connected += 1
+        here, there = memory_connection_pair()
+        self.nursery.start_soon(self.serve, there)
+        return here
+
+    async def serve(self, connection: Connection) -> None:
+        data = await connection.receive_some()
+        connection.unread(data)
+        connection.protocol = "h2" if data.startswith(b"PRI ") else "http/1"
+        if connection.protocol == "h2" and not self.speaks_http2:
+            if self.answers:
+                await connection.send_all(self.answers)
+            connection.close()
+            return
+        if connection.protocol == "http/1" and not self.speaks_http1:
+            connection.close()
+            return
+
+        async def version(request: Request) -> Response:
+            body = b"%d %b" % (request.version, await read_all(request.body))
+            return Response(200, body=meshcore.Full(body))
+
+        serve = serve_http2 if connection.protocol == "h2" else serve_http1
+        await serve(connection, version, ServerOptions())
+
+
+async def sent(client: HttpService, body: bytes = b"") -> bytes:
+    """Sends a request that came by HTTP/2; what the upstream saw."""
+    request = Request(b"POST", b"http", b"a.test", b"/", body=meshcore.Full(body), version=20)
+    return await read_all((await client(request)).body)
+
+
+@pytest.mark.parametrize("answers", [Either(None).answers, b"", b"\x00"])  # type: ignore[arg-type]
+async def test_an_endpoint_that_does_not_speak_http2_is_sent_http1(nursery: trio.Nursery, answers: bytes) -> None:
+    upstream = Either(nursery)
+    upstream.answers = answers
+    client = meshcore.Http().layer(upstream.connect).new_service(Endpoint(("10.0.0.7", 80)), nursery)
+    assert b"11 whole" == await sent(client, b"whole")
+    assert 2 == upstream.connected
+    # It is remembered, and the connection kept.
+    assert b"11 " == await sent(client)
+    assert 2 == upstream.connected
+
+
+async def test_several_first_requests_find_out_together(nursery: trio.Nursery) -> None:
+    upstream = Either(nursery)
+    client = meshcore.Http().layer(upstream.connect).new_service(Endpoint(("10.0.0.7", 80)), nursery)
+    answers: list[bytes] = []
+
+    async def send() -> None:
+        answers.append(await sent(client))
+
+    async with trio.open_nursery() as clients:
+        for _ in range(3):
+            clients.start_soon(send)
+    assert [b"11 "] * 3 == answers
+    assert 4 == upstream.connected
+
+
+async def test_an_endpoint_is_asked_for_http2_again_after_a_while(
+    nursery: trio.Nursery, autojump_clock: object
+) -> None:
+    upstream = Either(nursery)
+    client = meshcore.Http().layer(upstream.connect).new_service(Endpoint(("10.0.0.7", 80)), nursery)
+    assert b"11 " == await sent(client)
+    upstream.speaks_http2 = True
+    assert b"11 " == await sent(client)
+    await trio.sleep(301)
+    assert b"20 again" == await sent(client, b"again")
+
+
+async def test_an_endpoint_is_asked_for_http2_again_when_http1_fails(nursery: trio.Nursery) -> None:
+    upstream = Either(nursery)
+    client = meshcore.Http().layer(upstream.connect).new_service(Endpoint(("10.0.0.7", 80)), nursery)
+    upstream.speaks_http1 = False
+    with pytest.raises(ConnectionLost):
+        await sent(client)
+    upstream.speaks_http2 = True
+    assert b"20 " == await sent(client)
+
+
+async def test_an_endpoint_that_cannot_be_connected_is_not_taken_for_one_of_http1(nursery: trio.Nursery) -> None:
+    upstream = Either(nursery)
+    upstream.speaks_http2 = True
+    refuse = True
+
+    async def connect(endpoint: Endpoint) -> Connection:
+        if refuse:
+            raise ConnectError("refused")
+        return await upstream.connect(endpoint)
+
+    client = meshcore.Http().layer(connect).new_service(Endpoint(("10.0.0.7", 80)), nursery)
+    with pytest.raises(ConnectError):
+        await sent(client)
+    refuse = False
+    assert b"20 " == await sent(client)
+    assert b"20 " == await sent(client)
+    assert 1 == upstream.connected
