@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
+from meshcore._wakeup import checkpoint
+
 if TYPE_CHECKING:
     from meshcore.codec.events import Fields
     from meshcore.http.body import Body
@@ -19,6 +21,9 @@ __all__ = ["BATCH", "Sink", "Upload"]
 
 BATCH = 65_536
 """Bytes of small chunks that are put together before they are written."""
+
+TURNS = 16
+"""Chunks after which the task yields to others although it need not wait."""
 
 
 class Sink(Protocol):
@@ -90,15 +95,21 @@ class Upload:
             except Exception as error:
                 sink.send_broke(error)
                 return
+        turns = 0
         while True:
             chunks: list[bytes] = []
             size = 0
+            if turns >= TURNS:
+                # Bytes that keep coming, and an upstream that takes them, keep nobody waiting.
+                await checkpoint()
+                turns = 0
             try:
                 chunk = await body.receive_some()
                 while chunk:
                     chunks.append(chunk)
                     size += len(chunk)
-                    if size >= BATCH or body.end is not None:
+                    turns += 1
+                    if size >= BATCH or turns >= TURNS or body.end is not None:
                         break
                     chunk = body.receive_nowait()
             except trio.WouldBlock:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from meshcore._wakeup import checkpoint
 from meshcore.codec.events import NEED_DATA, PAUSED, DataReceived
 from meshcore.errors import ConnectionLost, RemoteProtocolError
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["discard", "linger"]
 
 _LINGER: Final = 1 << 20
+_TURNS: Final = 16
+"""Pieces of a body thrown away before others get a turn."""
 
 
 async def linger(connection: Connection, seconds: float) -> None:
@@ -48,6 +51,7 @@ async def discard(body: RequestBody, codec: H1Server, connection: Connection, li
         if body.before is not None or (body.size_hint is not None and body.size_hint > limit):
             # A body that the client holds back may never come; one so long is not worth it.
             return False
+        turns = 0
         with trio.move_on_after(seconds):
             while event is not PAUSED:
                 if event is NEED_DATA:
@@ -56,6 +60,10 @@ async def discard(body: RequestBody, codec: H1Server, connection: Connection, li
                     limit -= len(event.data)
                     if limit < 0:
                         return False
+                    turns += 1
+                    if turns == _TURNS:
+                        turns = 0
+                        await checkpoint()
                 event = codec.next_event()
             return True
     except (ConnectionLost, RemoteProtocolError, trio.ClosedResourceError):

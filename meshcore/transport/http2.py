@@ -29,6 +29,9 @@ come on top; the reader stops at ``READER_WATER``)."""
 
 READER_WATER = 8 * HIGH_WATER
 
+TURNS = 16
+"""Chunks of a body after which its sender yields to others although it need not wait."""
+
 S = TypeVar("S")
 
 
@@ -235,7 +238,8 @@ def send_ready(link: Http2Link[S], stream: Sending, body: Body) -> bytes | None:
 
 async def send_body(link: Http2Link[S], stream: Sending, body: Body, data: bytes = b"") -> bool:
     """Sends *body* with its trailers on *stream* and ends it: as it comes, within the windows, everything that is
-    there before anything is waited for.  *data* was taken from it before.  A checkpoint only where it has to wait.
+    there before anything is waited for.  *data* was taken from it before.  A checkpoint only where it has to wait,
+    and once in ``TURNS`` chunks.
 
     Returns:
         Whether END_STREAM was sent: False where the stream was over before (trap 3: between a reset and the
@@ -281,6 +285,8 @@ async def send_body(link: Http2Link[S], stream: Sending, body: Body, data: bytes
         data = b""
         if link.queued + link.unsent >= HIGH_WATER:
             await link.wait_drained()
+        elif not stream.activity % TURNS:
+            await checkpoint()
 
 
 async def _send_pieces(link: Http2Link[S], stream: Sending, data: bytes, last: bool) -> bool:

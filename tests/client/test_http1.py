@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import AsyncIterator
+from itertools import pairwise
 
 import pytest
 import trio
@@ -24,6 +26,7 @@ from meshcore.errors import (
 from meshcore.http.body import Chunks, read_all
 from meshcore.testing import explore_schedules
 from meshcore.transport.connection import Connection
+from meshcore.transport.socket import SocketConnection
 from meshcore.transport.sweep import Sweeper
 from meshcore.transport.target import Endpoint
 from tests.http1_peers import KINDS, Peer, pair, settle
@@ -524,6 +527,43 @@ async def test_request_and_response_flow_at_the_same_time(kind: str) -> None:
         await up.peers[0].send(b"0\r\n\r\n")
         assert await response.body.receive_some() == b""
         assert up.idle == 1
+
+
+async def test_a_body_that_keeps_coming_leaves_others_their_turn(autojump_clock: object) -> None:
+    class Endless(Chunks):
+        def __init__(self) -> None:
+            super().__init__()
+            self.taken = 0
+
+        def receive_nowait(self) -> bytes:
+            self.taken += 1
+            assert self.taken < 10_000, "nobody else had a turn"
+            return b"x"
+
+        async def receive_some(self) -> bytes:
+            return self.receive_nowait()
+
+    class Swallowing(SocketConnection):
+        def send_nowait(self, data: bytes) -> int:
+            return len(data)
+
+    theirs, ours = socket.socketpair()
+    body = Endless()
+    taken: list[int] = []
+
+    async def connect(_: Endpoint, /) -> Connection:
+        return Swallowing(ours)
+
+    with theirs:
+        async with trio.open_nursery() as nursery:
+            client = Http1Client(ENDPOINT, connect, nursery, ClientOptions(), Sweeper())
+            nursery.start_soon(client, post(body))
+            for _ in range(20):
+                await trio.lowlevel.checkpoint()
+                taken.append(body.taken)
+            nursery.cancel_scope.cancel()
+            client.close()
+    assert max(later - earlier for earlier, later in pairwise(taken)) <= 32
 
 
 async def test_an_answer_before_the_end_of_the_upload_stops_it_and_closes(kind: str) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from meshcore.codec.events import Fields
     from meshcore.codec.limits import H1Limits
 
-__all__ = ["ChunkedBody"]
+__all__ = ["BATCH", "ChunkedBody"]
 
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 _QUOTED: Final = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"'
@@ -29,6 +29,13 @@ _extended_line: Final = re.compile(
 
 _SIZE, _DATA, _DATA_END, _TRAILERS = range(4)
 _SIZE_END: Final = 1 << 63
+
+# The size lines of one digit, where a chunk costs the most for its bytes.
+_short_size: Final = {b"%b\r\n" % digit: int(digit, 16) for digit in map(bytes, zip(b"123456789abcdefABCDEF"))}.get
+
+BATCH: Final = 512
+"""Chunks decoded in a row: what a reader does between two occasions to let others have their turn is bounded
+by this, not by how small a peer makes its chunks."""
 
 
 class ChunkedBody:
@@ -62,7 +69,8 @@ class ChunkedBody:
         return data
 
     def read(self, buffer: bytes, start: int) -> int:
-        """Decodes all there is in *buffer* from *start* on; where the rest begins.  Not called once it has ended.
+        """Decodes what there is in *buffer* from *start* on, ``BATCH`` chunks at the most; where the rest begins.
+        Not called once it has ended.
 
         Raises:
             RemoteProtocolError: 400, or 431 for the trailers; what was decoded before is there to
@@ -82,6 +90,9 @@ class ChunkedBody:
                     return start
                 self._state = _DATA_END
             elif state == _SIZE:
+                start = self._read_whole(buffer, start)
+                if len(self._pieces) >= BATCH:
+                    return start
                 match = _size_line(buffer, start)
                 if match is None:
                     end = self._check_size_line(buffer, start)
@@ -109,6 +120,26 @@ class ChunkedBody:
                     self.trailers = check_trailers(split_fields(buffer[start:end]))
                 self.ended = True
                 return end
+
+    def _read_whole(self, buffer: bytes, start: int) -> int:
+        """Takes the plain chunks that are there from the size to the CR LF; stops at any other."""
+        pieces = self._pieces
+        for _ in range(BATCH - len(pieces)):
+            size = _short_size(buffer[start : start + 3])
+            if size is not None:
+                data = start + 3
+            else:
+                match = _size_line(buffer, start)
+                if match is None:
+                    break
+                data = match.end()
+                size = int(match[1], 16)
+            end = data + size
+            if not size or buffer[end : end + 2] != b"\r\n":
+                break
+            pieces.append(buffer[data:end])
+            start = end + 2
+        return start
 
     def _check_size_line(self, buffer: bytes, start: int) -> int:
         """The end of a size line with extensions, -1 where it is not all there."""
