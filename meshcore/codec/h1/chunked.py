@@ -33,7 +33,7 @@ _SIZE_END: Final = 1 << 63
 # The size lines of one digit, where a chunk costs the most for its bytes.
 _short_size: Final = {b"%b\r\n" % digit: int(digit, 16) for digit in map(bytes, zip(b"123456789abcdefABCDEF"))}.get
 
-BATCH: Final = 512
+BATCH: Final = 64
 """Chunks decoded in a row: what a reader does between two occasions to let others have their turn is bounded
 by this, not by how small a peer makes its chunks."""
 
