@@ -32,6 +32,8 @@ T = TypeVar("T")
 _now = trio.current_time
 _LONGEST = 2_048
 _BATCH = 256
+# How long the end of a proxy waits for whoever reads standard output, in seconds.
+_LAST_WORDS = 1.0
 _VERSIONS = {10: "HTTP/1.0", 11: "HTTP/1.1", 20: "HTTP/2.0"}
 _IDS = (b"traceparent", b"x-b3-traceid", b"x-request-id", b"x-amzn-trace-id")
 
@@ -49,7 +51,8 @@ class AccessLog:
 
     Attributes:
         write: takes one or more whole lines; a function that does not block for long, or an async one.
-            None: standard output, in a thread, since a pipe that nobody reads blocks.
+            None: standard output, in a thread, since a pipe that nobody reads blocks; what is left when the
+            nursery is cancelled has one second.
         format: ``"text"`` (``key=value`` after the common part) or ``"json"``.
         clock: seconds since the epoch, for the time stamp; None: Trio's clock, whose zero means nothing.
         capacity: lines that may wait.
@@ -91,10 +94,25 @@ class _NewLogged(Generic[T]):
 class _Writer:
     """The queue of finished exchanges and the task that writes them."""
 
-    __slots__ = ("__weakref__", "_clock", "_dropped", "_format", "_queue", "_wakeup", "_write", "capacity", "dropped")
+    __slots__ = (
+        "__weakref__",
+        "_clock",
+        "_dropped",
+        "_format",
+        "_queue",
+        "_stdout",
+        "_wakeup",
+        "_write",
+        "capacity",
+        "dropped",
+    )
 
     def __init__(self, layer: AccessLog) -> None:
-        self._write = layer.write or _to_stdout
+        self._stdout: _Stdout | None = None
+        write = layer.write
+        if write is None:
+            write = self._stdout = _Stdout()
+        self._write = write
         self._format = _json if layer.format == "json" else _text
         self._clock = layer.clock
         self.capacity = layer.capacity
@@ -122,12 +140,19 @@ class _Writer:
                     await self._wakeup.wait()
                     continue
                 await self._put_out(self._lines())
-        finally:
+        except trio.Cancelled:
+            stdout = self._stdout
             while queue:
+                if stdout is not None:
+                    stdout.pending.append(self._lines())
+                    continue
                 written = self._write(self._lines())
                 if isinstance(written, Awaitable):
                     _close(written)
                     break
+            if stdout is not None:
+                await stdout.finish()
+            raise
 
     async def _put_out(self, lines: str) -> None:
         try:
@@ -313,13 +338,37 @@ def _quoted(value: Any, always: bool = False) -> str:
     return escaped.replace("\x7f", "\\u007f")
 
 
-async def _to_stdout(lines: str) -> None:
-    await trio.to_thread.run_sync(_print, lines, abandon_on_cancel=True)
+class _Stdout:
+    """Standard output, written by one thread at a time; no line is lost because the wait for it was cancelled."""
 
+    __slots__ = ("_one", "pending")
 
-def _print(lines: str) -> None:
-    sys.stdout.write(lines)
-    sys.stdout.flush()
+    def __init__(self) -> None:
+        self.pending: deque[str] = deque()
+        # Held by the thread, not by who waits for it.
+        self._one = trio.CapacityLimiter(1)
+
+    async def __call__(self, lines: str) -> None:
+        self.pending.append(lines)
+        await trio.to_thread.run_sync(self._flush, abandon_on_cancel=True, limiter=self._one)
+
+    async def finish(self) -> None:
+        """Writes what a cancelled writer has left: a proxy that has drained has just answered its last request.
+
+        The one wait that goes on in spite of a cancellation, and not for long.
+        """
+        if not self.pending and not self._one.borrowed_tokens:
+            return
+        with trio.move_on_after(_LAST_WORDS, shield=True):
+            try:
+                await trio.to_thread.run_sync(self._flush, abandon_on_cancel=True, limiter=self._one)
+            except OSError as error:
+                log.warning("access log: %s", error)
+
+    def _flush(self) -> None:
+        while self.pending:
+            sys.stdout.write(self.pending.popleft())
+        sys.stdout.flush()
 
 
 def _close(awaitable: Awaitable[object]) -> None:

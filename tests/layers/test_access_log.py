@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
+import sys
+import threading
 from typing import Any
 
 import hypothesis
@@ -17,6 +20,7 @@ from meshcore.errors import FailFastError, StreamReset
 from meshcore.http.body import Chunks, Full, read_all
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
+from meshcore.layers import access_log
 from meshcore.layers.access_log import AccessLog
 from meshcore.testing import MockNewService, memory_connection_pair, mock_service, request, response
 from meshcore.transport.target import Accepted, Endpoint
@@ -249,6 +253,44 @@ async def test_standard_output_is_the_default(
     while not (out := capsys.readouterr().out):
         await trio.lowlevel.checkpoint()
     assert '"GET a.test/ HTTP/1.1" 200' in out
+
+
+@pytest.mark.parametrize("steps", range(4))
+async def test_the_last_lines_are_written_whenever_the_end_comes(
+    capsys: pytest.CaptureFixture[str], steps: int
+) -> None:
+    new: Any = MockNewService()
+    async with trio.open_nursery() as nursery:
+        service = AccessLog().layer(new).new_service(Accepted(), nursery)
+        for _ in range(3):
+            await service(request())
+        for _ in range(steps):
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert 3 == capsys.readouterr().out.count('"GET a.test/ HTTP/1.1" 200')
+
+
+async def test_a_standard_output_that_nobody_reads_delays_the_end_only_so_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Stuck(io.StringIO):
+        flushed = threading.Event()
+        read = threading.Event()
+
+        def flush(self) -> None:
+            self.flushed.set()
+            self.read.wait()
+
+    monkeypatch.setattr(sys, "stdout", stuck := Stuck())
+    monkeypatch.setattr(access_log, "_LAST_WORDS", 0.01)
+    new: Any = MockNewService()
+    async with trio.open_nursery() as nursery:
+        service = AccessLog().layer(new).new_service(Accepted(), nursery)
+        await service(request())
+        while not stuck.flushed.is_set():
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    stuck.read.set()
 
 
 async def test_one_writer_serves_all_targets_of_a_nursery(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
