@@ -170,6 +170,8 @@ class _Http1(Watched):
         )
         if event.method == b"CONNECT" and not options.allow_connect:
             return await self._respond(request, Response(405, Headers([(b"allow", b"GET, HEAD, POST")]), close=True))
+        if self._gone:
+            return False
         key = request.headers.get(b"sec-websocket-key") if protocol is not None else None
         self._phase = WAITING
         try:

@@ -42,6 +42,7 @@ class Watched:
         "_closing",
         "_connection",
         "_forget_drain",
+        "_gone",
         "_limited",
         "_moved",
         "_options",
@@ -63,6 +64,8 @@ class Watched:
         self._phase = IDLE
         self._served = 0
         self._closing = False
+        # The client has hung up, which is told once: perhaps before what it sent has been read.
+        self._gone = False
         self._refusal = 0
         self._response: Response | None = None
         self._body: RequestBody | TunnelBody | None = None
@@ -142,7 +145,10 @@ class Watched:
     # ----- what is told to the connection -----
 
     def _hung_up(self) -> None:
-        if self._phase in (WAITING, SENDING) and not self._options.half_close:
+        if self._options.half_close:
+            return
+        self._gone = True
+        if self._phase in (WAITING, SENDING):
             self._scope.cancel("the client hung up")
 
     def _drain(self) -> None:

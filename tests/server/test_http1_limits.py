@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 
 import pytest
 import trio
@@ -14,6 +15,7 @@ from meshcore.http.body import Chunks, read_all
 from meshcore.server.http1 import serve_http1
 from meshcore.server.options import ServerOptions
 from meshcore.testing import explore_schedules, memory_stream_pair, mock_service, response
+from meshcore.transport.socket import SocketConnection
 from meshcore.transport.stream import StreamConnection
 from tests.http1_peers import Owner, Peer, serving, settle
 
@@ -246,6 +248,44 @@ async def test_a_client_that_hangs_up_aborts_the_body() -> None:
         with trio.fail_after(5):
             await served.over.wait()
     assert body.end is not None
+
+
+@pytest.mark.parametrize("how", ["close", "reset", "half-close"])
+@pytest.mark.parametrize("before", [0, 9])
+async def test_a_hang_up_that_comes_with_the_request_is_not_forgotten(how: str, before: int) -> None:
+    in_flight = 0
+
+    async def service(request: Request) -> Response:
+        nonlocal in_flight
+        if request.path == b"/hang":
+            in_flight += 1
+            try:
+                await trio.sleep_forever()
+            finally:
+                in_flight -= 1
+        return response(200)
+
+    hang = GET.replace(b" / ", b" /hang ")
+    async with serving(service, "socket") as served:
+        served.connection.poll_with(served.connection.sweeper.poller)  # type: ignore[union-attr]
+        await served.client.send(GET)
+        await served.client.expect(OK)
+        await settle()
+        if before:
+            await served.client.send(hang[:before])
+            await settle()
+        connection = served.client.connection
+        assert isinstance(connection, SocketConnection)
+        connection.send_nowait(hang[before:])
+        if how == "close":
+            connection.close()
+        elif how == "reset":
+            connection.reset()
+        else:
+            connection.socket.shutdown(socket.SHUT_WR)
+        with trio.fail_after(5):
+            await served.over.wait()
+    assert in_flight == 0
 
 
 async def test_a_hang_up_while_idle_frees_the_descriptor_at_once() -> None:
