@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 from attrs import evolve
 
 from meshcore.codec.events import (
-    DataReceived,
     Event,
     Fields,
     InformationalReceived,
@@ -35,7 +34,6 @@ __all__ = ["Connection"]
 
 _STATUS: Final = {status: (b":status", b"%d" % status) for status in range(100, 1000)}
 _TOO_LARGE: Final = {status: [_STATUS[status], (b"content-length", b"0")] for status in (414, 431)}
-_SETTLE_AT: Final = 1 << 28
 _TARGETS: Final = 32
 _TARGET_SIZE: Final = 512
 
@@ -47,8 +45,8 @@ class Connection(Scanner):
         super().__init__(server, limits)
         self._reader = MessageReader(limits)
         self._targets: dict[tuple[bytes, bytes, bytes, bytes, bytes | None], Fields] = {}
-        self._debt = 0
         self._engine = make_engine(self, server, limits)
+        self._headers_only = self._engine.headers_only
         if self._engine.wants_authority:
             self._names = AuthorityWatch(limits.hpack_table)
 
@@ -134,34 +132,6 @@ class Connection(Scanner):
         else:
             self._close(stream, ENDED)
 
-    def on_data(self, stream_id: int, data: bytes, end_stream: bool, /) -> None:
-        """Sink."""
-        self._seen += 1
-        stream = self._streams.get(stream_id)
-        if stream is None or stream.refuse >= 0:
-            return
-        size = len(data)
-        if stream.length >= 0:
-            stream.length -= size
-            if stream.length < 0 or (end_stream and stream.length):
-                self._stream_error(stream_id, PROTOCOL_ERROR, "body differs from content-length")
-                return
-        if not stream.delivered:
-            self._stream_error(stream_id, PROTOCOL_ERROR, "DATA before the final response")
-            return
-        if size:
-            stream.fed += size
-            self._taken += size
-            self._unread += size
-            self._debt += size
-            if self._debt >= _SETTLE_AT:
-                self._settle()
-            self._events.append(DataReceived(stream_id, data, size, end_stream))
-        elif end_stream:
-            self._events.append(DataReceived(stream_id, data, 0, True))
-        if end_stream and stream.local_closed:
-            self._close(stream, ENDED)
-
     def on_refused(self, stream_id: int, code: int, /) -> None:
         """Sink."""
         stream = self._streams.get(stream_id)
@@ -170,14 +140,6 @@ class Connection(Scanner):
             if stream.delivered or not self._server:
                 self._events.append(StreamReset(stream_id, code, False, "malformed message"))
             self._watch.error_reset()
-
-    def _settle(self) -> None:
-        """Gives the engine the window back that it keeps behind ours."""
-        debts = [(stream.id, stream.fed) for stream in self._streams.values() if stream.fed]
-        for stream in self._streams.values():
-            stream.fed = 0
-        self._debt = 0
-        self._out.append(self._engine.settle(debts))
 
     # -- sending ------------------------------------------------------------------------------------
 
@@ -318,36 +280,6 @@ class Connection(Scanner):
         self._engine.send_informational(stream_id, [_STATUS[status], *headers])
         self._unsent = True
 
-    def send_data(self, stream_id: int, data: bytes, /, *, end_stream: bool) -> None:
-        """At most ``window(stream_id)`` bytes."""
-        stream = self._streams.get(stream_id)
-        if stream is None or stream.local_closed or self._ended:
-            raise StreamResetError("stream is closed")
-        size = len(data)
-        if size:
-            if size > stream.send_window or size > self._send_window:
-                raise LocalProtocolError("more than the window")
-        elif not end_stream:
-            return
-        if not stream.answered:
-            raise LocalProtocolError("body before the head")
-        if stream.send_length >= 0:
-            stream.send_length -= size
-            if stream.send_length < 0 or (end_stream and stream.send_length):
-                raise LocalProtocolError("body differs from content-length")
-        if size:
-            stream.send_window -= size
-            self._send_window -= size
-            self._watch.data_sent += 1 + (size >> 14)
-            self._engine.send_data(stream_id, data, end_stream=end_stream)
-        else:
-            self._engine.end_stream(stream_id)
-        self._unsent = True
-        if end_stream:
-            stream.local_closed = True
-            if not stream.readable:
-                self._close(stream, ENDED)
-
     def send_trailers(self, stream_id: int, headers: Fields, /) -> None:
         """Trailer fields; they end the stream."""
         stream = self._writable(stream_id)
@@ -375,31 +307,6 @@ class Connection(Scanner):
             self._out.append(self._engine.take())
         self._engine.reset(stream_id, code)
         self._close(stream, RESET_HERE)
-
-    def acknowledge(self, stream_id: int, amount: int, /) -> bool:
-        """Returns window credit for consumed bytes; whether there is something to flush."""
-        if self._ended:
-            return False
-        self._return_credit(amount)
-        self._unread -= amount
-        if amount < 64 or not self._unread:
-            self._watch.consumed(amount, self._unread)
-        stream = self._streams.get(stream_id)
-        if stream is not None and stream.readable:
-            credit = stream.credit + amount
-            if credit * 2 >= self._stream_window:
-                self._out.append(f.window_update_frame(stream_id, credit))
-                stream.recv_window += credit
-                credit = 0
-            stream.credit = credit
-        return bool(self._out)
-
-    def window(self, stream_id: int, /) -> int:
-        """Bytes that may be sent on the stream now."""
-        stream = self._streams.get(stream_id)
-        if stream is None or stream.local_closed or self._ended:
-            return 0
-        return max(0, min(stream.send_window, self._send_window))
 
     def ping(self, data: bytes, /) -> None:
         """Queues a PING with 8 bytes."""

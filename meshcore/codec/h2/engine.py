@@ -48,9 +48,12 @@ class Engine(Protocol):
 
     Attributes:
         wants_authority: it refuses requests without ``:authority`` and ``host``.
+        headers_only: bodies may pass it by, in both directions: its windows are wide from the start, so it is
+            neither shown the peer's WINDOW_UPDATE and SETTINGS_INITIAL_WINDOW_SIZE nor needs all DATA.
     """
 
     wants_authority: bool
+    headers_only: bool
 
     def feed(self, data: bytes | memoryview, /) -> None:
         """Whole frames: HEADERS with their CONTINUATIONs, DATA, WINDOW_UPDATE, SETTINGS.
@@ -95,6 +98,9 @@ class Engine(Protocol):
 
     def remote_reset(self, stream_id: int, code: int, /) -> None:
         """The peer has reset the stream."""
+
+    def widen(self, stream_id: int, amount: int, /) -> None:
+        """Where it sees headers only: it may send so many bytes more on the stream, or on all of them (0)."""
 
     def remote_goaway(self, last_stream_id: int, /) -> None:
         """The peer did not process our streams above *last_stream_id*."""

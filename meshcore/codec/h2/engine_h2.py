@@ -116,10 +116,11 @@ class _Connection(H2Connection):
 class H2Engine:
     """One ``H2Connection``, fed frame by frame so that an error keeps what came before it."""
 
-    __slots__ = ("_connection", "_sink", "_table", "wants_authority")
+    __slots__ = ("_connection", "_sink", "_table", "headers_only", "wants_authority")
 
     def __init__(self, sink: Sink, server: bool, limits: H2Limits) -> None:
         self.wants_authority = False
+        self.headers_only = False
         self._sink = sink
         self._table = limits.hpack_table
         self._connection = _Connection(sink, server, limits)
@@ -186,6 +187,9 @@ class H2Engine:
 
     def remote_reset(self, stream_id: int, code: int, /) -> None:
         self._connection.streams.pop(stream_id, None)
+
+    def widen(self, stream_id: int, amount: int, /) -> None:
+        pass
 
     def remote_goaway(self, last_stream_id: int, /) -> None:
         streams = self._connection.streams

@@ -19,11 +19,13 @@ from ngh2 import (
 
 from meshcore.codec.h2.engine import EngineFailure, Sink
 from meshcore.codec.h2.frames import (
+    INITIAL_WINDOW_SIZE,
     MAX_WINDOW,
     PREFACE,
     SETTINGS_ACK,
-    frame,
     reset_frame,
+    settings_frame,
+    window_update_frame,
     without_goaway,
 )
 from meshcore.errors import ENHANCE_YOUR_CALM, INTERNAL_ERROR, NO_ERROR
@@ -36,6 +38,8 @@ __all__ = ["Ngh2Engine"]
 # Consumed bytes of the connection at which the engine says WINDOW_UPDATE by itself: half of its window.
 _HALF = MAX_WINDOW // 2
 _BOUNDLESS = (1 << 62, 1 << 62)
+# What it believes that it may send: never the limit, which the codec keeps itself.
+_WIDE = 1 << 30
 
 
 class Ngh2Engine:
@@ -47,6 +51,7 @@ class Ngh2Engine:
         "_sink",
         "_table",
         "end_stream",
+        "headers_only",
         "reset",
         "send_data",
         "send_headers",
@@ -62,6 +67,7 @@ class Ngh2Engine:
         self._sink = sink
         self._repaid = 0
         self.wants_authority = server
+        self.headers_only = True
         self._connection = connection = Connection(
             Role.SERVER if server else Role.CLIENT,
             Configuration(
@@ -86,7 +92,12 @@ class Ngh2Engine:
         connection.set_local_window_size(MAX_WINDOW)
         # The peer sees the SETTINGS that the codec writes, and answers those; these are answered here.
         connection.data_to_send()
-        connection.receive_data((PREFACE if server else b"") + frame(4, 0, 0) + SETTINGS_ACK)
+        connection.receive_data(
+            (PREFACE if server else b"")
+            + settings_frame([(INITIAL_WINDOW_SIZE, _WIDE)])
+            + window_update_frame(0, _WIDE - 65_535)
+            + SETTINGS_ACK
+        )
         connection.data_to_send()
         connection.events()
         self._table = limits.hpack_table
@@ -145,6 +156,9 @@ class Ngh2Engine:
 
     def remote_reset(self, stream_id: int, code: int, /) -> None:
         self._connection.receive_data(reset_frame(stream_id, code))
+
+    def widen(self, stream_id: int, amount: int, /) -> None:
+        self._connection.receive_data(window_update_frame(stream_id, amount))
 
     def remote_goaway(self, last_stream_id: int, /) -> None:
         # It would end itself with its last stream, and speak; these streams may lie in it until the connection ends.

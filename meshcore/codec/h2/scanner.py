@@ -11,10 +11,10 @@ import contextlib
 from meshcore.codec.events import ConnectionTerminated, Event, WindowUpdated
 from meshcore.codec.h2 import frames as f
 from meshcore.codec.h2.authority import STAND_IN
+from meshcore.codec.h2.bodies import Bodies
 from meshcore.codec.h2.engine import EngineFailure
 from meshcore.codec.h2.frames import MAX_ID, MAX_WINDOW
 from meshcore.codec.h2.stream import Stream
-from meshcore.codec.h2.verdicts import Verdicts
 from meshcore.codec.h2.watch import ConnectionFailure
 from meshcore.errors import ENHANCE_YOUR_CALM, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
 
@@ -23,7 +23,7 @@ __all__ = ["Scanner"]
 _unpack = f.HEADER.unpack_from
 
 
-class Scanner(Verdicts):
+class Scanner(Bodies):
     """The receiving half of a codec."""
 
     def receive_data(self, data: bytes, now: float, /) -> list[Event]:
@@ -105,6 +105,7 @@ class Scanner(Verdicts):
         find = streams.get
         max_frame = self._max_frame
         names = self._names
+        headers_only = self._headers_only
         need = 9
         try:
             while end - pos >= 9:
@@ -147,8 +148,10 @@ class Scanner(Verdicts):
                             self._return_credit(length)
                             run = stop
                         else:
-                            self._flow += length
-                            self._expected += 1
+                            past = headers_only and stream.delivered and (stream.passed_by or not flags & f.END_STREAM)
+                            if not past:
+                                self._flow += length
+                                self._expected += 1
                             if flags & f.END_STREAM:
                                 stream.readable = False
                                 if stream.local_closed:
@@ -159,6 +162,14 @@ class Scanner(Verdicts):
                                 self._bulk = 0
                             else:
                                 self._bulk += size
+                            if past:
+                                run = self._flush(data, run, pos)
+                                run = stop
+                                if find(stream_id) is stream:
+                                    at = pos + 10 if flags & f.PADDED else pos + 9
+                                    self._pass_by(stream, data[at : at + size], length, flags & f.END_STREAM != 0)
+                                else:
+                                    self._return_credit(length)
 
                 elif kind == f.HEADERS:
                     if not flags & f.END_HEADERS:
@@ -176,6 +187,9 @@ class Scanner(Verdicts):
                     recall = names and names.look(data[pos + 9 : stop] if plain else _fragment(data, pos, stop))
                     if stream is not None and stream.readable:
                         stream.heads += 1
+                        if stream.passed_by and stream.length >= 0:
+                            run = self._flush(data, run, pos)
+                            self._catch_up(stream)
                     elif stream is None and server and stream_id & 1 and stream_id > self._highest:
                         self._opened += 1
                         self._highest = stream_id
@@ -217,7 +231,13 @@ class Scanner(Verdicts):
                         raise ConnectionFailure(FRAME_SIZE_ERROR, "WINDOW_UPDATE of a wrong size")
                     self._watch.window_update(self._opened)
                     increment = int.from_bytes(data[pos + 9 : stop], "big")
-                    if increment > MAX_WINDOW or not self._window_update(stream_id, increment):
+                    if headers_only:
+                        run = self._flush(data, run, pos)
+                        run = stop
+                        increment &= MAX_WINDOW
+                        if not self._window_update(stream_id, increment):
+                            self._window_error(stream_id, increment)
+                    elif increment > MAX_WINDOW or not self._window_update(stream_id, increment):
                         run = self._flush(data, run, pos)
                         run = stop
                         self._odd_window_update(stream_id, increment & MAX_WINDOW)

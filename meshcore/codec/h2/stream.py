@@ -36,6 +36,9 @@ class Stream:
         recv_window, send_window: flow-control windows, bytes.
         credit: bytes consumed and not yet returned by WINDOW_UPDATE.
         fed: body bytes the engine saw since the last settlement.
+        passed_by: body bytes received that the engine was not shown.
+        end_passed_by: nor has it seen the END_STREAM after them.
+        sent: body bytes sent through the engine since its window was last made wide.
     """
 
     __slots__ = (
@@ -43,6 +46,7 @@ class Stream:
         "counted",
         "credit",
         "delivered",
+        "end_passed_by",
         "fed",
         "heads",
         "id",
@@ -50,12 +54,14 @@ class Stream:
         "length",
         "local_closed",
         "method",
+        "passed_by",
         "readable",
         "recall",
         "recv_window",
         "refuse",
         "send_length",
         "send_window",
+        "sent",
     )
 
     def __init__(self, stream_id: int, recv_window: int, send_window: int) -> None:
@@ -76,3 +82,6 @@ class Stream:
         self.send_length = -1
         self.credit = 0
         self.fed = 0
+        self.passed_by = 0
+        self.end_passed_by = False
+        self.sent = 0

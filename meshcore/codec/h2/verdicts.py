@@ -23,6 +23,7 @@ from meshcore.codec.h2.watch import ConnectionFailure, Watch
 from meshcore.errors import (
     FLOW_CONTROL_ERROR,
     FRAME_SIZE_ERROR,
+    NO_ERROR,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
     STREAM_CLOSED,
@@ -40,6 +41,7 @@ class Verdicts:
     """Streams, windows and counters, and what to do about the frames that need it."""
 
     _engine: Engine
+    _headers_only: bool
 
     def __init__(self, server: bool, limits: H2Limits) -> None:
         self._server = server
@@ -47,7 +49,7 @@ class Verdicts:
         self._now = 0.0
         self._events: list[Event] = []
         self._deferred: list[WindowUpdated] = []
-        self._out: list[bytes] = []
+        self._out: list[bytes | memoryview] = []
         self._unsent = False
         self._ended = False
 
@@ -82,6 +84,12 @@ class Verdicts:
         # What we may still send.
         self._send_window = 65_535
         self._peer_window = 65_535
+        self._peer_frame = 16_384
+        # Body bytes that the engine has seen, or sent, since its windows were last settled; and whether it is shown
+        # some that are none.
+        self._debt = 0
+        self._sent = 0
+        self._muted = False
         self._peer_streams = MAX_ID
         self._peer_extended = False
         # Between what the scanner passed and what the engine delivered.
@@ -113,6 +121,10 @@ class Verdicts:
             if queued:
                 self._out.append(queued)
         if how == ENDED:
+            if stream.end_passed_by:
+                # The engine waits for an end that it will not see: a reset that nobody sent ends it without a word.
+                self._out.append(self._engine.take())
+                self._engine.remote_reset(stream_id, NO_ERROR)
             self._engine.forget(stream_id)
 
     def _stream_error(self, stream_id: int, code: int, reason: str) -> None:
@@ -325,6 +337,8 @@ class Verdicts:
             self._check_setting(key, value)
             if key == f.INITIAL_WINDOW_SIZE:
                 self._change_windows(value)
+                if self._headers_only:
+                    continue
             elif key == f.HEADER_TABLE_SIZE:
                 value = min(value, 4_096)
             elif key == f.MAX_CONCURRENT_STREAMS:
@@ -332,7 +346,9 @@ class Verdicts:
                 continue
             elif key == f.ENABLE_CONNECT_PROTOCOL:
                 self._peer_extended = value == 1
-            elif key != f.MAX_FRAME_SIZE:
+            elif key == f.MAX_FRAME_SIZE:
+                self._peer_frame = value
+            else:
                 continue
             accepted.append((key, value))
         self._settled = True

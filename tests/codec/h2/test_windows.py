@@ -169,7 +169,7 @@ def test_padding_is_returned_without_being_asked_for(engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_more_than_the_engines_own_window_passes(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("meshcore.codec.h2.connection._SETTLE_AT", 100_000)
+    monkeypatch.setattr("meshcore.codec.h2.bodies._SETTLE_AT", 100_000)
     wire = server_wire(engine, H2Limits(stream_window=1 << 20), respond=False)
     for stream_id in (1, 3):
         wire.feed(wire.headers(stream_id, POST, end_stream=False))

@@ -1,0 +1,198 @@
+"""DATA in both directions: the bytes that need the engine least, and so pass it by where it can do without."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from meshcore.codec.events import DataReceived
+from meshcore.codec.h2 import frames as f
+from meshcore.codec.h2.stream import ENDED, Stream
+from meshcore.codec.h2.verdicts import Verdicts
+from meshcore.errors import PROTOCOL_ERROR, LocalProtocolError
+from meshcore.errors import StreamReset as StreamResetError
+
+__all__ = ["Bodies"]
+
+_SETTLE_AT: Final = 1 << 28
+# Where writing frames here is cheaper than having the engine copy them twice.
+_LARGE: Final = 2_048
+_WIDEN_AT: Final = 1 << 29
+_ZEROS: Final = bytes(16_384)
+
+
+class Bodies(Verdicts):
+    """The part of a codec that moves bodies and keeps their windows."""
+
+    # -- receiving ----------------------------------------------------------------------------------
+
+    def on_data(self, stream_id: int, data: bytes, end_stream: bool, /) -> None:
+        """Sink."""
+        self._seen += 1
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.refuse >= 0 or self._muted:
+            return
+        size = len(data)
+        if self._delivered(stream, data, size, end_stream) and size:
+            stream.fed += size
+            self._taken += size
+            self._debt += size
+            if self._debt >= _SETTLE_AT:
+                self._settle()
+        if end_stream and stream.local_closed and stream_id in self._streams:
+            self._close(stream, ENDED)
+
+    def _delivered(self, stream: Stream, data: bytes, size: int, end_stream: bool) -> bool:
+        """Makes an event of body bytes; False where they end the stream instead."""
+        if stream.length >= 0:
+            stream.length -= size
+            if stream.length < 0 or (end_stream and stream.length):
+                self._stream_error(stream.id, PROTOCOL_ERROR, "body differs from content-length")
+                return False
+        if not stream.delivered:
+            self._stream_error(stream.id, PROTOCOL_ERROR, "DATA before the final response")
+            return False
+        if size:
+            self._unread += size
+            self._events.append(DataReceived(stream.id, data, size, end_stream))
+        elif end_stream:
+            self._events.append(DataReceived(stream.id, data, 0, True))
+        return True
+
+    def _pass_by(self, stream: Stream, data: bytes, length: int, end_stream: bool) -> None:
+        """Body bytes that the engine is not shown: of a frame of *length* bytes, padding included."""
+        size = len(data)
+        if not self._delivered(stream, data, size, end_stream):
+            self._return_credit(length)
+            return
+        if length != size:
+            self._return_credit(length - size)
+        stream.passed_by += size
+        if end_stream:
+            stream.end_passed_by = True
+            if stream.local_closed:
+                self._close(stream, ENDED)
+
+    def _catch_up(self, stream: Stream) -> None:
+        """Shows the engine as many bytes as have passed it by: it compares them with the content-length once
+        trailers come, which they hardly ever do after one."""
+        left, stream.passed_by = stream.passed_by, 0
+        self._muted = True
+        while left > 0:
+            size = min(left, len(_ZEROS))
+            left -= size
+            self._engine.feed(f.frame(f.DATA, 0, stream.id, _ZEROS[:size]))
+            stream.fed += size
+            self._debt += size
+            if self._debt >= _SETTLE_AT:
+                self._settle()
+        self._muted = False
+        self._seen = self._expected = 0
+
+    def _settle(self) -> None:
+        """Gives the engine the window back that it keeps behind ours."""
+        debts = [(stream.id, stream.fed) for stream in self._streams.values() if stream.fed]
+        for stream in self._streams.values():
+            stream.fed = 0
+        self._debt = 0
+        self._out.append(self._engine.settle(debts))
+
+    def acknowledge(self, stream_id: int, amount: int, /) -> bool:
+        """Returns window credit for consumed bytes; whether there is something to flush."""
+        if self._ended:
+            return False
+        self._return_credit(amount)
+        self._unread -= amount
+        if amount < 64 or not self._unread:
+            self._watch.consumed(amount, self._unread)
+        stream = self._streams.get(stream_id)
+        if stream is not None and stream.readable:
+            credit = stream.credit + amount
+            if credit * 2 >= self._stream_window:
+                self._out.append(f.window_update_frame(stream_id, credit))
+                stream.recv_window += credit
+                credit = 0
+            stream.credit = credit
+        return bool(self._out)
+
+    def window(self, stream_id: int, /) -> int:
+        """Bytes that may be sent on the stream now."""
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.local_closed or self._ended:
+            return 0
+        return max(0, min(stream.send_window, self._send_window))
+
+    # -- sending ------------------------------------------------------------------------------------
+
+    def send_data(self, stream_id: int, data: bytes, /, *, end_stream: bool) -> None:
+        """At most ``window(stream_id)`` bytes."""
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.local_closed or self._ended:
+            raise StreamResetError("stream is closed")
+        size = len(data)
+        if size:
+            if size > stream.send_window or size > self._send_window:
+                raise LocalProtocolError("more than the window")
+        elif not end_stream:
+            return
+        if not stream.answered:
+            raise LocalProtocolError("body before the head")
+        if stream.send_length >= 0:
+            stream.send_length -= size
+            if stream.send_length < 0 or (end_stream and stream.send_length):
+                raise LocalProtocolError("body differs from content-length")
+        if size:
+            stream.send_window -= size
+            self._send_window -= size
+            self._watch.data_sent += 1 + (size >> 14)
+            if self._headers_only:
+                if size >= _LARGE:
+                    rest = self._write_frames(stream_id, data, size, end_stream)
+                    if rest:
+                        self._through(stream, len(rest))
+                        self._engine.send_data(stream_id, rest, end_stream=True)
+                else:
+                    self._through(stream, size)
+                    self._engine.send_data(stream_id, data, end_stream=end_stream)
+            else:
+                self._engine.send_data(stream_id, data, end_stream=end_stream)
+        else:
+            self._engine.end_stream(stream_id)
+        self._unsent = True
+        if end_stream:
+            stream.local_closed = True
+            if not stream.readable:
+                self._close(stream, ENDED)
+
+    def _write_frames(self, stream_id: int, data: bytes, size: int, end_stream: bool) -> bytes:
+        """Queues DATA frames past the engine, after all that it has queued; returns the last piece of a body, whose
+        END_STREAM the engine has to know of."""
+        out = self._out
+        if self._unsent:
+            out.append(self._engine.take())
+        limit = self._peer_frame
+        pack = f.HEADER.pack
+        if size <= limit:
+            if end_stream:
+                return data
+            out.append(pack(size << 8 | f.DATA, 0, stream_id))
+            out.append(data)
+            return b""
+        view = memoryview(data)
+        offset = 0
+        while size - offset > limit or (size > offset and not end_stream):
+            piece = view[offset : offset + limit]
+            out.append(pack(len(piece) << 8 | f.DATA, 0, stream_id))
+            out.append(piece)
+            offset += len(piece)
+        return bytes(view[offset:])
+
+    def _through(self, stream: Stream, size: int) -> None:
+        """Counts bytes that go through the engine, and keeps its windows wide."""
+        self._sent += size
+        if self._sent >= _WIDEN_AT:
+            self._engine.widen(0, self._sent)
+            self._sent = 0
+        stream.sent += size
+        if stream.sent >= _WIDEN_AT:
+            self._engine.widen(stream.id, stream.sent)
+            stream.sent = 0
