@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import inspect
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+import trio.testing
 
 import meshcore
 from meshcore import Headers, Request, Response, ServiceLayer, middleware
@@ -101,6 +103,39 @@ def test_python_blocks_of_a_page_compile_and_its_links_lead_somewhere(page: Path
         compile(block, str(page), "exec")
     for target in LINK.findall(text):
         assert (page.parent / target).resolve().exists(), f"{page.name}: {target}"
+
+
+def blocks(page: str) -> dict[str, Any]:
+    """What a page's Python blocks define, run one after the other."""
+    names: dict[str, Any] = {}
+    for block in BLOCK.findall((ROOT / "docs" / page).read_text()):
+        exec(compile(block, page, "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize("page", ["how-to/embed.md", "explanation/timeouts.md", "explanation/what-it-costs.md"])
+def test_python_blocks_of_a_page_run(page: str) -> None:
+    assert blocks(page)
+
+
+def test_the_tests_of_the_how_to_page_pass() -> None:
+    names = blocks("how-to/test-a-layer.md")
+
+    async def run(test: Callable[..., Awaitable[None]], clock: trio.testing.MockClock) -> None:
+        given = {"autojump_clock": clock}
+        async with trio.open_nursery() as nursery:
+            wanted = inspect.signature(test).parameters
+            await test(**{name: given.get(name, nursery) for name in wanted})
+            nursery.cancel_scope.cancel()
+
+    tests = [value for name, value in names.items() if name.startswith("test_")]
+    for test in tests:
+        if inspect.iscoroutinefunction(inspect.unwrap(test)) and not inspect.iscoroutinefunction(test):
+            test()
+        else:
+            clock = trio.testing.MockClock(autojump_threshold=0)
+            trio.run(run, test, clock, clock=clock)
+    assert len(tests) == 4
 
 
 async def test_the_layers_of_the_how_to_page_do_what_it_says() -> None:
