@@ -17,7 +17,9 @@ import trio
 import trio.testing
 
 import meshcore
-from meshcore import Headers, Request, Response, ServiceLayer, middleware
+from meshcore import Endpoint, Headers, Request, Response, ServiceLayer, middleware
+from meshcore.http.body import read_all
+from meshcore.stack import stack
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -80,12 +82,29 @@ async def get(address: tuple[str, int], path: str = "/x") -> bytes:
 async def test_an_example_proxies_a_request(name: str, nursery: trio.Nursery) -> None:
     upstream = await nursery.start(origin)
     address = await serving(nursery, load(name).main, upstream)
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         answer = await get(address)
     assert answer.startswith(b"HTTP/1.1 200")
     assert answer.endswith(b"hello /x")
     if name == "custom_layer":
         assert b"\r\nx-request-id: " in answer
+    nursery.cancel_scope.cancel()
+
+
+async def test_the_grpc_gateway_sends_calls_to_the_service_that_they_name(nursery: trio.Nursery) -> None:
+    upstream = await nursery.start(origin)
+    address = await serving(nursery, load("grpc_gateway").main, f"users={upstream}", "orders=127.0.0.1:1")
+    gateway = stack(Endpoint).then(meshcore.Http()).layer(meshcore.connect_tcp)
+    client = gateway.new_service(Endpoint(address, "h2"), nursery)
+
+    async def call(authority: bytes) -> Response:
+        fields = Headers([(b"content-type", b"application/grpc"), (b"te", b"trailers")])
+        return await client(Request(b"POST", b"http", authority, b"/Users/Get", fields, version=20))
+
+    with trio.fail_after(20):
+        found, unknown = await call(b"users"), await call(b"nobody")
+        assert await read_all(found.body) == b"hello /Users/Get"
+    assert unknown.headers.get(b"grpc-status") == b"5"
     nursery.cancel_scope.cancel()
 
 
