@@ -102,7 +102,7 @@ class Asking:
         self.done.set()
 
     async def failed(self) -> Any:
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             await self.done.wait()
         return self.error
 
@@ -424,7 +424,7 @@ async def test_goaway_lets_open_streams_end_and_gives_the_others_back(nursery: t
     await peer.flush()
     await first.done.wait()
     assert 200 == first.response.status
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         await peer.until_eof()
     await trio.testing.wait_all_tasks_blocked()
     assert 1 == upstream.client.statistics().connections
@@ -524,7 +524,7 @@ async def test_bodies_that_are_given_up_do_not_leak_the_window(nursery: trio.Nur
         asking(ask)
         peer = await upstream.peer()
         event = await peer.wait_for(events.RequestReceived, index + 1)
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             while peer.codec.window(event.stream_id) < 60_000:
                 await peer.read()
         peer.codec.send_response(event.stream_id, 200, [], end_stream=False)
@@ -817,7 +817,7 @@ async def test_goaway_at_any_moment_loses_no_request(engine: str) -> None:
         nursery.start_soon(accept)
         asking = [Asking(nursery, upstream.client, request(path=b"/%d" % index)) for index in range(25)]
         for one in asking:
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 await one.done.wait()
             assert (one.error is None) == (one.request.path in served)
             assert one.error is None or one.error.retryable
@@ -898,3 +898,32 @@ async def test_an_exception_at_any_await_ends_the_connection_alone(
 async def serve_quietly(peer: CodecPeer) -> None:
     with contextlib.suppress(ConnectionLost):
         await serve(peer)
+
+
+async def test_no_request_begins_on_a_connection_that_is_ending(nursery: trio.Nursery) -> None:
+    upstream = Upstream(nursery)
+    warm = Asking(nursery, upstream.client)
+    peer = await upstream.peer()
+    with trio.fail_after(5):
+        while not warm.done.is_set():
+            for event in await peer.read():
+                if isinstance(event, events.RequestReceived):
+                    peer.codec.send_response(event.stream_id, 200, [], end_stream=True)
+            await peer.flush()
+            await trio.testing.wait_all_tasks_blocked()
+    # Some in every turn that the end takes, each with a body that needs a task of its own.
+    asking: list[Asking] = []
+
+    async def ask(wait: int) -> None:
+        for _ in range(wait):
+            await trio.lowlevel.checkpoint()
+        asking.append(Asking(turns, upstream.client, Request(b"POST", b"http", b"a.test", b"/", body=Chunks(), version=20)))
+
+    async with trio.open_nursery() as turns:
+        for number in range(60):
+            turns.start_soon(ask, number // 6)
+        peer.connection.close()
+        await trio.testing.wait_all_tasks_blocked()
+        assert 60 == len(asking)
+        assert [] == [each.error for each in asking if each.error and not isinstance(each.error, ConnectionLost)]
+        turns.cancel_scope.cancel()
