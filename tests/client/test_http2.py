@@ -917,7 +917,8 @@ async def test_no_request_begins_on_a_connection_that_is_ending(nursery: trio.Nu
     async def ask(wait: int) -> None:
         for _ in range(wait):
             await trio.lowlevel.checkpoint()
-        asking.append(Asking(turns, upstream.client, Request(b"POST", b"http", b"a.test", b"/", body=Chunks(), version=20)))
+        post = Request(b"POST", b"http", b"a.test", b"/", body=Chunks(), version=20)
+        asking.append(Asking(turns, upstream.client, post))
 
     async with trio.open_nursery() as turns:
         for number in range(60):
