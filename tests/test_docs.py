@@ -132,7 +132,15 @@ def blocks(page: str) -> dict[str, Any]:
     return names
 
 
-@pytest.mark.parametrize("page", ["how-to/embed.md", "explanation/timeouts.md", "explanation/what-it-costs.md"])
+RUN = [
+    "how-to/embed.md",
+    "how-to/edit-the-built-in-pipeline.md",
+    "explanation/timeouts.md",
+    "explanation/what-it-costs.md",
+]
+
+
+@pytest.mark.parametrize("page", RUN)
 def test_python_blocks_of_a_page_run(page: str) -> None:
     assert blocks(page)
 
