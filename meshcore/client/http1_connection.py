@@ -299,7 +299,7 @@ class Http1Connection:
         body: Body
         if self._limits is not None:
             self._limits.response_started()
-        if self._continue is not None and self._upload is not None:
+        if self._continue is not None and self._upload is not None and not self._continue.is_set():
             # An answer instead of a 100: nobody wants the body.
             self._upload.stop()
         if status == 101 or (request.method == b"CONNECT" and 200 <= status < 300):

@@ -83,6 +83,8 @@ class Upload:
                 if wait is not None:
                     with trio.move_on_after(patience):
                         await wait.wait()
+                    # Held back no more.
+                    wait.set()
                 await self._pump(first)
         finally:
             self.running = False

@@ -110,3 +110,21 @@ async def test_an_upload_that_does_not_go_on_after_its_answer_is_given_up(autoju
         await client.expect_end()
         while peer.answers[posted].reset is None:
             await peer.read()
+
+
+async def test_a_body_sent_without_a_100_goes_on_after_the_head_of_the_answer(autojump_clock: object) -> None:
+    async with proxying("memory") as proxy:
+        client = proxy.client()
+        await client.send(b"POST / HTTP/1.1\r\nhost: a.test\r\nexpect: 100-continue\r\ncontent-length: 6\r\n\r\n")
+        upstream = await proxy.upstream()
+        await upstream.head()
+        # The upstream knows nothing of expectations: after a while the body is sent all the same.
+        await client.expect(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await client.send(b"abc")
+        await upstream.expect(b"abc")
+        await upstream.send(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nabc")
+        await client.expect(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nabc")
+        await client.send(b"def")
+        await upstream.expect(b"def")
+        await upstream.send(b"def")
+        await client.expect(b"def")
