@@ -339,13 +339,18 @@ class Http2Connection:
                 break
         if request.expect_continue:
             fields = [*fields, (b"expect", b"100-continue")]
-        if request.protocol is None:
-            stream_id = codec.send_request(
-                request.method, request.scheme, request.authority, request.path, fields, end_stream=complete
-            )
-        else:
-            stream_id = await self._extended_connect(request, fields)
-            complete = False
+        try:
+            if request.protocol is None:
+                stream_id = codec.send_request(
+                    request.method, request.scheme, request.authority, request.path, fields, end_stream=complete
+                )
+            else:
+                stream_id = await self._extended_connect(request, fields)
+                complete = False
+        except BaseException:
+            # The place that was kept for it is free again.
+            self.ended()
+            raise
         link.opened += 1
         stream = ClientStream(self, request, stream_id)
         link.streams[stream_id] = stream

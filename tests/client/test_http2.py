@@ -928,3 +928,25 @@ async def test_no_request_begins_on_a_connection_that_is_ending(nursery: trio.Nu
         assert 60 == len(asking)
         assert [] == [each.error for each in asking if each.error and not isinstance(each.error, ConnectionLost)]
         turns.cancel_scope.cancel()
+
+
+async def test_a_request_that_cannot_be_sent_gives_its_place_to_the_next(nursery: trio.Nursery) -> None:
+    upstream = Upstream(nursery, ClientOptions(h2_max_connections=1), limits=H2Limits(max_concurrent_streams=1))
+    first = Asking(nursery, upstream.client)
+    peer = await upstream.peer()
+    await peer.flush()
+    asked = await peer.wait_for(events.RequestReceived)
+    await trio.testing.wait_all_tasks_blocked()
+    unsendable = Asking(nursery, upstream.client, request(headers=[(b"X bad", b"1")]))
+    await trio.testing.wait_all_tasks_blocked()
+    last = Asking(nursery, upstream.client)
+    await trio.testing.wait_all_tasks_blocked()
+    peer.codec.send_response(asked.stream_id, 200, [], end_stream=True)
+    await peer.flush()
+    assert isinstance(await unsendable.failed(), LocalProtocolError)
+    with trio.fail_after(5):
+        asked = await peer.wait_for(events.RequestReceived, 2)
+    peer.codec.send_response(asked.stream_id, 200, [], end_stream=True)
+    await peer.flush()
+    assert await last.failed() is None
+    assert first.done.is_set()
