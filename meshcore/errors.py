@@ -312,8 +312,9 @@ def chain(error: BaseException) -> str:
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
         seen.add(id(current))
-        text = str(current) or type(current).__name__
-        if not messages or text not in messages[-1]:
+        text = current.strerror if isinstance(current, OSError) and current.strerror else str(current)
+        text = text or type(current).__name__
+        if not messages or text.lower() not in messages[-1].lower():
             messages.append(text)
         current = current.__cause__
     return ": ".join(messages)

@@ -88,3 +88,9 @@ def test_a_chain_that_bites_its_tail_ends() -> None:
     first, second = MeshError("a"), MeshError("b")
     first.__cause__, second.__cause__ = second, first
     assert "a: b" == chain(first)
+
+
+def test_a_chain_says_what_the_system_said_once_and_without_its_number() -> None:
+    refused = errors.ConnectError("endpoint 10.0.0.1:80: connection refused")
+    refused.__cause__ = ConnectionRefusedError(111, "Connection refused")
+    assert "endpoint 10.0.0.1:80: connection refused" == chain(refused)
