@@ -140,14 +140,14 @@ class World:
 
     async def upstream(self) -> Peer:
         """The next connection to the upstream on which something came."""
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while not self.spoken:
                 await self.news.wait()
         return self.spoken.pop(0)
 
     async def silent_upstream(self) -> Peer:
         """The connection to the upstream on which nothing came, once the balancer's probe has been closed."""
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while not (self.probes and self.silent):
                 await self.news.wait()
         peer, listening = self.silent.popitem()
@@ -360,7 +360,7 @@ async def test_a_client_that_closes_reaches_the_server_and_frees_the_connection(
         await upstream.expect(first)
         assert world.metric('tcp_open_connections{direction="inbound"') == 1
         client.close()
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             await upstream.expect_end()
             upstream.close()
             while world.server.open_connections:
@@ -422,7 +422,7 @@ async def test_an_upgraded_connection_is_a_tunnel_that_holds_the_drain() -> None
         await upstream.send(b"bye")
         await upstream.eof()
         assert await client.rest() == b"bye"
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             await world.done.wait()
 
 

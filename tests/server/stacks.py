@@ -60,7 +60,7 @@ async def read_all(connection: Connection) -> bytes:
     return b"".join(parts)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Waits for what no task says: the kernel's doings, mostly."""
     with trio.fail_after(seconds):
         while not condition():

@@ -149,7 +149,9 @@ async def test_bytes_flow_both_ways_at_once(nursery: trio.Nursery) -> None:
     assert b"".join(b"%d%d" % (index, index) for index in range(10)) == answer.body
 
 
-async def test_a_slow_reader_holds_the_origin_at_its_windows(nursery: trio.Nursery) -> None:
+async def test_a_slow_reader_holds_the_origin_at_its_windows(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
     proxy = Proxy(nursery)
     proxy.peer.acknowledge = False
     stream_id = proxy.peer.send()

@@ -69,7 +69,7 @@ async def test_over_sockets_too(nursery: trio.Nursery) -> None:
         await client.send_eof()
 
     nursery.start_soon(send)
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         assert data == await read_all(client)
     client.close()
     nursery.cancel_scope.cancel()

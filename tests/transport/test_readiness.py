@@ -24,7 +24,7 @@ async def polling() -> AsyncIterator[Poller]:
     poller = Poller()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(poller.run, report)
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             yield poller
         nursery.cancel_scope.cancel()
 
@@ -114,7 +114,7 @@ async def test_readers_wait_through_trio_before_the_task_runs_and_after_it_has_e
             peer.send(piece)
         return await connection.receive_some()
 
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         assert await exchange(b"before") == b"before"
         async with trio.open_nursery() as nursery:
             nursery.start_soon(poller.run, report)
@@ -130,7 +130,7 @@ async def test_a_reader_that_waits_when_the_task_ends_goes_on_waiting_through_tr
     poller = Poller()
     connection, peer = polled_pair(poller)
     received = []
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         async with trio.open_nursery() as readers:
 
             async def read() -> None:

@@ -158,7 +158,7 @@ class Told:
         return tell
 
     async def wait(self, count: int) -> None:
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             while len(self.words) < count:
                 await self.event.wait()
         # What comes too much would come now.

@@ -138,7 +138,7 @@ async def test_no_wake_is_lost_whatever_runs_first() -> None:
             wakeup.wake()
             await trio.lowlevel.checkpoint()
 
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(consume)
             nursery.start_soon(produce, 0)
