@@ -16,7 +16,7 @@ from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_resch
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-__all__ = ["Task", "Wakeup", "WakeupQueue", "checkpoint", "clock", "current_task"]
+__all__ = ["Task", "Wakeup", "WakeupQueue", "checkpoint", "clock", "current_task", "give_way"]
 
 
 _WOKEN: Final = Value(None)
@@ -136,6 +136,7 @@ class WakeupQueue:
 
 # Re-exported so that nothing else has to touch trio.lowlevel for a plain yield.
 checkpoint = trio.lowlevel.checkpoint
+give_way = trio.lowlevel.cancel_shielded_checkpoint
 
 
 def clock() -> Callable[[], float]:

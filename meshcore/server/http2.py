@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import trio
 
-from meshcore._wakeup import checkpoint
+from meshcore._wakeup import checkpoint, give_way
 from meshcore.codec import events as h2events
 from meshcore.codec.h2 import server_codec
 from meshcore.errors import CANCEL, NO_ERROR, REFUSED_STREAM, SETTINGS_TIMEOUT, MeshError, StreamReset, StreamTimeout
@@ -42,6 +42,12 @@ log = logging.getLogger(__name__)
 DRAIN_PING = b"mesh-end"
 DRAIN_NOTICE = 1.0
 """Seconds between the first and the last GOAWAY where the client does not answer the PING between them."""
+
+REQUESTS_IN_A_ROW = 64
+"""Requests of one read that are begun before others get their turn, an upload counting as ``UPLOAD`` of them."""
+
+UPLOAD = 16
+"""An upload costs tasks of its own and mostly a connection of its own to an upstream."""
 
 READS_IN_A_ROW = 16
 """Reads after which the scheduler gets its turn, in case the transport never waits."""
@@ -79,7 +85,9 @@ class Http2Server:
 
     __slots__ = (
         "__weakref__",
+        "_begun",
         "_context",
+        "_dispatching",
         "_drain_sent",
         "_established",
         "_failed",
@@ -114,6 +122,8 @@ class Http2Server:
         self._nursery: trio.Nursery | None = None
         self._established = False
         self._finishing = False
+        self._begun = 0
+        self._dispatching = False
         self._failed = False
         self._drain_sent: float | None = None
         self._forget_drain: Any = None
@@ -166,9 +176,18 @@ class Http2Server:
             data = await connection.receive_some()
             if not data:
                 return
+            self._begun = 0
+            self._dispatching = True
             for event in codec.receive_data(data, trio.current_time()):
                 if _ACTIONS[type(event)](self, event):
                     return
+                if self._begun >= REQUESTS_IN_A_ROW:
+                    self._begun = 0
+                    # What has been read is promised: a cancellation has to wait for the rest of it.
+                    await give_way()
+            self._dispatching = False
+            if self._finishing and not link.streams:
+                return
             # Answers to PING and SETTINGS; mostly nothing, as requests make no answer of the codec's own.
             link.flush()
             if link.unsent >= READER_WATER:
@@ -226,7 +245,10 @@ class Http2Server:
             return
         link.opened += 1
         body: FlowBody | None = None
-        if not event.end_stream:
+        if event.end_stream:
+            self._begun += 1
+        else:
+            self._begun += UPLOAD
             body = FlowBody(link, stream_id, event.content_length)
         request = Request(
             event.method if event.protocol is None else b"GET",
@@ -317,7 +339,7 @@ class Http2Server:
 
     def idle(self) -> None:
         """The last stream has ended."""
-        if self._drain_sent is not None and self._finishing:
+        if self._drain_sent is not None and self._finishing and not self._dispatching:
             self._reading.cancel(reason="drained")
 
     def limit_changed(self, limit: float | None) -> None:
@@ -346,7 +368,7 @@ class Http2Server:
                 self._drain_sent = trio.current_time()
             self.link.codec.goaway(code)
             self.link.flush_soon()
-            if not self.link.streams:
+            if not self.link.streams and not self._dispatching:
                 self._reading.cancel(reason="drained")
 
     def _sweep_every(self) -> None:

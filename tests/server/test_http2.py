@@ -138,7 +138,7 @@ async def test_a_drain_in_the_middle_of_what_one_read_brought_loses_nothing_of_i
     await trio.testing.wait_all_tasks_blocked()
     said: list[events.Event] = []
     while not any(isinstance(event, events.GoAwayReceived) for event in said):
-        said += peer.codec.receive_data(await peer.connection.receive_some(), 0.0)
+        said += peer.codec.receive_data(await peer.connection.receive_some(), trio.current_time())
     # What makes the last GOAWAY due comes by one read with requests that were sent before it.
     await peer.connection.send_all(peer.codec.data_to_send() + requests)
     for stream_id in streams:

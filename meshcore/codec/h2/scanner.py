@@ -204,6 +204,7 @@ class Scanner(Bodies):
                             stream.counted = False
                             if refuse < 0:
                                 refuse = REFUSED_STREAM
+                                self._count_refusal()
                         else:
                             self._open += 1
                     else:

@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from meshcore.codec.h2.engine import Engine
     from meshcore.codec.limits import H2Limits
 
-__all__ = ["Verdicts"]
+__all__ = ["FORGIVEN", "Verdicts"]
+
+FORGIVEN = 100
+"""Streams refused that may not be held against a client yet that cannot have read our SETTINGS."""
 
 
 class Verdicts:
@@ -59,6 +62,7 @@ class Verdicts:
         self._preface = server
         self._settled = False
         self._settings_acked = False
+        self._refused = 0
         self._max_frame = max(limits.max_frame_size, 16_384)
 
         self._streams: dict[int, Stream] = {}
@@ -148,7 +152,11 @@ class Verdicts:
         """A stream above the limit, or after our GOAWAY: not processed, as REFUSED_STREAM says."""
         self._engine.reset(stream.id, REFUSED_STREAM)
         self._close(stream, RESET_HERE)
-        if self._settings_acked:
+
+    def _count_refusal(self) -> None:
+        """Before the engine sees the stream: what it costs to refuse streams is bounded, however many one read brings."""
+        self._refused += 1
+        if self._settings_acked or self._refused > FORGIVEN:
             self._watch.reset(self._now)
 
     def _is_idle(self, stream_id: int) -> bool:

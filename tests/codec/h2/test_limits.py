@@ -16,6 +16,7 @@ from meshcore.codec.events import (
     TrailersReceived,
 )
 from meshcore.codec.h2.frames import frame
+from meshcore.codec.h2.verdicts import FORGIVEN
 from meshcore.codec.limits import H2Limits
 from meshcore.errors import CANCEL, ENHANCE_YOUR_CALM, FLOW_CONTROL_ERROR, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
 from tests.codec.h2.wire import (
@@ -117,6 +118,15 @@ def test_refusals_before_the_settings_are_acknowledged_are_forgiven(engine: str)
         wire.feed(wire.headers(1 + 2 * number, GET))
     assert 19 == len(wire.verdict)
     assert abuse(wire) is None
+
+
+def test_what_is_forgiven_of_a_client_that_never_acknowledges_is_bounded_within_one_read(engine: str) -> None:
+    limits = H2Limits(max_concurrent_streams=1, resets_burst=10, resets_rate=0.1)
+    wire = server_wire(engine, limits, greet=False, respond=False)
+    wire.feed(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings())
+    wire.feed(b"".join([wire.headers(1 + 2 * number, GET) for number in range(1_000)]))
+    assert FORGIVEN + 10 == len([each for each in wire.verdict if each[0] == "reset"])
+    assert "rapid_reset" == abuse(wire)
 
 
 def test_streams_that_we_had_to_reset_are_counted(engine: str) -> None:
