@@ -12,7 +12,7 @@ nox.options.reuse_existing_virtualenvs = True
 
 ROOT = Path(__file__).parent
 # What runs on both engines; everything else runs once, on the fast ones.
-ENGINE_TESTS = [f"tests/{name}" for name in ("codec", "conformance", "server", "client", "integration")]
+ENGINE_TESTS = [f"tests/{name}" for name in ("codec", "server", "client", "integration")]
 # The real peers' packages are not installed for these.
 DETERMINISTIC = ["-m", "not system and not long", "--ignore", "tests/system"]
 RUFF = "ruff>=0.14"
@@ -28,14 +28,15 @@ def tests(session: nox.Session) -> None:
     session.install("-e", ".[fast,test]")
     session.run("pytest", *DETERMINISTIC, *session.posargs, env={"MESHCORE_ENGINE": None})
     if not session.posargs:
-        session.run("pytest", *DETERMINISTIC, *_present(ENGINE_TESTS), env={"MESHCORE_ENGINE": "pure"})
+        again = ["--not-twice", *_present(ENGINE_TESTS)]
+        session.run("pytest", *DETERMINISTIC, *again, env={"MESHCORE_ENGINE": "pure"})
 
 
 @nox.session
 def system(session: nox.Session) -> None:
     """Against real peers: nginx, haproxy, Envoy, curl, h2load, grpcio … (those that are installed)."""
     session.install("-e", ".[fast,test,peers]")
-    session.run("pytest", "-m", "system and not long", *(session.posargs or ["tests/system"]))
+    session.run("pytest", "-m", "system and not long", *session.posargs)
 
 
 @nox.session

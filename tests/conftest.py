@@ -30,6 +30,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="record which tests with a parity mark passed; runs are merged into the JSON file",
     )
+    parser.addoption(
+        "--not-twice",
+        action="store_true",
+        help="leave out what runs on every engine by itself, for a run that comes after one with all engines",
+    )
 
 
 # ----- parity marks -----
@@ -40,7 +45,12 @@ def parity_ids(item: pytest.Item) -> list[str]:
     return [identifier for mark in item.iter_markers("parity") for identifier in mark.args]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--not-twice"):
+        both = [item for item in items if "engine" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=both)
+        left_out = set(both)
+        items[:] = [item for item in items if item not in left_out]
     for item in items:
         ids = parity_ids(item)
         if len(ids) > PARITY_LIMIT:

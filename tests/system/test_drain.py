@@ -2,49 +2,61 @@
 
 from __future__ import annotations
 
+import http.client
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.peers import frames
-from tests.peers.process import Running
+from tests.peers.process import Running, wait_until
 
 Proxy = Callable[..., Running]
 Start = Callable[..., Running]
+
+
+def connections_to(port: int) -> int:
+    """How many connections to a port on loopback are established."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[2].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
 
 
 @pytest.mark.parametrize("http2", [False, True])
 def test_requests_in_flight_at_sigterm_are_answered(proxy: Proxy, origin: Running, http2: bool) -> None:
     through = proxy([origin.port], scheme="http1")
     answers: list[object] = []
+    before = connections_to(origin.port)
 
     def ask() -> None:
         try:
             if http2:
                 peer = frames.Peer.connect(through.port)
                 peer.start()
-                peer.get(1, path=b"/slow?1.0")
+                peer.get(1, path=b"/slow?2.0")
                 fields, body = peer.read_answer(1)
                 answers.append((dict(fields)[b":status"], body))
                 peer.close()
             else:
-                answer = httpx.get(f"http://{through.address}/slow?1.0", timeout=10, trust_env=False)
-                answers.append((b"%d" % answer.status_code, answer.content))
+                client = http.client.HTTPConnection("127.0.0.1", through.port, timeout=30)
+                client.request("GET", "/slow?2.0")
+                answer = client.getresponse()
+                answers.append((b"%d" % answer.status, answer.read()))
+                client.close()
         except Exception as error:
             answers.append(error)
 
     threads = [threading.Thread(target=ask) for _ in range(10)]
     for thread in threads:
         thread.start()
-    time.sleep(0.4)
+    # Each has a connection of its own to the origin.
+    wait_until(lambda: connections_to(origin.port) >= before + 10, what="ten requests in flight")
     through.signal(signal.SIGTERM)
     for thread in threads:
-        thread.join(15)
+        thread.join(30)
     assert answers == [(b"200", b"slow")] * 10
     assert through.wait(10) == 0
 
