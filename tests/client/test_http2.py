@@ -950,3 +950,34 @@ async def test_a_request_that_cannot_be_sent_gives_its_place_to_the_next(nursery
     await peer.flush()
     assert await last.failed() is None
     assert first.done.is_set()
+
+
+async def test_every_upload_that_waits_for_the_connections_window_goes_on_once_there_is_room(
+    nursery: trio.Nursery,
+) -> None:
+    """Trap 8."""
+    limits = H2Limits(stream_window=1 << 20, connection_window=65_535)
+    upstream = Upstream(nursery, limits=limits, acknowledge=False)
+    warm = Asking(nursery, upstream.client)
+    peer = await upstream.peer()
+    asked = await peer.wait_for(events.RequestReceived)
+    peer.codec.send_response(asked.stream_id, 200, [], end_stream=True)
+    await peer.flush()
+    assert await warm.failed() is None
+    uploads = [Asking(nursery, upstream.client, request(b"POST", body=b"x" * 40_000)) for _ in range(4)]
+
+    def received() -> int:
+        return sum(len(answer.body) for answer in peer.answers.values())
+
+    with trio.fail_after(10):
+        while received() < 65_535:
+            await peer.read()
+        # Every one of them waits by now.
+        await trio.testing.wait_all_tasks_blocked()
+        peer.codec.acknowledge(0, 65_535)
+        await peer.flush()
+        peer.acknowledge = True
+        while received() < 160_000:
+            await peer.read()
+    for upload in uploads:
+        upload.scope.cancel()
