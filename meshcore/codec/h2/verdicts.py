@@ -154,7 +154,7 @@ class Verdicts:
         self._close(stream, RESET_HERE)
 
     def _count_refusal(self) -> None:
-        """Before the engine sees the stream: what it costs to refuse streams is bounded, however many one read brings."""
+        """Before the engine sees the stream, so that its cost is bounded however many one read brings."""
         self._refused += 1
         if self._settings_acked or self._refused > FORGIVEN:
             self._watch.reset(self._now)
