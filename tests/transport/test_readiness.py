@@ -13,6 +13,7 @@ import trio.testing
 from meshcore.errors import ConnectionLost
 from meshcore.transport.readiness import Poller
 from meshcore.transport.socket import SocketConnection
+from meshcore.transport.sweep import Sweeper
 
 
 def report(error: Exception) -> None:
@@ -187,3 +188,18 @@ async def test_a_reader_that_never_has_to_wait_lets_others_run() -> None:
         assert turns >= 3
         connection.close()
         peer.close()
+
+
+async def test_a_hang_up_before_anybody_wanted_to_know_is_told_to_who_asks() -> None:
+    sweeper = Sweeper()
+    told = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sweeper.run)
+        connection, peer = polled_pair(sweeper.poller)
+        peer.close()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        sweeper.watch_hangup(connection.fileno(), told.set)
+        with trio.fail_after(10):
+            await told.wait()
+        connection.close()
+        nursery.cancel_scope.cancel()
