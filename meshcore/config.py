@@ -88,7 +88,6 @@ class ProxyConfig:
         connect_timeout: for each attempt to connect to an endpoint (B-19).
         detect_timeout: how long a silent client is waited for before the server may speak first.
         fail_fast: how long requests wait for any endpoint to be ready (B-09).
-        max_in_flight: requests at once; more are refused (B-12).
         opaque_ports: what is accepted at these ports is forwarded byte for byte at once (D-15).
         server: limits and engine of the accepted side.
         client: limits and engine of the connecting side.
@@ -107,7 +106,6 @@ class ProxyConfig:
     connect_timeout: float = 1.0
     detect_timeout: float = 1.0
     fail_fast: float = 3.0
-    max_in_flight: int = 100_000
     opaque_ports: frozenset[int] = OPAQUE_PORTS
     server: ServerOptions = attrs.Factory(ServerOptions)
     client: ClientOptions = attrs.Factory(ClientOptions)

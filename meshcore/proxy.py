@@ -68,6 +68,10 @@ class Proxy:
         """Where it accepts, in the configuration's order."""
         return list(dict.fromkeys(address for server in self.servers for address in server.addresses))
 
+    def own_addresses(self) -> list[Address]:
+        """Every address that this process accepts at, the admin server's too: none of them is an endpoint."""
+        return [*self.addresses, *(self.admin.addresses if self.admin is not None else ())]
+
     def statistics(self) -> dict[str, Any]:
         """What its servers and their live services know of themselves, by the pipeline's name."""
         found: dict[str, Any] = {}
@@ -122,7 +126,7 @@ async def run(
     proxy = Proxy(config, Registry() if registry is None else registry, Drain() if drain is None else drain)
     for index, listen in enumerate(config.listen):
         name = "gateway" if index == 0 else f"gateway-{index}"
-        proxy.stacks[name] = gateway(config, listen, registry=proxy.registry, clock=_wall_clock, owner=proxy)
+        proxy.stacks[name] = gateway(config, listen, registry=proxy.registry, clock=_wall_clock, owner=proxy, own=proxy.own_addresses)
     # Applied before anything is bound: here certificates are read.
     accepts = {name: proxy.pipeline(name).layer(connect) for name in proxy.stacks}
     bound = await _bind(config)

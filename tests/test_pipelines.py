@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from meshcore.config import ProxyConfig, proxy_config
+from meshcore.layers import Balance
 from meshcore.pipeline import gateway
 from meshcore.stack import middleware
 
@@ -74,8 +75,13 @@ def test_the_shipped_pipeline_can_be_edited_by_role() -> None:
 
     roles = gateway(config()).insert_before("retry", audit).roles()
     assert roles[roles.index("retry") - 1] == "audit"
-    with pytest.raises(LookupError, match="2 layers with role 'balance'"):
-        gateway(config()).remove("balance")
+    with pytest.raises(LookupError, match="2 layers with role 'Balance'"):
+        gateway(config()).remove(Balance)
+
+
+def test_no_role_is_there_twice() -> None:
+    roles = gateway(config(timeout="2s", access_log="text"), own=list).roles()
+    assert sorted(set(roles)) == sorted(roles)
 
 
 def test_endpoints_whose_servers_speak_first_are_opaque_at_once() -> None:

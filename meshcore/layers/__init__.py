@@ -8,6 +8,7 @@ from meshcore.layers.connect_metrics import ConnectMetrics
 from meshcore.layers.connect_timeout import ConnectTimeout
 from meshcore.layers.idle_cache import IdleCache
 from meshcore.layers.metrics import Metrics
+from meshcore.layers.prevent_loop import PreventLoop
 from meshcore.layers.rescue import Rescue
 from meshcore.layers.retry import Retry
 from meshcore.layers.route import Route
@@ -23,6 +24,7 @@ __all__ = [
     "ConnectTimeout",
     "IdleCache",
     "Metrics",
+    "PreventLoop",
     "Rescue",
     "Retry",
     "Route",

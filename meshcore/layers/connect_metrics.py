@@ -27,7 +27,9 @@ class ConnectMetrics:
     Attributes:
         registry: where the series are.
         direction: ``"inbound"`` or ``"outbound"``.
+        name: the role, where a stack has more than one.
     """
+    name: str = attrs.field(default="", repr=False, kw_only=True)
 
     registry: Registry = attrs.field(repr=False)
     direction: str = attrs.field(default="outbound", validator=attrs.validators.in_(("inbound", "outbound")))

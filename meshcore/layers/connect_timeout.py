@@ -25,7 +25,9 @@ class ConnectTimeout:
 
     Attributes:
         seconds: the limit.
+        name: the role, where a stack has more than one.
     """
+    name: str = attrs.field(default="", repr=False, kw_only=True)
 
     seconds: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
 

@@ -27,7 +27,9 @@ class Tls:
 
     Attributes:
         handshake_timeout: seconds for the handshake; None: no limit.
+        name: the role, where a stack has more than one.
     """
+    name: str = attrs.field(default="", repr=False, kw_only=True)
 
     handshake_timeout: float | None = 10.0
 

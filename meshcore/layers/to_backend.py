@@ -30,7 +30,9 @@ class ToBackend:
 
     Attributes:
         backend: where to.
+        name: the role, where a stack has more than one.
     """
+    name: str = attrs.field(default="", repr=False, kw_only=True)
 
     backend: Backend = attrs.field(repr=lambda backend: repr(backend.name))
 

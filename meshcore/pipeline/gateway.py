@@ -12,6 +12,7 @@ from meshcore.layers.balance import Balance
 from meshcore.layers.connect_metrics import ConnectMetrics
 from meshcore.layers.connect_timeout import ConnectTimeout
 from meshcore.layers.metrics import Metrics
+from meshcore.layers.prevent_loop import PreventLoop
 from meshcore.layers.rescue import Rescue
 from meshcore.layers.retry import Retry
 from meshcore.layers.tcp_metrics import TcpMetrics
@@ -27,10 +28,10 @@ from meshcore.server.opaque import Forward
 from meshcore.server.terminate_tls import TerminateTls
 from meshcore.stack import Stack, accept, stack
 from meshcore.transport.identity import ServerTls
-from meshcore.transport.target import Accepted, Backend, Endpoint
+from meshcore.transport.target import Accepted, Address, Backend, Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from meshcore.abc import Connect, NewAccept, NewHttp
     from meshcore.config import Listen, ProxyConfig
@@ -50,6 +51,7 @@ def gateway(
     write: Callable[[str], None] | None = None,
     clock: Callable[[], float] | None = None,
     owner: Owner | None = None,
+    own: Callable[[], Iterable[Address]] | None = None,
 ) -> Stack[Connect, NewAccept[Accepted]]:
     """From an accepted connection to a connected endpoint: what ``meshcore proxy`` runs.
 
@@ -60,11 +62,12 @@ def gateway(
         write: takes the lines of the access log; standard output by default.
         clock: seconds since the epoch, for the lines' time stamps; by default Trio's, whose zero means nothing.
         owner: who is told of crashes in what serves the endpoints; by default they are only logged.
+        own: the addresses of the process's listeners, which are no endpoints; by default nothing is checked.
     """
     listen = config.listen[0] if listen is None else listen
     registry = Registry() if registry is None else registry
     top: Stack[NewAccept[Accepted], NewAccept[Accepted]] = accept(Accepted)
-    # Counts what goes over the wire, TLS included, so: above everything.
+    # Knows every connection, those whose handshake fails included, so: above everything.
     top = top.then(TcpMetrics(registry))
     if config.tls is not None:
         # Detection looks at plaintext, so: above it.
@@ -72,8 +75,8 @@ def gateway(
     return top.then(
         # Nothing below may guess the protocol: from here on there are requests, or bytes.
         Detect(
-            http=http(config, registry, write, clock, owner),
-            opaque=opaque(config, registry, owner),
+            http=http(config, registry, write, clock, owner, own),
+            opaque=opaque(config, registry, owner, own),
             opaque_ports=config.opaque_ports,
             timeout=config.detect_timeout,
             protocol=_protocol(config, listen),
@@ -88,6 +91,7 @@ def http(
     write: Callable[[str], None] | None = None,
     clock: Callable[[], float] | None = None,
     owner: Owner | None = None,
+    own: Callable[[], Iterable[Address]] | None = None,
 ) -> Stack[Connect, NewAccept[Accepted]]:
     """From a connection that speaks HTTP to a connected endpoint."""
     top = (
@@ -114,11 +118,13 @@ def http(
     return (
         # From here on, one stack per endpoint.
         routed.then(Balance(policy=config.balance, fail_fast=config.fail_fast, owner=owner))
-        .then(endpoint(config, registry))
+        .then(endpoint(config, registry, own))
     )
 
 
-def endpoint(config: ProxyConfig, registry: Registry) -> Stack[Connect, NewHttp[Endpoint]]:
+def endpoint(
+    config: ProxyConfig, registry: Registry, own: Callable[[], Iterable[Address]] | None = None
+) -> Stack[Connect, NewHttp[Endpoint]]:
     """From a request for one endpoint to a connection to it."""
     return (
         stack(Endpoint)
@@ -126,37 +132,50 @@ def endpoint(config: ProxyConfig, registry: Registry) -> Stack[Connect, NewHttp[
         .then(Metrics(registry, "outbound", name="endpoint_metrics"))
         # Speaks HTTP/1 or HTTP/2, and keeps the connections.
         .then(Http(config.client))
-        .then(connecting(config, registry))
+        .then(connecting(config, registry, own))
     )
 
 
 def opaque(
-    config: ProxyConfig, registry: Registry, owner: Owner | None = None
+    config: ProxyConfig,
+    registry: Registry,
+    owner: Owner | None = None,
+    own: Callable[[], Iterable[Address]] | None = None,
 ) -> Stack[Connect, NewAccept[Accepted]]:
     """From a connection whose bytes mean nothing here to a connected endpoint."""
     return (
         accept(Accepted)
-        .then(ToBackend(Backend(BACKEND, config.endpoints)))
+        # Names of their own, so that the HTTP branch's layers can be edited by theirs.
+        .then(ToBackend(Backend(BACKEND, config.endpoints), name="opaque_to_backend"))
         # By connection: that is all there is to balance.
-        .then(Balance(policy=config.balance, fail_fast=config.fail_fast, owner=owner))
+        .then(Balance(policy=config.balance, fail_fast=config.fail_fast, owner=owner, name="opaque_balance"))
         # Both directions until both have ended.
         .then(Forward())
-        .then(connecting(config, registry))
+        .then(connecting(config, registry, own, prefix="opaque_"))
     )
 
 
-def connecting(config: ProxyConfig, registry: Registry) -> Stack[Connect, Connect]:
-    """From the wish for a connection to one that is ready to use."""
+def connecting(
+    config: ProxyConfig,
+    registry: Registry,
+    own: Callable[[], Iterable[Address]] | None = None,
+    *,
+    prefix: str = "",
+) -> Stack[Connect, Connect]:
+    """From the wish for a connection to one that is ready to use; *prefix* goes before the roles."""
     empty: Stack[Connect, Connect] = Stack()
-    return (
+    connect = (
         empty
         # A connection is secured once, so: below what keeps it.
-        .then(Tls())
-        # Counts what goes over the wire, so: below Tls.
-        .then(ConnectMetrics(registry))
-        # Limits the connect alone (TLS has a limit of its own), so: lowest.
-        .then(ConnectTimeout(config.connect_timeout))
+        .then(Tls(name=f"{prefix}tls"))
+        # Knows the connection that was made, so: below Tls, which hides it.
+        .then(ConnectMetrics(registry, name=f"{prefix}connect_metrics"))
     )
+    if own is not None:
+        # Judges where the connect has led to, before a byte is sent there, so: below Tls.
+        connect = connect.then(PreventLoop(own, name=f"{prefix}prevent_loop"))
+    # Limits the connect alone (TLS has a limit of its own), so: lowest.
+    return connect.then(ConnectTimeout(config.connect_timeout, name=f"{prefix}connect_timeout"))
 
 
 def _counting_abuse(options: ServerOptions, registry: Registry) -> ServerOptions:

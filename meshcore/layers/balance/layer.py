@@ -71,6 +71,7 @@ class Balance:
         drain: seconds that a removed endpoint's exchanges are given.
         rng: randomness, for tests.
         owner: who is told of crashes; None: they are only logged.
+        name: the role, where a stack has more than one.
     """
 
     per: ClassVar[str] = "endpoint"
@@ -84,6 +85,7 @@ class Balance:
     drain: float = attrs.field(default=120.0, validator=attrs.validators.ge(0), repr=False)
     rng: random.Random = attrs.field(factory=random.Random, repr=False, eq=False)
     owner: Owner | None = attrs.field(default=None, repr=False)
+    name: str = attrs.field(default="", repr=False, kw_only=True)
 
     # The first says it all; pyright's inference needs the two that are used.
     @overload
