@@ -126,7 +126,9 @@ async def run(
     proxy = Proxy(config, Registry() if registry is None else registry, Drain() if drain is None else drain)
     for index, listen in enumerate(config.listen):
         name = "gateway" if index == 0 else f"gateway-{index}"
-        proxy.stacks[name] = gateway(config, listen, registry=proxy.registry, clock=_wall_clock, owner=proxy, own=proxy.own_addresses)
+        proxy.stacks[name] = gateway(
+            config, listen, registry=proxy.registry, clock=_wall_clock, owner=proxy, own=proxy.own_addresses
+        )
     # Applied before anything is bound: here certificates are read.
     accepts = {name: proxy.pipeline(name).layer(connect) for name in proxy.stacks}
     bound = await _bind(config)
