@@ -48,6 +48,7 @@ class H2Limits:
         cookie_size: all cookie crumbs of a block together, bytes.
         path_size: of ``:path``.
         continuation_frames: after one HEADERS.
+        informational: 1xx responses on a stream: its header blocks beyond so many, a final one and trailers reset it.
         resets_burst, resets_rate: the peer's resets before our response headers: bucket and refill a second.
         local_error_resets: resets that we sent for the peer's errors before GOAWAY.
         control_rate: PING, SETTINGS, PRIORITY and unknown frames a second.
@@ -72,6 +73,7 @@ class H2Limits:
     cookie_size: int = 16_384
     path_size: int = 8_192
     continuation_frames: int = 16
+    informational: int = 16
     resets_burst: int = 1_000
     resets_rate: float = 200.0
     local_error_resets: int = 100

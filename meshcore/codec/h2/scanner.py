@@ -106,6 +106,7 @@ class Scanner(Bodies):
         max_frame = self._max_frame
         names = self._names
         headers_only = self._headers_only
+        max_heads = self._limits.informational + 2
         need = 9
         try:
             while end - pos >= 9:
@@ -187,6 +188,13 @@ class Scanner(Bodies):
                     recall = names and names.look(data[pos + 9 : stop] if plain else _fragment(data, pos, stop))
                     if stream is not None and stream.readable:
                         stream.heads += 1
+                        if stream.heads > max_heads:
+                            run = self._flush(data, run, pos)
+                            if stream_id in streams:
+                                self._stream_error(stream_id, ENHANCE_YOUR_CALM, "too many informational responses")
+                            self._refuse_headers(stream_id, block or data[pos:stop])
+                            run = pos = stop
+                            continue
                         if stream.passed_by and stream.length >= 0:
                             run = self._flush(data, run, pos)
                             self._catch_up(stream)

@@ -10,6 +10,7 @@ import pytest
 from meshcore.codec.events import (
     ConnectionTerminated,
     DataReceived,
+    InformationalReceived,
     RequestReceived,
     ResponseReceived,
     StreamReset,
@@ -127,6 +128,18 @@ def test_what_is_forgiven_of_a_client_that_never_acknowledges_is_bounded_within_
     wire.feed(b"".join([wire.headers(1 + 2 * number, GET) for number in range(1_000)]))
     assert FORGIVEN + 10 == len([each for each in wire.verdict if each[0] == "reset"])
     assert "rapid_reset" == abuse(wire)
+
+
+def test_informational_responses_without_end_reset_their_stream_and_no_other(engine: str) -> None:
+    wire = client_wire(engine, H2Limits(informational=3), requests=2)
+    wire.feed(b"".join([wire.headers(1, [(b":status", b"103")], end_stream=False) for _ in range(200)]))
+    wire.feed(wire.headers(3, [(b":status", b"200")]))
+    said = [event for event in wire.events if isinstance(event, StreamReset | ResponseReceived)]
+    assert [(1, ENHANCE_YOUR_CALM), (3, 200)] == [
+        (event.stream_id, event.code if isinstance(event, StreamReset) else event.status) for event in said
+    ]
+    assert 5 == len([event for event in wire.events if isinstance(event, InformationalReceived)])
+    assert abuse(wire) is None
 
 
 def test_streams_that_we_had_to_reset_are_counted(engine: str) -> None:
