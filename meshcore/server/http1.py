@@ -63,6 +63,12 @@ async def serve_http1(connection: Connection, service: HttpService, options: Ser
         server.release()
 
 
+def _taken(parts: list[bytes]) -> bytes:
+    data = parts[0] if len(parts) == 1 else b"".join(parts)
+    parts.clear()
+    return data
+
+
 def _too_late(status: int, fields: Fields) -> None:
     """Informational responses of a connection that is over."""
 
@@ -239,29 +245,29 @@ class _Http1(Watched):
             return await self._next_cycle()
         if request.timeouts is not None:
             self._limit(request, request.timeouts)
+        parts = [head]
         try:
-            await self._send_body(head, body)
+            await self._send_body(parts, body)
         except (MeshError, trio.ClosedResourceError, trio.BrokenResourceError) as error:
-            self._cut(error)
+            await self._end_early(error, parts)
             return False
         except Exception as error:
             self._crashed(error, "response body")
-            self._cut(error)
+            await self._end_early(error, parts)
             return False
         return await self._next_cycle()
 
-    async def _send_body(self, head: bytes, body: Body) -> None:
-        """Sends *head* and the body: what is there goes into one write, what is not is waited for."""
+    async def _send_body(self, parts: list[bytes], body: Body) -> None:
+        """Sends the head in *parts* and the body: what is there goes into one write, what is not is waited for.
+        Of what it raises, *parts* is what was to be sent before."""
         codec = self._codec
-        parts = [head]
         size = turns = 0
         while True:
             try:
                 chunk = body.receive_nowait()
             except trio.WouldBlock:
                 if parts:
-                    await self._send(b"".join(parts))
-                    parts.clear()
+                    await self._send(_taken(parts))
                     size = 0
                 chunk = await body.receive_some()
                 turns = 0
@@ -275,13 +281,12 @@ class _Http1(Watched):
                     parts.append(codec.send_trailers(end.trailers))
                 else:
                     parts.append(codec.send_data(chunk, end_stream=True))
-                await self._send(b"".join(parts))
+                await self._send(_taken(parts))
                 return
             parts.append(codec.send_data(chunk))
             size += len(chunk)
             if size >= FLUSH:
-                await self._send(parts[0] if len(parts) == 1 else b"".join(parts))
-                parts.clear()
+                await self._send(_taken(parts))
                 size = 0
             turns += 1
             if turns == TURNS:
@@ -346,6 +351,25 @@ class _Http1(Watched):
         except (LocalProtocolError, ConnectionLost, trio.ClosedResourceError, trio.BrokenResourceError):
             return
         await linger(self._connection, self._options.linger_timeout)
+
+    async def _end_early(self, error: BaseException, parts: list[bytes]) -> None:
+        """Ends a response whose body broke.  Where its framing shows that something is missing the connection ends
+        in order, so that the client gets what there is; where its end would be taken for the body's, by a reset."""
+        if not self._codec.cut_shows or self._connection.closed:
+            self._cut(error)
+            return
+        log.debug("%r: response ended early: %s", self._connection, error)
+        try:
+            if parts:
+                await self._send(_taken(parts))
+        except (ConnectionLost, trio.ClosedResourceError, trio.BrokenResourceError) as broken:
+            self._cut(broken)
+            return
+        self._phase = ENDING
+        body = self._body
+        if body is not None and not body.reading and (body.end is None or self._codec.buffered):
+            # Closed with bytes of the client's unread, the system would say by a reset.
+            await linger(self._connection, self._options.linger_timeout)
 
     def _cut(self, error: BaseException) -> None:
         """Ends a response in its middle so that it cannot be taken for complete."""

@@ -275,6 +275,11 @@ class Codec(ABC):
             return b""
         raise LocalProtocolError("body before a head, or after its end")
 
+    @property
+    def cut_shows(self) -> bool:
+        """See :class:`meshcore.codec.h1.interface.H1Codec`."""
+        return self._sending == CHUNKED or (self._sending == LENGTH and self._to_send > 0)
+
     def send_trailers(self, trailers: Fields, /) -> bytes:
         """Ends the body; the trailers are dropped where the framing has no place for them."""
         if self._sending != CHUNKED:

@@ -45,6 +45,12 @@ class H1Codec(Protocol):
         """Ends the body; the trailers are dropped where the framing has no place for them."""
         ...
 
+    @property
+    def cut_shows(self) -> bool:
+        """Whether the peer sees by the framing that the body being sent is not complete (RFC 9112 §8), should the
+        connection end here: not where it is delimited by that end, and not once all its declared bytes are out."""
+        ...
+
     def trailing_data(self) -> bytes:
         """Takes the bytes received beyond the current message (a tunnel's first bytes)."""
         ...
