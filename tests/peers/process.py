@@ -136,6 +136,18 @@ class Running:
             ticks += sum(map(int, fields[11:15]))
         return ticks / os.sysconf("SC_CLK_TCK")
 
+    def scheduled(self) -> tuple[float, float]:
+        """Seconds for which the process itself has run so far, and for which it was ready and had no CPU."""
+        ran = waited = 0
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            try:
+                fields = (task / "schedstat").read_text().split()
+            except OSError:
+                continue
+            ran += int(fields[0])
+            waited += int(fields[1])
+        return ran / 1e9, waited / 1e9
+
     def memory_kib(self, field: str = "Pss") -> int:
         """Memory of it and its descendants: ``Pss``, ``Rss`` … of smaps_rollup, in KiB."""
         total = 0
