@@ -146,8 +146,13 @@ class Http2Connection:
                 link.codec.start()
                 link.flush()
                 self._changed()
-                with self._reading:
-                    await self._read()
+                try:
+                    with self._reading:
+                        await self._read()
+                finally:
+                    # The nursery takes a while to close, and nothing new may begin in it meanwhile.
+                    self.retired = True
+                    self.room = 0
                 nursery.cancel_scope.cancel(reason="connection is over")
         except* Exception as group:
             for error in _leaves(group):
