@@ -22,7 +22,10 @@ __all__ = ["ServeHttp"]
 
 T = TypeVar("T")
 
-_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_BAD_REQUEST = (
+    b"HTTP/1.1 400 Bad Request\r\n"
+    b"x-meshcore-error: bad-request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+)
 _OPTIONS = ServerOptions()
 
 

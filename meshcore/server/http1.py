@@ -47,6 +47,8 @@ _LEAVING: Final = 4
 
 _EMPTY: Final = Empty()
 _CODE: Final = b"x-meshcore-error"
+# An answer to the client's own mistake says whose answer it is, like every other that is made here.
+_REFUSED: Final = [(_CODE, RemoteProtocolError.code.encode())]
 
 
 async def serve_http1(connection: Connection, service: HttpService, options: ServerOptions) -> None:
@@ -347,7 +349,7 @@ class _Http1(Watched):
             return
         self._phase = ENDING
         try:
-            await self._send(self._codec.send_response(status, [], end_stream=True, close=True))
+            await self._send(self._codec.send_response(status, _REFUSED, end_stream=True, close=True))
         except (LocalProtocolError, ConnectionLost, trio.ClosedResourceError, trio.BrokenResourceError):
             return
         await linger(self._connection, self._options.linger_timeout)

@@ -217,7 +217,8 @@ async def test_what_is_no_request_is_refused_and_the_connection_closed(
     async with serving(service, kind) as served:
         await served.client.send(request_ + GET)
         answer = await served.client.rest()
-    assert answer == b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % _reason(status, answer)
+    rest = b"x-meshcore-error: bad-request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    assert answer == b"HTTP/1.1 " + _reason(status, answer) + b"\r\n" + rest
     assert service.requests == []
 
 

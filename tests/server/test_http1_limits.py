@@ -34,7 +34,8 @@ async def test_a_head_that_takes_too_long_is_answered_408(pieces: int, autojump_
             await trio.sleep(1.5)
         assert (
             await served.client.rest()
-            == b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            == b"HTTP/1.1 408 Request Timeout\r\n"
+            b"x-meshcore-error: bad-request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
         )
         assert 10 <= trio.current_time() <= 11
 

@@ -100,7 +100,10 @@ async def test_http2_is_recognized_by_its_preface(kind: str) -> None:
 async def test_what_is_no_http_is_answered_400_and_closed(kind: str, sent: bytes) -> None:
     async with accepted(kind) as (client, _, service):
         await client.send(sent)
-        assert await client.rest() == b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        assert await client.rest() == (
+            b"HTTP/1.1 400 Bad Request\r\n"
+            b"x-meshcore-error: bad-request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        )
         assert service.requests == []
 
 
