@@ -80,7 +80,8 @@ class Wakeup:
         if self._set:
             self._set = False
             return
-        if self.waiting:
+        task = self._task
+        if task is not None and task.custom_sleep_data is self:
             raise RuntimeError("another task is waiting on this wakeup")
         self._task = task = current_task()
         task.custom_sleep_data = self

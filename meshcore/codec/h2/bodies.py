@@ -32,41 +32,44 @@ class Bodies(Verdicts):
         if stream is None or stream.refuse >= 0 or self._muted:
             return
         size = len(data)
-        if self._delivered(stream, data, size, end_stream) and size:
+        if stream.length >= 0:
+            stream.length -= size
+            if stream.length < 0 or (end_stream and stream.length):
+                self._stream_error(stream_id, PROTOCOL_ERROR, "body differs from content-length")
+                return
+        if not stream.delivered:
+            self._stream_error(stream_id, PROTOCOL_ERROR, "DATA before the final response")
+            return
+        if size:
             stream.fed += size
             self._taken += size
+            self._unread += size
             self._debt += size
             if self._debt >= _SETTLE_AT:
                 self._settle()
-        if end_stream and stream.local_closed and stream_id in self._streams:
+            self._events.append(DataReceived(stream_id, data, size, end_stream))
+        elif end_stream:
+            self._events.append(DataReceived(stream_id, data, 0, True))
+        if end_stream and stream.local_closed:
             self._close(stream, ENDED)
 
-    def _delivered(self, stream: Stream, data: bytes, size: int, end_stream: bool) -> bool:
-        """Makes an event of body bytes; False where they end the stream instead."""
+    def _pass_by(self, stream: Stream, data: bytes, length: int, end_stream: bool) -> None:
+        """Body bytes that the engine is not shown: of a frame of *length* bytes, padding included."""
+        size = len(data)
         if stream.length >= 0:
             stream.length -= size
             if stream.length < 0 or (end_stream and stream.length):
                 self._stream_error(stream.id, PROTOCOL_ERROR, "body differs from content-length")
-                return False
-        if not stream.delivered:
-            self._stream_error(stream.id, PROTOCOL_ERROR, "DATA before the final response")
-            return False
+                self._return_credit(length)
+                return
+        if length != size:
+            self._return_credit(length - size)
+        stream.passed_by += size
         if size:
             self._unread += size
             self._events.append(DataReceived(stream.id, data, size, end_stream))
         elif end_stream:
             self._events.append(DataReceived(stream.id, data, 0, True))
-        return True
-
-    def _pass_by(self, stream: Stream, data: bytes, length: int, end_stream: bool) -> None:
-        """Body bytes that the engine is not shown: of a frame of *length* bytes, padding included."""
-        size = len(data)
-        if not self._delivered(stream, data, size, end_stream):
-            self._return_credit(length)
-            return
-        if length != size:
-            self._return_credit(length - size)
-        stream.passed_by += size
         if end_stream:
             stream.end_passed_by = True
             if stream.local_closed:
@@ -146,14 +149,13 @@ class Bodies(Verdicts):
             self._watch.data_sent += 1 + (size >> 14)
             if self._headers_only:
                 if size >= _LARGE:
-                    rest = self._write_frames(stream_id, data, size, end_stream)
-                    if rest:
-                        self._through(stream, len(rest))
-                        self._engine.send_data(stream_id, rest, end_stream=True)
-                else:
-                    self._through(stream, size)
-                    self._engine.send_data(stream_id, data, end_stream=end_stream)
-            else:
+                    data = self._write_frames(stream_id, data, size, end_stream)
+                    size = len(data)
+                self._sent += size
+                stream.sent += size
+                if self._sent >= _WIDEN_AT or stream.sent >= _WIDEN_AT:
+                    self._widen(stream)
+            if size:
                 self._engine.send_data(stream_id, data, end_stream=end_stream)
         else:
             self._engine.end_stream(stream_id)
@@ -186,13 +188,11 @@ class Bodies(Verdicts):
             offset += len(piece)
         return bytes(view[offset:])
 
-    def _through(self, stream: Stream, size: int) -> None:
-        """Counts bytes that go through the engine, and keeps its windows wide."""
-        self._sent += size
+    def _widen(self, stream: Stream) -> None:
+        """Keeps the engine's windows wide: what goes through it makes them narrower."""
         if self._sent >= _WIDEN_AT:
             self._engine.widen(0, self._sent)
             self._sent = 0
-        stream.sent += size
         if stream.sent >= _WIDEN_AT:
             self._engine.widen(stream.id, stream.sent)
             stream.sent = 0

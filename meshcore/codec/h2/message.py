@@ -291,14 +291,15 @@ class MessageReader:
         for field in fields:
             if field not in sendable:
                 name, value = field
-                if not is_field_name(name) or not is_field_value(value):
-                    raise LocalProtocolError(f"field not valid: {name!r}")
                 if name == b"content-length":
                     number = parse_content_length(value)
                     if number is None or length >= 0:
                         raise LocalProtocolError("content-length not valid")
                     length = number
-                elif name in CONNECTION_FIELDS or (name == b"te" and value.lower() != b"trailers"):
+                    continue
+                if not is_field_name(name) or not is_field_value(value):
+                    raise LocalProtocolError(f"field not valid: {name!r}")
+                if name in CONNECTION_FIELDS or (name == b"te" and value.lower() != b"trailers"):
                     raise LocalProtocolError(f"connection-specific field: {name!r}")
                 elif len(name) + len(value) <= _KNOWN_SIZE:
                     if len(sendable) >= _KNOWN_FIELDS:

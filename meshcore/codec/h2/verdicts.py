@@ -129,7 +129,8 @@ class Verdicts:
                 # The engine waits for an end that it will not see: a reset that nobody sent ends it without a word.
                 self._out.append(self._engine.take())
                 self._engine.remote_reset(stream_id, NO_ERROR)
-            self._engine.forget(stream_id)
+            elif not self._headers_only:
+                self._engine.forget(stream_id)
 
     def _stream_error(self, stream_id: int, code: int, reason: str) -> None:
         """RST_STREAM for what the peer did (RFC 9113 §5.4.2); an event if the stream is known outside."""
