@@ -169,6 +169,15 @@ def _slow_h1(through: Running) -> Iterator[socket.socket]:
     sock.close()
 
 
+def _quick(through: Running) -> float:
+    """Seconds that somebody else's request takes."""
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", through.port), 5) as sock:
+        sock.sendall(GET)
+        assert sock.recv(65_536).startswith(b"HTTP/1.1 200")
+    return time.monotonic() - began
+
+
 @pytest.mark.parametrize("version", ["h1", "h2"])
 def test_a_client_that_reads_a_byte_a_second_holds_nobody_up(proxy: Proxy, origin: Running, version: str) -> None:
     through = proxy([origin.port], scheme="http1")
@@ -185,11 +194,8 @@ def test_a_client_that_reads_a_byte_a_second_holds_nobody_up(proxy: Proxy, origi
         for _ in range(4):
             for sock in slow:
                 sock.recv(1)
-            began = time.monotonic()
-            with socket.create_connection(("127.0.0.1", through.port), 5) as quick:
-                quick.sendall(GET)
-                assert quick.recv(65_536).startswith(b"HTTP/1.1 200")
-            assert time.monotonic() - began < 0.25
+            # Who is held up is so each time; who waits for a CPU is not.
+            assert min(_quick(through) for _ in range(3)) < 0.25
             time.sleep(0.5)
     assert highest.grown < 8
     for sock in slow:
