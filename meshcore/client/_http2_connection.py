@@ -165,12 +165,19 @@ class Http2Connection:
 
     async def _read(self) -> None:
         connection, codec, link = self.connection, self.link.codec, self.link
+        streams = link.streams
         turns = 0
         while True:
             data = await connection.receive_some()
             if not data:
                 return
             for event in codec.receive_data(data, trio.current_time()):
+                if type(event) is h2events.DataReceived:
+                    # What comes most often, without a call more.
+                    stream = streams.get(event.stream_id)
+                    if stream is not None:
+                        stream.received(event)
+                        continue
                 if _ACTIONS[type(event)](self, event):
                     return
             link.flush()
@@ -254,10 +261,8 @@ class Http2Connection:
             stream.answered(event)
 
     def _data(self, event: h2events.DataReceived) -> None:
-        stream = self.link.streams.get(event.stream_id)
-        if stream is not None:
-            stream.received(event)
-        elif event.flow and self.link.codec.acknowledge(event.stream_id, event.flow):
+        """Of a stream that is over."""
+        if event.flow and self.link.codec.acknowledge(event.stream_id, event.flow):
             self.link.flush_soon()
 
     def _trailers(self, event: h2events.TrailersReceived) -> None:

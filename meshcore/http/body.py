@@ -102,6 +102,22 @@ class Body(ABC):
         else:
             self._on_first_data.append(callback)
 
+    def observe(self, first_data: Callable[[], None], ended: EndCallback) -> None:
+        """``on_first_data`` and ``on_end`` in one call, for layers that want both of every response."""
+        end = self.end
+        if end is not None:
+            first_data()
+            ended(end)
+            return
+        if self._on_first_data is None:
+            self._on_first_data = [first_data]
+        else:
+            self._on_first_data.append(first_data)
+        if self._on_end is None:
+            self._on_end = [ended]
+        else:
+            self._on_end.append(ended)
+
     @property
     def is_end_stream(self) -> bool:
         """Nothing more will come, and all of it has been taken."""

@@ -244,8 +244,7 @@ class _Entry:
         if response.body.end is None and response.body.size_hint is None:
             response.body = CountedBody(response.body)
         body = self.sent = response.body
-        body.on_first_data(self.first_data)
-        body.on_end(self.ended)
+        body.observe(self.first_data, self.ended)
 
     def first_data(self) -> None:
         """The first byte has gone."""

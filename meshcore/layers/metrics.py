@@ -164,8 +164,7 @@ class _Measured:
         grpc = request.version == 20 and request.method == b"POST" and is_grpc(request.headers.raw)
         exchange = _Exchange(series, response, started, grpc)
         body = response.body
-        body.on_first_data(exchange.first_data)
-        body.on_end(exchange.ended)
+        body.observe(exchange.first_data, exchange.ended)
         return response
 
 

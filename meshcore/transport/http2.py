@@ -222,14 +222,12 @@ def send_ready(link: Http2Link[S], stream: Sending, body: Body) -> bytes | None:
                 else:
                     codec.send_data(stream_id, b"", end_stream=True)
                 return None
-            size = len(data)
-            if size > codec.window(stream_id):
-                return data
             last = end is not None and end.error is None and not end.trailers
-            codec.send_data(stream_id, data, end_stream=last)
+            if not codec.try_send(stream_id, data, last):
+                return data
         except StreamReset:
             return None
-        link.queued += size
+        link.queued += len(data)
         stream.activity += 1
         if last:
             return None
@@ -271,11 +269,9 @@ async def send_body(link: Http2Link[S], stream: Sending, body: Body, data: bytes
             return True
         stream.activity += 1
         last = end is not None and end.error is None and not end.trailers
-        size = len(data)
         try:
-            if size <= codec.window(stream_id):
-                codec.send_data(stream_id, data, end_stream=last)
-                link.queued += size
+            if codec.try_send(stream_id, data, last):
+                link.queued += len(data)
             elif not await _send_pieces(link, stream, data, last):
                 return False
         except StreamReset:

@@ -103,7 +103,12 @@ class Bodies(Verdicts):
         """Returns window credit for consumed bytes; whether there is something to flush."""
         if self._ended:
             return False
-        self._return_credit(amount)
+        credit = self._credit + amount
+        if credit * 2 >= self._connection_window:
+            self._out.append(f.window_update_frame(0, credit))
+            self._recv_window += credit
+            credit = 0
+        self._credit = credit
         self._unread -= amount
         if amount < 64 or not self._unread:
             self._watch.consumed(amount, self._unread)
@@ -128,15 +133,20 @@ class Bodies(Verdicts):
 
     def send_data(self, stream_id: int, data: bytes, /, *, end_stream: bool) -> None:
         """At most ``window(stream_id)`` bytes."""
+        if not self.try_send(stream_id, data, end_stream):
+            raise LocalProtocolError("more than the window")
+
+    def try_send(self, stream_id: int, data: bytes, end_stream: bool, /) -> bool:
+        """``send_data`` where the windows allow all of it; False, and nothing done, where they do not."""
         stream = self._streams.get(stream_id)
         if stream is None or stream.local_closed or self._ended:
             raise StreamResetError("stream is closed")
         size = len(data)
         if size:
             if size > stream.send_window or size > self._send_window:
-                raise LocalProtocolError("more than the window")
+                return False
         elif not end_stream:
-            return
+            return True
         if not stream.answered:
             raise LocalProtocolError("body before the head")
         if stream.send_length >= 0:
@@ -164,6 +174,7 @@ class Bodies(Verdicts):
             stream.local_closed = True
             if not stream.readable:
                 self._close(stream, ENDED)
+        return True
 
     def _write_frames(self, stream_id: int, data: bytes, size: int, end_stream: bool) -> bytes:
         """Queues DATA frames past the engine, after all that it has queued; returns the last piece of a body, whose

@@ -73,6 +73,10 @@ class H2Codec(Protocol):
     def send_data(self, stream_id: int, data: bytes, /, *, end_stream: bool) -> None:
         """At most ``window(stream_id)`` bytes, split into frames as the peer's SETTINGS say."""
 
+    def try_send(self, stream_id: int, data: bytes, end_stream: bool, /) -> bool:
+        """``send_data`` where the windows allow all of *data*; False, and nothing done, where they do not."""
+        ...
+
     def send_trailers(self, stream_id: int, headers: Fields, /) -> None:
         """Trailer fields; they end the stream."""
 

@@ -259,8 +259,7 @@ class _Balancer(Generic[Req, Rsp]):
             member.failures += 1
         exchange = _Exchange(member, now, self._now)
         body = response.body
-        body.on_first_data(exchange.first_data)
-        body.on_end(exchange.ended)
+        body.observe(exchange.first_data, exchange.ended)
         return cast("Rsp", response)
 
     async def _carry(self, connection: Req) -> Rsp:
