@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from meshcore.errors import TlsError
-from meshcore.transport.identity import ClientContexts, client_tls
 
 if TYPE_CHECKING:
+    from meshcore.transport.identity import ClientContexts
     from meshcore.abc import Connect
     from meshcore.transport.connection import Connection
     from meshcore.transport.target import Endpoint
@@ -35,13 +35,19 @@ class Tls:
 
     def layer(self, inner: Connect, /) -> Connect:
         """A ``Connect`` that shakes hands on what *inner* connected."""
-        contexts = ClientContexts()
+        contexts: ClientContexts | None = None
         timeout = self.handshake_timeout
 
         async def connect(endpoint: Endpoint) -> Connection:
+            nonlocal contexts
             connection = await inner(endpoint)
             if endpoint.tls is None:
                 return connection
+            # OpenSSL takes 9 MiB, which is for those to pay who use it.
+            from meshcore.transport.identity import ClientContexts, client_tls
+
+            if contexts is None:
+                contexts = ClientContexts()
             try:
                 return await client_tls(connection, endpoint.tls, contexts, timeout)
             except TlsError as error:

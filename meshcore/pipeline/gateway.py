@@ -25,9 +25,7 @@ from meshcore.metrics.registry import Registry
 from meshcore.server.detect import Detect
 from meshcore.server.http import ServeHttp
 from meshcore.server.opaque import Forward
-from meshcore.server.terminate_tls import TerminateTls
 from meshcore.stack import Stack, accept, stack
-from meshcore.transport.identity import ServerTls
 from meshcore.transport.target import Accepted, Address, Backend, Endpoint
 
 if TYPE_CHECKING:
@@ -70,6 +68,10 @@ def gateway(
     # Knows every connection, those whose handshake fails included, so: above everything.
     top = top.then(TcpMetrics(registry))
     if config.tls is not None:
+        # Imported here: OpenSSL takes 9 MiB, which is for those to pay who use it.
+        from meshcore.server.terminate_tls import TerminateTls
+        from meshcore.transport.identity import ServerTls
+
         # Detection looks at plaintext, so: above it.
         top = top.then(TerminateTls(ServerTls(config.tls.cert, config.tls.key)))
     return top.then(
