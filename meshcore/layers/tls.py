@@ -9,9 +9,9 @@ import attrs
 from meshcore.errors import TlsError
 
 if TYPE_CHECKING:
-    from meshcore.transport.identity import ClientContexts
     from meshcore.abc import Connect
     from meshcore.transport.connection import Connection
+    from meshcore.transport.identity import ClientContexts
     from meshcore.transport.target import Endpoint
 
 __all__ = ["Tls"]
