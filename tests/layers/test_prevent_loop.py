@@ -44,7 +44,7 @@ async def test_any_other_connection_passes(own: list[Address]) -> None:
         connection.close()
 
 
-@pytest.mark.parity("D-40", "X-59")
+@pytest.mark.parity("X-59")
 async def test_a_gateway_whose_endpoint_is_itself_refuses_the_request_and_opens_no_spiral(
     nursery: trio.Nursery,
 ) -> None:
