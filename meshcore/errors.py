@@ -34,6 +34,7 @@ __all__ = [
     "TlsError",
     "UpstreamProtocolError",
     "chain",
+    "leaves",
 ]
 
 # HTTP/2 error codes (RFC 9113 §7) that errors hint at.
@@ -318,3 +319,14 @@ def chain(error: BaseException) -> str:
             messages.append(text)
         current = current.__cause__
     return ": ".join(messages)
+
+
+def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """The exceptions in a group of groups, without the groups."""
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            found.extend(leaves(error))
+        else:
+            found.append(error)
+    return found

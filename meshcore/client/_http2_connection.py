@@ -19,6 +19,7 @@ from meshcore.errors import (
     MeshError,
     StreamReset,
     UpstreamProtocolError,
+    leaves,
 )
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
@@ -155,7 +156,7 @@ class Http2Connection:
                     self.room = 0
                 nursery.cancel_scope.cancel(reason="connection is over")
         except* Exception as group:
-            for error in _leaves(group):
+            for error in leaves(group):
                 if isinstance(error, MeshError | trio.ClosedResourceError | trio.BrokenResourceError):
                     self._reason = self._reason or self._lost(str(error))
                 else:
@@ -435,14 +436,3 @@ _ACTIONS: Final[dict[type, Callable[[Http2Connection, Any], bool | None]]] = {
     h2events.GoAwayReceived: Http2Connection._goaway,
     h2events.ConnectionTerminated: Http2Connection._terminated,
 }
-
-
-def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
-    """The exceptions in a group of groups."""
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            found.extend(_leaves(error))
-        else:
-            found.append(error)
-    return found

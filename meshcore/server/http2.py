@@ -17,7 +17,16 @@ import trio
 from meshcore._wakeup import checkpoint, give_way
 from meshcore.codec import events as h2events
 from meshcore.codec.h2 import server_codec
-from meshcore.errors import CANCEL, NO_ERROR, REFUSED_STREAM, SETTINGS_TIMEOUT, MeshError, StreamReset, StreamTimeout
+from meshcore.errors import (
+    CANCEL,
+    NO_ERROR,
+    REFUSED_STREAM,
+    SETTINGS_TIMEOUT,
+    MeshError,
+    StreamReset,
+    StreamTimeout,
+    leaves,
+)
 from meshcore.http.body import Empty
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request
@@ -67,7 +76,7 @@ async def serve_http2(connection: Connection, service: HttpService, options: Ser
     try:
         await server.run()
     except* Exception as group:
-        for error in _leaves(group):
+        for error in leaves(group):
             if not isinstance(error, MeshError | trio.ClosedResourceError | trio.BrokenResourceError):
                 server.crashed(error)
     finally:
@@ -443,14 +452,3 @@ _ACTIONS: Final[dict[type, Callable[[Http2Server, Any], bool | None]]] = {
     h2events.GoAwayReceived: Http2Server._goaway,
     h2events.ConnectionTerminated: Http2Server._terminated,
 }
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    """The exceptions in a group of groups."""
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            found.extend(_leaves(error))
-        else:
-            found.append(error)
-    return found
