@@ -207,6 +207,7 @@ class Http2Connection:
             if reason is None or unsent:
                 reason = self._lost("closed by the peer", retryable=unsent)
             stream.fail(reason)
+        link.codec.close()
         self._settings.wake_all()
         self._changed()
 

@@ -228,6 +228,7 @@ class Http2Server:
         if self._sweeper is not None:
             self._sweeper.discard(self)
         self.connection.close()
+        self.link.codec.close()
 
     def crashed(self, error: BaseException) -> None:
         """Something failed that should not have: it is told to whoever accepted the connection."""

@@ -47,6 +47,7 @@ class Connection(Scanner):
         self._targets: dict[tuple[bytes, bytes, bytes, bytes, bytes | None], Fields] = {}
         self._engine = make_engine(self, server, limits)
         self._headers_only = self._engine.headers_only
+        self._closed_for_good = False
         if self._engine.wants_authority:
             self._names = AuthorityWatch(limits.hpack_table)
 
@@ -162,6 +163,15 @@ class Connection(Scanner):
         self._out.append(f.settings_frame(settings))
         if self._connection_window > 65_535:
             self._out.append(f.window_update_frame(0, self._connection_window - 65_535))
+
+    def close(self) -> None:
+        """The connection is over: nothing more is read or queued.  Lets the engine go, which would otherwise wait for
+        the garbage collector, since it refers back."""
+        if not self._closed_for_good:
+            self._closed_for_good = self._ended = True
+            self._out.clear()
+            self._parts.clear()
+            del self._engine
 
     def data_to_send(self) -> bytes:
         """Takes everything queued."""

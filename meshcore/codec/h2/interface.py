@@ -94,6 +94,9 @@ class H2Codec(Protocol):
         0 for a stream that is over."""
         ...
 
+    def close(self) -> None:
+        """The connection is over: everything that is still called does nothing, or says that the stream is closed."""
+
     def ping(self, data: bytes, /) -> None:
         """Queues a PING with 8 bytes."""
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshcore.codec.events import DataReceived, SettingsChanged, StreamReset, WindowUpdated
+from meshcore.codec.h2 import server_codec
 from meshcore.codec.h2.connection import Connection
 from meshcore.codec.h2.frames import frame
 from meshcore.codec.limits import H2Limits
@@ -303,3 +304,22 @@ def test_sending_on_a_stream_that_is_over_raises_and_resetting_it_does_nothing(e
     codec.acknowledge(1, 0)
     assert [] == wire.flush()
     assert 0 == codec.window(1)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_closed_codec_lets_its_engine_go_at_once_and_does_nothing_more(engine: str) -> None:
+    codec = server_codec(H2Limits(), engine)
+    codec.start()
+
+    codec.close()
+    codec.close()
+
+    assert not hasattr(codec, "_engine")
+    assert codec.receive_data(b"x" * 100, 0.0) == []
+    assert codec.data_to_send() == b""
+    assert codec.window(1) == 0
+    codec.reset_stream(1, 8)
+    codec.goaway()
+    codec.ping(b"12345678")
+    assert codec.acknowledge(1, 10) is False
+    assert codec.data_to_send() == b""
