@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.bench import loads
@@ -36,11 +38,10 @@ def growth(settings: Settings) -> str:
                 continue
             try:
                 with contender.start([origin.port], "http/1") as proxy:
-                    costs = [_cost(proxy, settings, connections=count) for count in SIZES]
+                    costs = _in_turns([proxy] * len(SIZES), settings, SIZES)
+                    rows.append(_row(f"{contender.name}: connections", costs))
             except (PeerMissing, RuntimeError) as error:
                 say(f"  skipped {contender.name}: {error}")
-                continue
-            rows.append(_row(f"{contender.name}: connections", costs))
         endpoints: dict[str, Callable[[list[str]], AbstractContextManager[Running]]] = {
             OURS: lambda hosts: meshcore([f"http://{host}" for host in hosts]),
             "envoy": lambda hosts: servers.envoy([], addresses=hosts),
@@ -49,7 +50,7 @@ def growth(settings: Settings) -> str:
             if settings.only and name not in settings.only:
                 continue
             try:
-                rows.append(_row(f"{name}: endpoints", _costs(start, origin.port, settings)))
+                rows.append(_row(f"{name}: endpoints", _endpoints(start, origin.port, settings)))
             except (PeerMissing, RuntimeError) as error:
                 say(f"  skipped {name}, endpoints: {error}")
             if name == OURS:
@@ -57,35 +58,39 @@ def growth(settings: Settings) -> str:
     return table(["what grows", *(f"{size:,}" for size in SIZES), "largest ÷ smallest"], rows)
 
 
-def _costs(start: Callable[[list[str]], AbstractContextManager[Running]], port: int, settings: Settings) -> list[float]:
-    costs = []
-    for count in SIZES:
-        with start(_addresses(count, port)) as proxy:
-            # Every endpoint gets its connections before it counts.
-            loads.wrk(proxy.port, seconds=2)
-            costs.append(_cost(proxy, settings, connections=32))
-    return costs
+def _endpoints(
+    start: Callable[[list[str]], AbstractContextManager[Running]], port: int, settings: Settings
+) -> list[float]:
+    with ExitStack() as stack:
+        proxies = [stack.enter_context(start(_addresses(count, port))) for count in SIZES]
+        for proxy in proxies:
+            # Every endpoint gets its connections, and its balancer an estimate, before it counts.
+            loads.wrk(proxy.port, seconds=3)
+        return _in_turns(proxies, settings)
 
 
 def _routes(port: int, settings: Settings) -> list[float]:
     """wrk's authority is the address, which only the last, the wildcard, matches."""
-    costs = []
-    for count in SIZES:
-        table = {f"service-{index}.test": f"http://127.0.0.1:{port}" for index in range(count - 1)}
-        with routed({**table, "*": f"http://127.0.0.1:{port}"}) as proxy:
-            costs.append(_cost(proxy, settings, connections=32))
-    return costs
+    with ExitStack() as stack:
+        proxies = []
+        for count in SIZES:
+            table = {f"service-{index}.test": f"http://127.0.0.1:{port}" for index in range(count - 1)}
+            proxies.append(stack.enter_context(routed({**table, "*": f"http://127.0.0.1:{port}"})))
+        return _in_turns(proxies, settings)
 
 
-def _cost(proxy: Running, settings: Settings, *, connections: int) -> float:
-    loads.wrk(proxy.port, connections=connections, seconds=1 if connections < 1_000 else 3)
-    # A thousand connections need their time to begin.
-    seconds = settings.seconds if connections < 1_000 else max(4.0, settings.seconds)
-    samples = [
-        one(proxy, lambda port: loads.wrk(port, connections=connections, seconds=seconds))
-        for _ in range(settings.rounds)
-    ]
-    return loads.median([sample.per_request for sample in samples])
+def _in_turns(proxies: Sequence[Running], settings: Settings, connections: Sequence[int] = ()) -> list[float]:
+    """Median CPU µs/request of each, all sizes once a round, so that what else the machine does meets all alike."""
+    counts = connections or [32] * len(proxies)
+    for proxy, count in zip(proxies, counts, strict=True):
+        loads.wrk(proxy.port, connections=count, seconds=1 if count < 1_000 else 3)
+    found: list[list[float]] = [[] for _ in proxies]
+    for _ in range(settings.rounds):
+        for costs, proxy, count in zip(found, proxies, counts, strict=True):
+            # A thousand connections need their time to begin.
+            seconds = settings.seconds if count < 1_000 else max(4.0, settings.seconds)
+            costs.append(one(proxy, partial(loads.wrk, connections=count, seconds=seconds)).per_request)
+    return [loads.median(costs) for costs in found]
 
 
 def _row(name: str, costs: Sequence[float]) -> list[str]:

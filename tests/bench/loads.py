@@ -128,10 +128,13 @@ def requests(port: int, *, total: int, path: str = "/", clients: int = 8, stream
 
 
 def paced(port: int, *, path: str = "/", rate: int = 1_000, connections: int = 20, seconds: float = 3.0) -> Load:
-    """HTTP/1.1 at a fixed rate over so many connections."""
+    """HTTP/1.1 at a fixed rate over so many connections, evenly spread: each is opened a request's time after the
+    one before.  Opened all at once they would send all at once for ever, and the median would tell how long a burst
+    of *connections* takes."""
     each = rate // connections
     url = f"http://127.0.0.1:{port}{path}"
     options = ["--h1", f"-c{connections}", "-m1", f"--rps={each}", f"-n{round(rate * seconds)}"]
+    options += ["-r1", f"--rate-period={round(1_000 / rate)}ms"]
     return _h2load([*options, url], seconds + 30)
 
 
