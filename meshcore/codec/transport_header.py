@@ -71,7 +71,7 @@ def encode(header: TransportHeader) -> bytes:
     return _PREFACE + len(message).to_bytes(4, "big") + message
 
 
-def decode(data: bytes) -> tuple[TransportHeader, int] | None:
+def decode(data: bytes | bytearray) -> tuple[TransportHeader, int] | None:
     """The header at the beginning of *data* and how many bytes it took; None: more of it has to come.
 
     Fields that are not known are skipped, of known ones that come again the last counts.
@@ -90,7 +90,7 @@ def decode(data: bytes) -> tuple[TransportHeader, int] | None:
     end = _HEAD + length
     if len(data) < end:
         return None
-    return _header(data[_HEAD:end]), end
+    return _header(bytes(data[_HEAD:end])), end
 
 
 def _header(message: bytes) -> TransportHeader:

@@ -16,6 +16,7 @@ from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.timeout import Timeout
 from meshcore.layers.tls import Tls
 from meshcore.layers.to_backend import ToBackend
+from meshcore.layers.transport_header import SendTransportHeader
 
 __all__ = [
     "AccessLog",
@@ -28,6 +29,7 @@ __all__ = [
     "Rescue",
     "Retry",
     "Route",
+    "SendTransportHeader",
     "TcpMetrics",
     "Timeout",
     "Tls",

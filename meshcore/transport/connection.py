@@ -43,7 +43,8 @@ class Connection(ABC):
         identity: the name in the peer's verified certificate; None without mutual TLS.
         alpn: the protocol negotiated by TLS; None without.
         secure: whether TLS protects it.
-        protocol: what detection found: ``"http/1"``, ``"h2"``, ``"opaque"``; None: not yet looked.
+        protocol: what detection found, or a transport header said: ``"http/1"``, ``"h2"``, ``"opaque"``; None: not
+            yet looked.
         bytes_read, bytes_written: so far, on the wire side of this transport.
         error: what broke it, for ``tcp_close_total{errno}``; None for an orderly close.
     """

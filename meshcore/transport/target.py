@@ -6,6 +6,8 @@ from typing import TypeAlias
 
 import attrs
 
+from meshcore.codec.transport_header import TransportHeader
+
 __all__ = ["Accepted", "Address", "Authority", "Backend", "Endpoint", "TlsClient"]
 
 Address: TypeAlias = tuple[str, int]
@@ -20,13 +22,21 @@ class Accepted:
         listener: the name of the listener that accepted it (``"gateway"``).
         local: the listener's address.
         peer: the client's address.
-        original: where the client really dialled, before redirection (D-39); None if unknown.
+        original: where the client really dialled, before redirection (D-39), or where the proxy that is the
+            client says that the connection is to go (D-19); None if unknown.
+        sni: the server name that the client asked for, where TLS was looked for (D-12); None without.
+        no_tls: why the connection is not secured, as in metrics (T-16): ``"no_tls_from_remote"``,
+            ``"loopback"``, ``"port_skipped"``, ``"disabled"``; ``""`` where that was not looked at.
+        transport_header: what the proxy that is the client told of the connection; None where it told nothing.
     """
 
     listener: str = ""
     local: Address = ("", 0)
     peer: Address = ("", 0)
     original: Address | None = None
+    sni: str | None = None
+    no_tls: str = ""
+    transport_header: TransportHeader | None = None
 
 
 @attrs.frozen
@@ -67,6 +77,9 @@ class Endpoint:
         weight: its share, relative to the others; 0 takes no new requests.
         labels: ``(name, value)`` pairs for metrics.
         zone: where it runs; ``""`` if unknown.
+        transport_header: what a proxy at *address* is told at the head of each connection (D-20); None:
+            nothing.  Needs *tls*.
+        no_tls: why *tls* is None, as in metrics (T-16): ``"loopback"``; ``""``: discovery told of none.
     """
 
     address: Address
@@ -75,6 +88,8 @@ class Endpoint:
     weight: float = 1.0
     labels: tuple[tuple[str, str], ...] = ()
     zone: str = ""
+    transport_header: TransportHeader | None = None
+    no_tls: str = ""
 
     def __str__(self) -> str:
         host, port = self.address
