@@ -7,14 +7,15 @@ from typing import Any
 import attrs
 import hypothesis
 import pytest
+import trio
 from hypothesis import strategies as st
 
-from meshcore.errors import AuthorizationError, IdentityError
+from meshcore.errors import AuthorizationError, GoAway, IdentityError
 from meshcore.http.headers import Headers
-from meshcore.http.message import Request, Timeouts
+from meshcore.http.message import Request, Response, Timeouts
 from meshcore.http.reserved import FROM_PROXIES, NEVER_FROM_PEERS, strip_reserved
-from meshcore.layers import ProxyErrors, RequireId, Rescue, SetClientId, UpgradeOrigProto
-from meshcore.testing import memory_connection_pair, mock_service, request, response
+from meshcore.layers import ProxyErrors, RequireId, Rescue, Retry, SetClientId, UpgradeOrigProto
+from meshcore.testing import MockNewService, memory_connection_pair, mock_service, request, response
 from meshcore.transport.target import Endpoint, TlsClient
 
 PLAIN = Endpoint(("10.0.0.1", 80))
@@ -285,6 +286,26 @@ async def test_the_answers_version_is_what_the_far_side_says(mark: bytes | None,
     assert (version, [(b"x-one", b"1")]) == (answer.version, answer.headers.raw)
     assert [(b"te", b"trailers"), (b"l5d-orig-proto", b"HTTP/1.1")] == inner.requests[0].headers.raw
     assert (20, 11) == (inner.requests[0].version, sent.version)
+
+
+@pytest.mark.parity("D-25", "T-19")
+async def test_another_try_goes_to_another_kind_of_endpoint_as_if_it_were_the_first(nursery: trio.Nursery) -> None:
+    first, second = mock_service(GoAway("gone")), mock_service()
+    services = [
+        RequireId().wrap(UpgradeOrigProto().wrap(first, DNS), DNS),
+        RequireId().wrap(UpgradeOrigProto().wrap(second, NAMED), NAMED),
+    ]
+
+    async def each_in_turn(sent: Request) -> Response:
+        return await services.pop(0)(sent)
+
+    retried = Retry(1).layer(MockNewService(lambda _: each_in_turn)).new_service(None, nursery)
+    answer = await retried(request(headers=[(b"l5d-require-id", b"users.shop"), (b"x-one", b"1")]))
+
+    assert 200 == answer.status
+    assert [(b"x-one", b"1"), (b"l5d-orig-proto", b"HTTP/1.1")] == first.requests[0].headers.raw
+    assert [(b"x-one", b"1")] == second.requests[0].headers.raw
+    assert (20, 11) == (first.requests[0].version, second.requests[0].version)
 
 
 async def test_a_variant_shares_all_but_fields_and_version_and_the_clock_of_its_limits() -> None:
