@@ -132,5 +132,3 @@ async def test_a_peer_that_stays_silent_is_not_ready(
     with trio.fail_after(60), pytest.raises(ConnectError):
         await service.ready()
     nursery.cancel_scope.cancel()
-
-
