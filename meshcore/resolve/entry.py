@@ -88,14 +88,16 @@ class _Entry:
         labels = self._labels(template.labels)
         if location is None:
             return None
-        return Endpoint(
-            (location.host, location.port),
-            template.protocol if scheme is None else UPSTREAM_SCHEMES[scheme],
-            tls,
-            weight,
-            labels,
-            template.zone if zone is None else zone,
-            mesh,
+        # Evolved, so that whatever else a template says holds as well.
+        return attrs.evolve(
+            template,
+            address=(location.host, location.port),
+            protocol=template.protocol if scheme is None else UPSTREAM_SCHEMES[scheme],
+            tls=tls,
+            weight=weight,
+            labels=labels,
+            zone=template.zone if zone is None else zone,
+            mesh_proxy=mesh,
         )
 
     def _location(self) -> Location | None:
