@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
+import trio
 
 from meshcore.http.body import Body, Empty
 from meshcore.http.headers import Headers
@@ -58,6 +59,7 @@ class Request:
         avoid: endpoints that a retry would rather not try again, set by ``Retry``.
         started: when its first try began (``trio.current_time()``), set by whoever enforces *timeouts*,
             so that retries share one limit; None without limits.
+        client_id: the verified identity of who sent it (T-18), set by ``SetClientId``; None without one.
     """
 
     method: bytes
@@ -76,6 +78,32 @@ class Request:
     endpoint: Endpoint | None = None
     avoid: tuple[Endpoint, ...] = ()
     started: float | None = None
+    client_id: str | None = None
+
+    def variant(self, headers: Headers, version: int) -> Request:
+        """The same exchange with other fields and another version, for a layer below ``Retry`` that may not change
+        what another try would send; the body, the limits and their clock are shared."""
+        if self.timeouts is not None and self.started is None:
+            self.started = trio.current_time()
+        return Request(
+            self.method,
+            self.scheme,
+            self.authority,
+            self.path,
+            headers,
+            self.body,
+            version,
+            self.protocol,
+            self.absolute_form,
+            self.expect_continue,
+            self.timeouts,
+            self.informational,
+            self.connection,
+            self.endpoint,
+            self.avoid,
+            self.started,
+            self.client_id,
+        )
 
     @property
     def is_tunnel(self) -> bool:

@@ -52,10 +52,12 @@ class TlsClient:
 
     Attributes:
         server_name: the SNI, and the name that the certificate must have.
-        alpn: protocols offered, in order of preference.
+        alpn: protocols offered, in order of preference; ``()``: none is, and HTTP/2 is spoken by prior knowledge
+            (D-08).
         trust_anchors: PEM of the authorities trusted; None: the system's.
         identity: the DNS or URI SAN required instead of *server_name*.
         verify: False accepts any certificate (for tests and development).
+        mesh: secured with the proxy's own identity, mutually (T-15); *identity* is required then.
     """
 
     server_name: str
@@ -63,6 +65,7 @@ class TlsClient:
     trust_anchors: bytes | None = None
     identity: str | None = None
     verify: bool = True
+    mesh: bool = False
 
 
 @attrs.frozen(cache_hash=True)
@@ -77,6 +80,9 @@ class Endpoint:
         weight: its share, relative to the others; 0 takes no new requests.
         labels: ``(name, value)`` pairs for metrics.
         zone: where it runs; ``""`` if unknown.
+        mesh_proxy: the other end is a proxy of the mesh: HTTP/1 travels to it over HTTP/2 (D-24), and tunnels
+            over HTTP/1 (D-27).  HTTP/2 is by prior knowledge then, whatever TLS could negotiate (D-08), and never
+            given up for HTTP/1.  With *protocol* ``"http/1"`` nothing is translated.
         transport_header: what a proxy at *address* is told at the head of each connection (D-20); None:
             nothing.  Needs *tls*.
         no_tls: why *tls* is None, as in metrics (T-16): ``"loopback"``; ``""``: discovery told of none.
@@ -88,6 +94,7 @@ class Endpoint:
     weight: float = 1.0
     labels: tuple[tuple[str, str], ...] = ()
     zone: str = ""
+    mesh_proxy: bool = False
     transport_header: TransportHeader | None = None
     no_tls: str = ""
 

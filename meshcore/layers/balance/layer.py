@@ -370,10 +370,13 @@ class _Balancer(Generic[Req, Rsp]):
             # A few are enough to tell what is usual here, however many there are.
             some = [other.load.estimate(now) for other in self._ready.members[:_SOME]]
             member.load.anew(now, sum(some) / len(some) if some else None)
-            self._ready.add(member)
-            self._unready_since = None
-            self._shut = False
-            self._waiting.wake_all()
+            self._add(member)
+
+    def _add(self, member: Member) -> None:
+        self._ready.add(member)
+        self._unready_since = None
+        self._shut = False
+        self._waiting.wake_all()
 
     def ended(self, member: Member, /) -> None:
         """An endpoint's task is over, or has to begin anew."""
@@ -400,10 +403,14 @@ class _Balancer(Generic[Req, Rsp]):
             nursery.start_soon(member.run, name=f"endpoint {endpoint}")
 
     def _reweigh(self, member: Member, endpoint: Endpoint) -> None:
+        was_ready = member.slot >= 0
         self._ready.remove(member)
         member.endpoint = endpoint
         member.weight = endpoint.weight
-        if member.state == "ready":
+        if was_ready and member.weight > 0:
+            # Only its share is another: what is known of its load holds.
+            self._add(member)
+        elif member.state == "ready":
             self.readied(member)
 
     async def run(self) -> None:
