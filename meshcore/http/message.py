@@ -10,6 +10,7 @@ import trio
 
 from meshcore.http.body import Body, Empty
 from meshcore.http.headers import Headers
+from meshcore.http.timeouts import Timeouts
 
 if TYPE_CHECKING:
     from meshcore.codec.events import Fields
@@ -17,21 +18,6 @@ if TYPE_CHECKING:
     from meshcore.transport.target import Endpoint
 
 __all__ = ["Request", "Response", "Timeouts"]
-
-
-@attrs.frozen
-class Timeouts:
-    """Limits of one exchange in seconds, enforced by the connection's sweeper (R-17, R-18).
-
-    Attributes:
-        request: from the request's head to the response's last byte.
-        response: from the end of the request body to the response's last byte.
-        idle: without a byte in either direction.
-    """
-
-    request: float | None = None
-    response: float | None = None
-    idle: float | None = None
 
 
 @attrs.define(eq=False)

@@ -17,6 +17,7 @@ from meshcore.layers.rescue import Rescue
 from meshcore.layers.retry import Retry
 from meshcore.layers.route import Route
 from meshcore.layers.set_client_id import SetClientId
+from meshcore.layers.stream_timeouts import StreamTimeouts
 from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.timeout import Timeout
 from meshcore.layers.tls import Tls
@@ -41,6 +42,7 @@ __all__ = [
     "Route",
     "SendTransportHeader",
     "SetClientId",
+    "StreamTimeouts",
     "TcpMetrics",
     "Timeout",
     "Tls",

@@ -7,6 +7,7 @@ from typing import TypeAlias
 import attrs
 
 from meshcore.codec.transport_header import TransportHeader
+from meshcore.http.timeouts import Timeouts
 
 __all__ = ["Accepted", "Address", "Authority", "Backend", "Endpoint", "TlsClient"]
 
@@ -111,8 +112,16 @@ class Backend:
         name: from the configuration (or the authority), used in messages and metrics.
         endpoints: the fixed set, where there is one.
         discover: ``dns:…``, ``file:…`` and the like, for a resolver; None for a fixed set.
+        retries: further tries for a request that is safe to repeat.
+        timeout: seconds to wait for an answer's head, each try; None: no limit.
+        timeouts: limits of whole exchanges; None: none.
+        balance: the policy's name.
     """
 
     name: str
     endpoints: tuple[Endpoint, ...] = ()
     discover: str | None = None
+    retries: int = 1
+    timeout: float | None = None
+    timeouts: Timeouts | None = None
+    balance: str = "p2c-ewma"
