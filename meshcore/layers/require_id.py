@@ -65,7 +65,7 @@ class RequireId(ServiceLayer):
 
 def _identity(endpoint: Endpoint) -> str | None:
     tls = endpoint.tls
-    if tls is None or not tls.verify:
+    if tls is None or not (tls.mesh or tls.verify):
         return None
     return tls.identity or tls.server_name or None
 

@@ -157,15 +157,16 @@ class _Entry:
             return tls, template.mesh_proxy if mesh is None else mesh
         if scheme == "https":
             self.problem("protocol", "'https' has TLS of its own, which the mesh's identity would be in the way of")
-        if tls is None or not tls.mesh:
-            tls = TlsClient("", alpn=(), mesh=True)
-            mesh = True if mesh is None else mesh
         if identity is not None:
             if not (identity.isascii() and identity.isprintable() and " " not in identity):
                 self.problem("identity", f"{identity!r:.60} is not a DNS name or a spiffe:// URI")
             elif "://" in identity and name is None:
                 self.problem("server_name", "has to be given with a spiffe:// identity")
-            tls = attrs.evolve(tls, identity=identity, server_name=name or identity)
-        elif name is not None:
+            if tls is not None and tls.mesh:
+                tls = attrs.evolve(tls, identity=identity, server_name=name or identity)
+            else:
+                tls = TlsClient(name or identity, alpn=(), identity=identity, mesh=True)
+                mesh = True if mesh is None else mesh
+        elif tls is not None and name is not None:
             tls = attrs.evolve(tls, server_name=name)
         return tls, template.mesh_proxy if mesh is None else mesh
