@@ -23,6 +23,8 @@ from meshcore.errors import (
 )
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
+from meshcore.transport.bulk import BulkRead
+from meshcore.transport.connection import READ_SIZE
 from meshcore.transport.http2 import Http2Link, send_ready
 from meshcore.transport.liveness import Liveness
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from meshcore.client.options import ClientOptions
-    from meshcore.codec.events import Fields
+    from meshcore.codec.events import Event, Fields
     from meshcore.transport.connection import Connection
     from meshcore.transport.sweep import Sweeper
     from meshcore.transport.target import Endpoint
@@ -43,6 +45,8 @@ ASSUMED_STREAMS = 100
 """Streams opened before the peer's SETTINGS have said how many it takes (RFC 9113 §6.5.2 recommends no fewer)."""
 
 READS_IN_A_ROW = 16
+BYTES_IN_A_ROW = 1 << 20
+
 
 
 class Http2Connection:
@@ -166,26 +170,60 @@ class Http2Connection:
 
     async def _read(self) -> None:
         connection, codec, link = self.connection, self.link.codec, self.link
-        streams = link.streams
         turns = 0
         while True:
             data = await connection.receive_some()
             if not data:
                 return
-            for event in codec.receive_data(data, trio.current_time()):
-                if type(event) is h2events.DataReceived:
-                    # What comes most often, without a call more.
-                    stream = streams.get(event.stream_id)
-                    if stream is not None:
-                        stream.received(event)
-                        continue
-                if _ACTIONS[type(event)](self, event):
-                    return
-            link.flush()
+            if self._happened(codec.receive_data(data, trio.current_time())):
+                return
+            self.link.flush()
             turns += 1
-            if turns == READS_IN_A_ROW:
+            if turns >= READS_IN_A_ROW:
                 turns = 0
                 await checkpoint()
+            if len(data) == READ_SIZE and link.takers and await self._read_bulk():
+                return
+
+    async def _read_bulk(self) -> bool:
+        """Reads in large pieces for as long as they come; whether the connection is over."""
+        connection = self.connection
+        socket = connection.plain_socket()
+        if socket is not connection or socket is None:
+            return False
+        turns = 0
+        while not socket.closed:
+            await socket.wait_readable()
+            with BulkRead(self.link, socket) as bulk:
+                events = bulk.read()
+                if events is None or self._happened(events):
+                    return True
+                size = bulk.size
+            turns += size
+            self.link.flush()
+            if size < READ_SIZE:
+                return False
+            if turns >= BYTES_IN_A_ROW:
+                turns = 0
+                await checkpoint()
+        raise trio.ClosedResourceError
+
+    def _happened(self, events: list[Event]) -> bool:
+        """Deals with what was read, and flushes; whether the connection is over."""
+        link = self.link
+        streams = link.streams
+        for event in events:
+            if type(event) is h2events.DataReceived:
+                # What comes most often, without a call more.
+                stream = streams.get(event.stream_id)
+                if stream is not None:
+                    stream.received(event)
+                    continue
+            if _ACTIONS[type(event)](self, event):
+                return True
+        if link.relayed:
+            link.flush_relayed()
+        return False
 
     def release(self) -> None:
         """Closes, and fails every stream: retryable where not a byte of its request has left."""

@@ -198,6 +198,8 @@ class Http2Server:
             if self._finishing and not link.streams:
                 return
             # Answers to PING and SETTINGS; mostly nothing, as requests make no answer of the codec's own.
+            if link.relayed:
+                link.flush_relayed()
             link.flush()
             if link.unsent >= READER_WATER:
                 await link.wait_readable()
