@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from meshcore._wakeup import WakeupQueue, checkpoint
+from meshcore._wakeup import WakeupQueue, checkpoint, give_way
 from meshcore.client._http2_stream import ClientStream
 from meshcore.client.limits import ExchangeLimits
 from meshcore.codec import events as h2events
@@ -172,15 +172,21 @@ class Http2Connection:
             data = await connection.receive_some()
             if not data:
                 return
-            for event in codec.receive_data(data, trio.current_time()):
-                if type(event) is h2events.DataReceived:
-                    # What comes most often, without a call more.
-                    stream = streams.get(event.stream_id)
-                    if stream is not None:
-                        stream.received(event)
-                        continue
-                if _ACTIONS[type(event)](self, event):
-                    return
+            while True:
+                for event in codec.receive_data(data, trio.current_time()):
+                    if type(event) is h2events.DataReceived:
+                        # What comes most often, without a call more.
+                        stream = streams.get(event.stream_id)
+                        if stream is not None:
+                            stream.received(event)
+                            continue
+                    if _ACTIONS[type(event)](self, event):
+                        return
+                if not codec.unfinished:
+                    break
+                data = b""
+                # What has been read was sent before whatever ends this connection meanwhile.
+                await give_way()
             link.flush()
             turns += 1
             if turns == READS_IN_A_ROW:

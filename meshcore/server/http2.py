@@ -102,6 +102,7 @@ class Http2Server:
         "_failed",
         "_finishing",
         "_forget_drain",
+        "_goaway_due",
         "_idle",
         "_liveness",
         "_nursery",
@@ -135,6 +136,7 @@ class Http2Server:
         self._dispatching = False
         self._failed = False
         self._drain_sent: float | None = None
+        self._goaway_due: int | None = None
         self._forget_drain: Any = None
         self._started = now = trio.current_time()
         self._sweeper: Sweeper | None = connection.sweeper
@@ -187,13 +189,19 @@ class Http2Server:
                 return
             self._begun = 0
             self._dispatching = True
-            for event in codec.receive_data(data, trio.current_time()):
-                if _ACTIONS[type(event)](self, event):
-                    return
-                if self._begun >= REQUESTS_IN_A_ROW:
-                    self._begun = 0
-                    # What has been read is promised: a cancellation has to wait for the rest of it.
-                    await give_way()
+            while True:
+                for event in codec.receive_data(data, trio.current_time()):
+                    if _ACTIONS[type(event)](self, event):
+                        return
+                    if self._begun >= REQUESTS_IN_A_ROW:
+                        # What has been read is promised: a cancellation has to wait for the rest of it.
+                        await self._give_way()
+                if not codec.unfinished:
+                    break
+                data = b""
+                await self._give_way()
+            if self._goaway_due is not None:
+                self._last_goaway(self._goaway_due)
             self._dispatching = False
             if self._finishing and not link.streams:
                 return
@@ -205,6 +213,11 @@ class Http2Server:
             if turns == READS_IN_A_ROW:
                 turns = 0
                 await checkpoint()
+
+    async def _give_way(self) -> None:
+        """Lets others, and what was begun here, have their turn."""
+        self._begun = 0
+        await give_way()
 
     async def _linger(self) -> None:
         """Sends what is left and half-closes, then waits for the client to have seen it: closing at once would make
@@ -372,7 +385,10 @@ class Http2Server:
             self.limit_changed(DRAIN_NOTICE)
 
     def _last_goaway(self, code: int = NO_ERROR) -> None:
-        if not self._finishing:
+        if self.link.codec.unfinished:
+            # It names the last stream that has come, and what has been read is not looked through yet.
+            self._goaway_due = code
+        elif not self._finishing:
             self._finishing = True
             if self._drain_sent is None:
                 self._drain_sent = trio.current_time()

@@ -147,6 +147,39 @@ async def test_a_drain_in_the_middle_of_what_one_read_brought_loses_nothing_of_i
     await peer.until_eof()
 
 
+class Turns:
+    """A service that notes how many turns another task has had when each request reaches it."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.count = 0
+        self.seen: list[int] = []
+        self._nursery = nursery
+
+    def service(self, _: Request) -> Response:
+        self.seen.append(self.count)
+        return response(200)
+
+    async def of(self, peer: CodecPeer, streams: list[int]) -> int:
+        """The turns between the first request and the last of those that were queued, all in one read."""
+        self.seen.clear()
+        self._nursery.start_soon(self._take_turns, len(streams))
+        for stream_id in streams:
+            assert 200 == (await peer.answer(stream_id)).status
+        return self.seen[-1] - self.seen[0]
+
+    async def _take_turns(self, until: int) -> None:
+        while len(self.seen) < until:
+            self.count += 1
+            await trio.lowlevel.checkpoint()
+
+
+async def test_others_get_their_turn_while_one_read_of_large_heads_is_decoded(nursery: trio.Nursery) -> None:
+    turns = Turns(nursery)
+    peer = Serving(nursery, mock_service(turns.service)).peer
+    await peer.ask()
+    assert 4 <= await turns.of(peer, [peer.send(headers=[(b"x", b"~" * 2_000 + b"%d" % n)]) for n in range(20)])
+
+
 @pytest.mark.parity("X-67")
 async def test_a_request_without_authority_is_accepted(nursery: trio.Nursery) -> None:
     service = mock_service()
