@@ -55,8 +55,10 @@ DRAIN_NOTICE = 1.0
 REQUESTS_IN_A_ROW = 64
 """Requests of one read that are begun before others get their turn, an upload counting as ``UPLOAD`` of them."""
 
-UPLOAD = 16
-"""An upload costs tasks of its own and mostly a connection of its own to an upstream."""
+UPLOAD = REQUESTS_IN_A_ROW // 2
+"""An upload costs tasks of its own and mostly a connection of its own to an upstream.  So no more than two that have
+not come whole are begun at a time: begun together, a hundred of them would all be ready to run together too, again and
+again until they end."""
 
 READS_IN_A_ROW = 16
 """Reads after which the scheduler gets its turn, in case the transport never waits."""
@@ -111,6 +113,7 @@ class Http2Server:
         "_sweeper",
         "_swept_idle",
         "_swept_limit",
+        "_upload",
         "connection",
         "link",
         "options",
@@ -132,7 +135,8 @@ class Http2Server:
         self._nursery: trio.Nursery | None = None
         self._established = False
         self._finishing = False
-        self._begun = 0
+        # What was begun since others had their turn, and the last upload of it while it may still come whole.
+        self._begun = self._upload = 0
         self._dispatching = False
         self._failed = False
         self._drain_sent: float | None = None
@@ -187,15 +191,16 @@ class Http2Server:
             data = await connection.receive_some()
             if not data:
                 return
-            self._begun = 0
+            if not self._upload:
+                self._begun = 0
             self._dispatching = True
             while True:
                 for event in codec.receive_data(data, trio.current_time()):
-                    if _ACTIONS[type(event)](self, event):
-                        return
-                    if self._begun >= REQUESTS_IN_A_ROW:
+                    if self._begun >= REQUESTS_IN_A_ROW and type(event) is h2events.RequestReceived:
                         # What has been read is promised: a cancellation has to wait for the rest of it.
                         await self._give_way()
+                    if _ACTIONS[type(event)](self, event):
+                        return
                 if not codec.unfinished:
                     break
                 data = b""
@@ -216,7 +221,7 @@ class Http2Server:
 
     async def _give_way(self) -> None:
         """Lets others, and what was begun here, have their turn."""
-        self._begun = 0
+        self._begun = self._upload = 0
         await give_way()
 
     async def _linger(self) -> None:
@@ -272,6 +277,7 @@ class Http2Server:
             self._begun += 1
         else:
             self._begun += UPLOAD
+            self._upload = stream_id
             body = FlowBody(link, stream_id, event.content_length)
         request = Request(
             event.method if event.protocol is None else b"GET",
@@ -299,6 +305,10 @@ class Http2Server:
             self._nursery.start_soon(task.run)
 
     def _data(self, event: h2events.DataReceived) -> None:
+        if event.end_stream and event.stream_id == self._upload:
+            # It has come whole, before anything was done about it: no more work than a request without a body.
+            self._begun -= UPLOAD - 1
+            self._upload = 0
         exchange = self.link.streams.get(event.stream_id)
         if exchange is None or exchange.body is None:
             if event.flow and self.link.codec.acknowledge(event.stream_id, event.flow):

@@ -180,6 +180,24 @@ async def test_others_get_their_turn_while_one_read_of_large_heads_is_decoded(nu
     assert 4 <= await turns.of(peer, [peer.send(headers=[(b"x", b"~" * 2_000 + b"%d" % n)]) for n in range(20)])
 
 
+async def test_uploads_that_come_by_one_read_are_begun_two_at_a_time(nursery: trio.Nursery) -> None:
+    turns = Turns(nursery)
+    peer = Serving(nursery, mock_service(turns.service)).peer
+    await peer.ask()
+    assert 12 <= await turns.of(peer, [peer.send(b"POST", end=False) for _ in range(32)])
+
+
+async def test_uploads_that_come_whole_are_begun_like_requests_without_a_body(nursery: trio.Nursery) -> None:
+    turns = Turns(nursery)
+    peer = Serving(nursery, mock_service(turns.service)).peer
+    await peer.ask()
+    streams = []
+    for _ in range(32):
+        streams.append(peer.send(b"POST", end=False))
+        peer.codec.send_data(streams[-1], b"all of it", end_stream=True)
+    assert 2 >= await turns.of(peer, streams)
+
+
 @pytest.mark.parity("X-67")
 async def test_a_request_without_authority_is_accepted(nursery: trio.Nursery) -> None:
     service = mock_service()
