@@ -19,6 +19,7 @@ from meshcore.errors import (
     MeshError,
     StreamReset,
     UpstreamProtocolError,
+    again,
     leaves,
 )
 from meshcore.http.headers import Headers
@@ -381,8 +382,8 @@ class Http2Connection:
                 self._upload(stream, request)
             link.flush_turn()
             while stream.head is None:
-                if stream.end is not None:
-                    stream.receive_nowait()
+                if stream.end is not None and stream.end.error is not None:
+                    raise again(stream.end.error)
                 await stream._wakeup.wait()
         except BaseException:
             stream.abort(_reason(request))
