@@ -30,7 +30,7 @@ from meshcore.errors import (
 from meshcore.http.body import Empty
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request
-from meshcore.server._limits import StreamLimits
+from meshcore.server._limits import RATE_WINDOW
 from meshcore.server._stream_task import StreamTask
 from meshcore.server.options import ServerOptions
 from meshcore.transport.flow_body import FlowBody
@@ -151,7 +151,7 @@ class Http2Server:
             now,
             idle=options.idle_timeout,
             age=options.max_age,
-            stall=options.body_idle_timeout or options.idle_timeout,
+            stall=_smallest(options.body_idle_timeout or options.idle_timeout, options.write_timeout),
             interval=options.keepalive_interval,
             timeout=options.keepalive_timeout,
         )
@@ -410,6 +410,8 @@ class Http2Server:
     def _sweep_every(self) -> None:
         """Tells the sweeper the smallest limit in force."""
         limits = [limit for limit in (self._liveness.limit, self.options.body_idle_timeout) if limit is not None]
+        if self.options.min_body_rate is not None:
+            limits.append(RATE_WINDOW)
         if not self._established and self.options.header_timeout is not None:
             limits.append(self.options.header_timeout)
         if self._drain_sent is not None and not self._finishing:
@@ -445,15 +447,8 @@ class Http2Server:
         elif verdict:
             self.connection.close()
             return
-        idle = options.body_idle_timeout
         for exchange in list(self.link.streams.values()):
-            limits = exchange.limits
-            if limits is None:
-                if idle is None or not exchange.answering:
-                    continue
-                limits = exchange.limits = StreamLimits(None, idle, now, now)
-            moved = exchange.activity + (exchange.body.activity if exchange.body is not None else 0)
-            if what := limits.check(moved, now):
+            if what := exchange.exceeded(now):
                 exchange.expire(StreamTimeout(what))
         self._trim()
         self._sweep_every()
@@ -466,6 +461,10 @@ class Http2Server:
             for task in self._idle[1:]:
                 task.retire()
             del self._idle[1:]
+
+
+def _smallest(*limits: float | None) -> float | None:
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 _ACTIONS: Final[dict[type, Callable[[Http2Server, Any], bool | None]]] = {

@@ -55,8 +55,8 @@ class Balance:
 
     New endpoints are connected before they are picked (B-06).  One that cannot be connected is taken out
     and probed with backoff; the request goes to another one at once, or waits for one (B-21) behind those that
-    wait already (B-11), at most *fail_fast* seconds: then everyone who waits, and everyone who comes, fails at once with
-    ``FailFastError`` until an endpoint is ready (B-09).  Endpoints in ``request.avoid`` are taken only where
+    wait already (B-11), at most *fail_fast* seconds: then everyone who waits, and everyone who comes, fails at
+    once with ``FailFastError`` until an endpoint is ready (B-09).  Endpoints in ``request.avoid`` are taken only where
     there is no other.  A removed endpoint finishes what it has in flight.
 
     Attributes:
