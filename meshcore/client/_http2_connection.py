@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from meshcore._wakeup import WakeupQueue, checkpoint
+from meshcore._wakeup import WakeupQueue, checkpoint, give_way
 from meshcore.client._http2_stream import ClientStream
 from meshcore.client.limits import ExchangeLimits
 from meshcore.codec import events as h2events
@@ -19,6 +19,7 @@ from meshcore.errors import (
     MeshError,
     StreamReset,
     UpstreamProtocolError,
+    again,
     leaves,
 )
 from meshcore.http.headers import Headers
@@ -177,6 +178,8 @@ class Http2Connection:
                 return
             if self._happened(codec.receive_data(data, trio.current_time())):
                 return
+            if codec.unfinished and await self._read_on():
+                return
             self.link.flush()
             turns += 1
             if turns >= READS_IN_A_ROW:
@@ -199,6 +202,8 @@ class Http2Connection:
                 if events is None or self._happened(events):
                     return True
                 size = bulk.size
+            if self.link.codec.unfinished and await self._read_on():
+                return True
             turns += size
             self.link.flush()
             if size < READ_SIZE:
@@ -207,6 +212,16 @@ class Http2Connection:
                 turns = 0
                 await checkpoint()
         raise trio.ClosedResourceError
+
+    async def _read_on(self) -> bool:
+        """Deals with what is left of a read that would have cost too much in a row; whether the connection is over."""
+        codec = self.link.codec
+        while codec.unfinished:
+            # What has been read was sent before whatever ends this connection meanwhile.
+            await give_way()
+            if self._happened(codec.receive_data(b"", trio.current_time())):
+                return True
+        return False
 
     def _happened(self, events: list[Event]) -> bool:
         """Deals with what was read, and flushes; whether the connection is over."""
@@ -413,8 +428,8 @@ class Http2Connection:
                 self._upload(stream, request)
             link.flush_turn()
             while stream.head is None:
-                if stream.end is not None:
-                    stream.receive_nowait()
+                if stream.end is not None and stream.end.error is not None:
+                    raise again(stream.end.error)
                 await stream._wakeup.wait()
         except BaseException:
             stream.abort(_reason(request))

@@ -312,7 +312,9 @@ class _Http1(Watched):
         connection = self._connection
         sent = connection.send_nowait(data)
         if sent != len(data):
+            self._write_began()
             await connection.send_all(data[sent:] if sent else data)
+            self._blocked = False
 
     async def _next_cycle(self) -> bool:
         """Makes the connection ready for another request, or ends it so that the client gets everything."""
@@ -463,7 +465,7 @@ class _Http1(Watched):
             self._writing = True
             try:
                 pending, self._pending = self._pending, b""
-                await self._connection.send_all(pending)
+                await self._send(pending)
             finally:
                 self._writing = False
                 self._written.wake()

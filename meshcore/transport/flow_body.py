@@ -23,15 +23,16 @@ class FlowBody(Chunks):
 
     Attributes:
         activity: counts chunks, for idle limits.
+        size: bytes that have come.
         link: the connection's codec and socket.
         stream_id: the stream.
     """
 
-    __slots__ = ("_relay", "activity", "link", "stream_id")
+    __slots__ = ("_relay", "activity", "link", "size", "stream_id")
 
     def __init__(self, link: Http2Link[Any], stream_id: int, size_hint: int | None) -> None:
         super().__init__(size_hint)
-        self.activity = 0
+        self.activity = self.size = 0
         self.link = link
         self.stream_id = stream_id
         self._relay: Relay | None = None
@@ -41,9 +42,15 @@ class FlowBody(Chunks):
         """Whether the peer has sent all of it."""
         return self._last is not None
 
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits for more of it."""
+        return self._wakeup.waiting
+
     def received(self, event: DataReceived) -> None:
         """Takes what came off the wire, its end too."""
         data = event.data
+        self.size += event.flow
         relay = self._relay
         if relay is not None:
             if data and not event.end_stream and relay.take(data):

@@ -34,6 +34,9 @@ class H2Codec(Protocol):
         Never raises for what the peer does: a connection error is a last event,
         ``ConnectionTerminated``, with its GOAWAY queued; the events of frames before it stand.
         Everything after that is ignored.
+
+        What one call does is bounded, however much it is given: where ``unfinished`` says so after it, others
+        are to have their turn, and then it is to be called again, with ``b""``.
         """
         ...
 
@@ -49,6 +52,11 @@ class H2Codec(Protocol):
         event and counts as consumed.  Everything else, and what a taker has not taken, makes events, which hold
         copies; a stream with such an event has its taker removed, so that nothing overtakes it.
         """
+        ...
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether whole frames are left of what was read, since they cost more than one call may."""
         ...
 
     def data_to_send(self) -> bytes:
