@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from meshcore.errors import LocalProtocolError, StreamReset
 
@@ -10,7 +10,11 @@ if TYPE_CHECKING:
     from meshcore.transport.flow_body import FlowBody
     from meshcore.transport.http2 import Http2Link, Sending
 
-__all__ = ["Relay"]
+__all__ = ["BATCH", "Relay"]
+
+BATCH: Final = 262_144
+"""Bytes that may be queued for a socket that has taken everything until now: large sends cost less, and one that
+does not take them has no more than this waiting, once."""
 
 
 class Relay:
@@ -24,7 +28,7 @@ class Relay:
         body: whose sender waits; nothing of it is waiting to be taken meanwhile.
         link: the connection that it is sent on.
         stream: the stream that it is sent on.
-        high_water: bytes that may wait on *link* before bodies have to.
+        high_water: bytes that may wait on *link* before bodies have to, once its socket is behind.
     """
 
     __slots__ = ("_body", "_high_water", "_link", "_relayed", "_stream")
@@ -57,7 +61,7 @@ class Relay:
         """``take`` for a whole DATA frame in a buffer that is used again after the flush."""
         link, stream, body = self._link, self._stream, self._body
         queued = link.queued
-        if queued + link.unsent >= self._high_water:
+        if queued >= BATCH or link.unsent:
             if not self._open():
                 return False
             queued = link.queued
@@ -76,7 +80,7 @@ class Relay:
         link = self._link
         if self._stream.over or link.error is not None:
             return False
-        if link.queued + link.unsent >= self._high_water:
+        if link.queued + link.unsent >= (self._high_water if link.unsent else BATCH):
             link.flush_parts()
             return link.unsent < self._high_water and link.error is None
         return True

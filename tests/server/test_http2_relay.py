@@ -25,7 +25,7 @@ from meshcore.transport.bulk import BulkRead
 from meshcore.transport.connection import READ_SIZE, Connection
 from meshcore.transport.flow_body import FlowBody
 from meshcore.transport.http2 import HIGH_WATER, Http2Link
-from meshcore.transport.relay import Relay
+from meshcore.transport.relay import BATCH, Relay
 from meshcore.transport.socket import SocketConnection
 from meshcore.transport.target import Endpoint
 from tests.codec.h2.wire import GET, server_wire
@@ -268,9 +268,23 @@ async def test_a_relay_takes_no_more_than_may_wait_for_the_socket(engine: str) -
     while relay.take_frame(whole()):
         taken += 1
         assert taken < 1_000
-    assert HIGH_WATER <= link.unsent <= HIGH_WATER + 16_384 + 9
+    # One large send that the socket took in part, at the most.
+    assert HIGH_WATER <= link.unsent <= BATCH + 16_384 + 9
     assert not relay.take(b"y" * 100)
     assert taken == stream.activity
+
+
+async def test_a_socket_that_is_behind_has_no_more_than_the_high_water_waiting(engine: str) -> None:
+    here, there = socket_pair()
+    link = outgoing(engine, here)
+    relay, _, _ = relay_of(link)
+    while not link.unsent:
+        assert relay.take_frame(whole())
+        link.flush_parts()
+    while relay.take_frame(whole()):
+        assert link.unsent + link.queued < 2 * HIGH_WATER
+    assert HIGH_WATER <= link.unsent + link.queued <= HIGH_WATER + 16_384 + 9
+    there.close()
 
 
 async def test_a_relay_declines_once_its_stream_or_connection_is_over(engine: str) -> None:
