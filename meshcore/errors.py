@@ -34,6 +34,7 @@ __all__ = [
     "TlsError",
     "TlsRefused",
     "UpstreamProtocolError",
+    "again",
     "chain",
     "leaves",
 ]
@@ -318,6 +319,21 @@ class ConfigError(MeshError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+def again(error: BaseException) -> BaseException:
+    """The same error for one more task, or one more time, to raise; *error* itself where it is not one of ours.
+
+    Raised itself, what is remembered somewhere would collect the traceback of everyone who is told of it, and with
+    it all that their frames hold: mostly the very thing that remembers it, so that only the garbage collector would
+    find it.
+    """
+    if not isinstance(error, MeshError):
+        return error
+    other = type(error).__new__(type(error), *error.args)
+    other.__dict__.update(error.__dict__)
+    other.__cause__ = error.__cause__
+    return other
 
 
 def chain(error: BaseException) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from meshcore._wakeup import WakeupQueue, checkpoint
+from meshcore._wakeup import WakeupQueue, checkpoint, give_way
 from meshcore.client._http2_stream import ClientStream
 from meshcore.client.limits import ExchangeLimits
 from meshcore.codec import events as h2events
@@ -21,10 +21,13 @@ from meshcore.errors import (
     TlsError,
     TlsRefused,
     UpstreamProtocolError,
+    again,
     leaves,
 )
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
+from meshcore.transport.bulk import BulkRead
+from meshcore.transport.connection import READ_SIZE
 from meshcore.transport.http2 import Http2Link, send_ready
 from meshcore.transport.liveness import Liveness
 
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from meshcore.client.options import ClientOptions
-    from meshcore.codec.events import Fields
+    from meshcore.codec.events import Event, Fields
     from meshcore.transport.connection import Connection
     from meshcore.transport.sweep import Sweeper
     from meshcore.transport.target import Endpoint
@@ -45,6 +48,8 @@ ASSUMED_STREAMS = 100
 """Streams opened before the peer's SETTINGS have said how many it takes (RFC 9113 §6.5.2 recommends no fewer)."""
 
 READS_IN_A_ROW = 16
+BYTES_IN_A_ROW = 1 << 20
+
 
 
 class Http2Connection:
@@ -171,26 +176,74 @@ class Http2Connection:
 
     async def _read(self) -> None:
         connection, codec, link = self.connection, self.link.codec, self.link
-        streams = link.streams
         turns = 0
         while True:
             data = await connection.receive_some()
             if not data:
                 return
-            for event in codec.receive_data(data, trio.current_time()):
-                if type(event) is h2events.DataReceived:
-                    # What comes most often, without a call more.
-                    stream = streams.get(event.stream_id)
-                    if stream is not None:
-                        stream.received(event)
-                        continue
-                if _ACTIONS[type(event)](self, event):
-                    return
-            link.flush()
+            if self._happened(codec.receive_data(data, trio.current_time())):
+                return
+            if codec.unfinished and await self._read_on():
+                return
+            self.link.flush()
             turns += 1
-            if turns == READS_IN_A_ROW:
+            if turns >= READS_IN_A_ROW:
                 turns = 0
                 await checkpoint()
+            if len(data) == READ_SIZE and link.takers and await self._read_bulk():
+                return
+
+    async def _read_bulk(self) -> bool:
+        """Reads in large pieces for as long as they come; whether the connection is over."""
+        connection = self.connection
+        socket = connection.plain_socket()
+        if socket is not connection or socket is None:
+            return False
+        turns = 0
+        while not socket.closed:
+            await socket.wait_readable()
+            with BulkRead(self.link, socket) as bulk:
+                events = bulk.read()
+                if events is None or self._happened(events):
+                    return True
+                size = bulk.size
+            if self.link.codec.unfinished and await self._read_on():
+                return True
+            turns += size
+            self.link.flush()
+            if size < READ_SIZE:
+                return False
+            if turns >= BYTES_IN_A_ROW:
+                turns = 0
+                await checkpoint()
+        raise trio.ClosedResourceError
+
+    async def _read_on(self) -> bool:
+        """Deals with what is left of a read that would have cost too much in a row; whether the connection is over."""
+        codec = self.link.codec
+        while codec.unfinished:
+            # What has been read was sent before whatever ends this connection meanwhile.
+            await give_way()
+            if self._happened(codec.receive_data(b"", trio.current_time())):
+                return True
+        return False
+
+    def _happened(self, events: list[Event]) -> bool:
+        """Deals with what was read, and flushes; whether the connection is over."""
+        link = self.link
+        streams = link.streams
+        for event in events:
+            if type(event) is h2events.DataReceived:
+                # What comes most often, without a call more.
+                stream = streams.get(event.stream_id)
+                if stream is not None:
+                    stream.received(event)
+                    continue
+            if _ACTIONS[type(event)](self, event):
+                return True
+        if link.relayed:
+            link.flush_relayed()
+        return False
 
     def release(self) -> None:
         """Closes, and fails every stream: retryable where not a byte of its request has left."""
@@ -380,8 +433,8 @@ class Http2Connection:
                 self._upload(stream, request)
             link.flush_turn()
             while stream.head is None:
-                if stream.end is not None:
-                    stream.receive_nowait()
+                if stream.end is not None and stream.end.error is not None:
+                    raise again(stream.end.error)
                 await stream._wakeup.wait()
         except BaseException:
             stream.abort(_reason(request))

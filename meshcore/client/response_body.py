@@ -9,16 +9,18 @@ import trio
 from meshcore.codec.events import NEED_DATA, DataReceived, Event, Sentinel, TrailersReceived
 from meshcore.errors import ConnectionLost, RemoteProtocolError, UpstreamProtocolError
 from meshcore.http.body import Body, EndOfStream
+from meshcore.transport.raw_body import RawBody
 
 if TYPE_CHECKING:
     from meshcore.client.http1_connection import Http1Connection
+    from meshcore.transport.socket import SocketConnection
 
 __all__ = ["ResponseBody", "TunnelResponseBody"]
 
 _COMPLETE: Final = EndOfStream()
 
 
-class ResponseBody(Body):
+class ResponseBody(RawBody):
     """A framed body, or one that ends with the connection; nothing reads ahead of its consumer.
 
     At its end the connection goes back to where it came from; given up before, it is closed.  An end
@@ -72,6 +74,20 @@ class ResponseBody(Body):
             except (RemoteProtocolError, ConnectionLost, trio.ClosedResourceError) as error:
                 raise self._broken(error) from error
         return self._take(event)
+
+    def raw(self) -> tuple[SocketConnection, int] | None:
+        """See :class:`~meshcore.transport.raw_body.RawBody`."""
+        if self.end is not None or self._ready is not NEED_DATA:
+            return None
+        upstream = self._upstream
+        left = upstream.codec.left_to_read
+        socket = upstream.connection.plain_socket() if left else None
+        return None if socket is None else (socket, left)
+
+    def passed(self, count: int) -> None:
+        """See :class:`~meshcore.transport.raw_body.RawBody`."""
+        if self.end is None:
+            self._upstream.codec.read_past(count)
 
     def _take(self, event: Event | Sentinel) -> bytes:
         if type(event) is DataReceived:

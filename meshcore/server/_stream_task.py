@@ -25,7 +25,7 @@ from meshcore.errors import (
 )
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
-from meshcore.server._limits import StreamLimits
+from meshcore.server._limits import RATE_WINDOW, StreamLimits
 from meshcore.transport.http2 import send_body
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class StreamTask:
         activity: counts chunks of the response.
         answering: the response has begun.
         limits: what the sweeper compares it with; None for nothing.
+        window: since when the request's body has been waited for, and how much of it had come then.
     """
 
     __slots__ = (
@@ -69,6 +70,7 @@ class StreamTask:
         "over",
         "request",
         "stream_id",
+        "window",
     )
 
     def __init__(self, server: Http2Server) -> None:
@@ -83,6 +85,7 @@ class StreamTask:
         self.request: Request | None = None
         self.body: FlowBody | None = None
         self.limits: StreamLimits | None = None
+        self.window: tuple[float, int] | None = None
         self.error: MeshError | None = None
         self.credit = Wakeup()
         self.activity = 0
@@ -127,6 +130,36 @@ class StreamTask:
         self.error = error
         self._spent = True
         self._scope.cancel(reason=str(error))
+
+    def exceeded(self, now: float) -> str:
+        """Which limit the exchange exceeds, in words; called by the sweeper."""
+        options = self._server.options
+        blocked = self.credit.waiting
+        limits = self.limits
+        if limits is None:
+            if not self.answering:
+                return self._too_slow(now)
+            idle, write = options.body_idle_timeout, options.write_timeout
+            if idle is None and (write is None or not blocked):
+                return ""
+            limits = self.limits = StreamLimits(None, idle, write, now, now)
+        moved = self.activity + (self.body.activity if self.body is not None else 0)
+        return limits.check(moved, self.activity, blocked, now)
+
+    def _too_slow(self, now: float) -> str:
+        """Whether a body with a content-length comes more slowly than it has to while somebody waits for it."""
+        rate, body = self._server.options.min_body_rate, self.body
+        if rate is None or body is None or body.size_hint is None or not body.awaited:
+            self.window = None
+        elif self.window is None:
+            self.window = (now, body.size)
+        else:
+            begun, before = self.window
+            if now - begun >= RATE_WINDOW:
+                if body.size - before < rate * (now - begun):
+                    return f"request body slower than {rate:g} bytes a second"
+                self.window = (now, body.size)
+        return ""
 
     # ----- the task -----
 
@@ -208,15 +241,16 @@ class StreamTask:
     def _limit(self, request: Request) -> None:
         now = trio.current_time()
         started = now if request.started is None else request.started
-        self.limits = StreamLimits(request.timeouts, self._server.options.body_idle_timeout, started, now)
+        options = self._server.options
+        self.limits = StreamLimits(request.timeouts, options.body_idle_timeout, options.write_timeout, started, now)
         self._server.limit_changed(self.limits.smallest)
 
     async def _upload_ended(self, body: FlowBody) -> None:
         """A tunnel is over when both directions are."""
-        self.credit.clear()
-        body.on_end(lambda _: self.credit.wake())
+        ended = Wakeup()
+        body.on_end(lambda _: ended.wake())
         while body.end is None and not self.over:
-            await self.credit.wait()
+            await ended.wait()
 
     def _refuse(self, error: MeshError) -> None:
         """An error that nobody turned into a response (E-02): the reset says what can be said."""
@@ -273,7 +307,7 @@ class StreamTask:
         del link.streams[stream_id]
         self.stream_id = 0
         self.request = None
-        self.limits = None
+        self.limits = self.window = None
         self.error = None
         self.over = self._begun = self.answering = False
         self.activity = 0

@@ -24,6 +24,7 @@ from meshcore.http.message import Request, Response
 from meshcore.server.http1_watch import ENDING, IDLE, SENDING, TUNNEL, WAITING, Watched
 from meshcore.server.linger import discard, linger
 from meshcore.server.request_body import RequestBody, TunnelBody
+from meshcore.transport.raw_body import WORTH_MOVING, RawBody, move
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -264,6 +265,7 @@ class _Http1(Watched):
         Of what it raises, *parts* is what was to be sent before."""
         codec = self._codec
         size = turns = 0
+        tried = False
         while True:
             try:
                 chunk = body.receive_nowait()
@@ -290,16 +292,29 @@ class _Http1(Watched):
             if size >= FLUSH:
                 await self._send(_taken(parts))
                 size = 0
+                if not tried:
+                    tried = True
+                    if isinstance(body, RawBody):
+                        await self._move(body)
             turns += 1
             if turns == TURNS:
                 await checkpoint()
                 turns = 0
 
+    async def _move(self, body: RawBody) -> None:
+        """Moves what is worth it of a body from socket to socket."""
+        sink = self._connection.plain_socket()
+        left = self._codec.left_to_send
+        if sink is not None and left >= WORTH_MOVING:
+            await move(body, sink, left, self._codec.sent_past)
+
     async def _send(self, data: bytes) -> None:
         connection = self._connection
         sent = connection.send_nowait(data)
         if sent != len(data):
+            self._write_began()
             await connection.send_all(data[sent:] if sent else data)
+            self._blocked = False
 
     async def _next_cycle(self) -> bool:
         """Makes the connection ready for another request, or ends it so that the client gets everything."""
@@ -451,7 +466,7 @@ class _Http1(Watched):
             self._writing = True
             try:
                 pending, self._pending = self._pending, b""
-                await self._connection.send_all(pending)
+                await self._send(pending)
             finally:
                 self._writing = False
                 self._written.wake()

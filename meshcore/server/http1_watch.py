@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from meshcore.errors import StreamTimeout
+from meshcore.server._limits import RATE_WINDOW
 from meshcore.server.request_body import RequestBody, TunnelBody
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ _PROMPT: Final = 2.0
 """Largest limit told to the sweeper while a head is awaited, seconds: it looks four times as often,
 so that a slow head is cut within half a second of its limit."""
 
-_RATE_WINDOW: Final = 10.0
 
 
 class Watched:
@@ -38,6 +38,7 @@ class Watched:
 
     __slots__ = (
         "_begun",
+        "_blocked",
         "_body",
         "_closing",
         "_connection",
@@ -54,6 +55,8 @@ class Watched:
         "_seen",
         "_served",
         "_since",
+        "_took",
+        "_took_at",
         "_window",
     )
 
@@ -74,6 +77,10 @@ class Watched:
         self._begun = self._since = self._moved = trio.current_time()
         self._seen = 0
         self._window = (self._moved, 0)
+        # Whether bytes wait for the client to take some, how many it had taken, and since when no more.
+        self._blocked = False
+        self._took = 0
+        self._took_at = self._moved
         self._prompt = True
         self._forget_drain: Callable[[], None] | None = None
 
@@ -85,6 +92,8 @@ class Watched:
             limit = self._options.header_timeout
             if limit is not None:
                 sweeper.add(self, min(limit, _PROMPT))
+            else:
+                self._watch_idle()
             sweeper.watch_hangup(connection.fileno(), self._hung_up)
         if connection.drain is not None:
             self._forget_drain = connection.drain.on_start(self._drain)
@@ -119,9 +128,9 @@ class Watched:
         if sweeper is None:
             return
         options = self._options
-        limits = [options.idle_timeout, options.body_idle_timeout, options.max_age]
+        limits = [options.idle_timeout, options.body_idle_timeout, options.write_timeout, options.max_age]
         if options.min_body_rate is not None:
-            limits.append(_RATE_WINDOW)
+            limits.append(RATE_WINDOW)
         given = [limit for limit in limits if limit is not None]
         if given:
             sweeper.add(self, min(given))
@@ -135,12 +144,20 @@ class Watched:
         limits = [limit for limit in (timeouts.request, timeouts.response, timeouts.idle) if limit is not None]
         if sweeper is None or not limits:
             return
+        if self._options.write_timeout is not None:
+            limits.append(self._options.write_timeout)
         now = self._since = self._moved = trio.current_time()
         if request.started is None:
             request.started = now
         self._limited = request
         self._prompt = True
         sweeper.add(self, min(limits))
+
+    def _write_began(self) -> None:
+        """The client does not take at once what is sent to it; ``_blocked`` is reset when it has."""
+        self._blocked = True
+        self._took = self._connection.bytes_written
+        self._took_at = trio.current_time()
 
     # ----- what is told to the connection -----
 
@@ -172,6 +189,9 @@ class Watched:
     def sweep(self, now: float, /) -> None:
         """See :class:`~meshcore.transport.sweep.Swept`."""
         options, phase = self._options, self._phase
+        if self._blocked and self._stalled(now):
+            self._expire(f"write timeout of {options.write_timeout:g} s exceeded")
+            return
         if options.max_age is not None and now - self._begun >= options.max_age and not self._closing:
             self._drain()
         if phase == IDLE:
@@ -204,6 +224,15 @@ class Watched:
             return False
         return now - self._moved >= limit
 
+    def _stalled(self, now: float) -> bool:
+        """Whether the client has taken nothing for too long."""
+        limit = self._options.write_timeout
+        if self._connection.bytes_written != self._took:
+            self._took = self._connection.bytes_written
+            self._took_at = now
+            return False
+        return limit is not None and now - self._took_at >= limit
+
     def _sweep_upload(self, now: float) -> None:
         """A client that is asked for its body and does not send it."""
         body = self._body
@@ -216,7 +245,7 @@ class Watched:
             self._refuse_with(408)
         if options.min_body_rate is not None and body.size_hint is not None:
             begun, before = self._window
-            if now - begun >= _RATE_WINDOW:
+            if now - begun >= RATE_WINDOW:
                 if self._connection.bytes_read - before < options.min_body_rate * (now - begun):
                     self._refuse_with(408)
                 self._window = (now, self._connection.bytes_read)

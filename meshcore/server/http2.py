@@ -30,7 +30,7 @@ from meshcore.errors import (
 from meshcore.http.body import Empty
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request
-from meshcore.server._limits import StreamLimits
+from meshcore.server._limits import RATE_WINDOW
 from meshcore.server._stream_task import StreamTask
 from meshcore.server.options import ServerOptions
 from meshcore.transport.flow_body import FlowBody
@@ -55,8 +55,10 @@ DRAIN_NOTICE = 1.0
 REQUESTS_IN_A_ROW = 64
 """Requests of one read that are begun before others get their turn, an upload counting as ``UPLOAD`` of them."""
 
-UPLOAD = 16
-"""An upload costs tasks of its own and mostly a connection of its own to an upstream."""
+UPLOAD = REQUESTS_IN_A_ROW // 2
+"""An upload costs tasks of its own and mostly a connection of its own to an upstream.  So no more than two that have
+not come whole are begun at a time: begun together, a hundred of them would all be ready to run together too, again and
+again until they end."""
 
 READS_IN_A_ROW = 16
 """Reads after which the scheduler gets its turn, in case the transport never waits."""
@@ -102,6 +104,7 @@ class Http2Server:
         "_failed",
         "_finishing",
         "_forget_drain",
+        "_goaway_due",
         "_idle",
         "_liveness",
         "_nursery",
@@ -110,6 +113,7 @@ class Http2Server:
         "_sweeper",
         "_swept_idle",
         "_swept_limit",
+        "_upload",
         "connection",
         "link",
         "options",
@@ -131,10 +135,12 @@ class Http2Server:
         self._nursery: trio.Nursery | None = None
         self._established = False
         self._finishing = False
-        self._begun = 0
+        # What was begun since others had their turn, and the last upload of it while it may still come whole.
+        self._begun = self._upload = 0
         self._dispatching = False
         self._failed = False
         self._drain_sent: float | None = None
+        self._goaway_due: int | None = None
         self._forget_drain: Any = None
         self._started = now = trio.current_time()
         self._sweeper: Sweeper | None = connection.sweeper
@@ -145,7 +151,7 @@ class Http2Server:
             now,
             idle=options.idle_timeout,
             age=options.max_age,
-            stall=options.body_idle_timeout or options.idle_timeout,
+            stall=_smallest(options.body_idle_timeout or options.idle_timeout, options.write_timeout),
             interval=options.keepalive_interval,
             timeout=options.keepalive_timeout,
         )
@@ -185,19 +191,28 @@ class Http2Server:
             data = await connection.receive_some()
             if not data:
                 return
-            self._begun = 0
+            if not self._upload:
+                self._begun = 0
             self._dispatching = True
-            for event in codec.receive_data(data, trio.current_time()):
-                if _ACTIONS[type(event)](self, event):
-                    return
-                if self._begun >= REQUESTS_IN_A_ROW:
-                    self._begun = 0
-                    # What has been read is promised: a cancellation has to wait for the rest of it.
-                    await give_way()
+            while True:
+                for event in codec.receive_data(data, trio.current_time()):
+                    if self._begun >= REQUESTS_IN_A_ROW and type(event) is h2events.RequestReceived:
+                        # What has been read is promised: a cancellation has to wait for the rest of it.
+                        await self._give_way()
+                    if _ACTIONS[type(event)](self, event):
+                        return
+                if not codec.unfinished:
+                    break
+                data = b""
+                await self._give_way()
+            if self._goaway_due is not None:
+                self._last_goaway(self._goaway_due)
             self._dispatching = False
             if self._finishing and not link.streams:
                 return
             # Answers to PING and SETTINGS; mostly nothing, as requests make no answer of the codec's own.
+            if link.relayed:
+                link.flush_relayed()
             link.flush()
             if link.unsent >= READER_WATER:
                 await link.wait_readable()
@@ -205,6 +220,11 @@ class Http2Server:
             if turns == READS_IN_A_ROW:
                 turns = 0
                 await checkpoint()
+
+    async def _give_way(self) -> None:
+        """Lets others, and what was begun here, have their turn."""
+        self._begun = self._upload = 0
+        await give_way()
 
     async def _linger(self) -> None:
         """Sends what is left and half-closes, then waits for the client to have seen it: closing at once would make
@@ -259,6 +279,7 @@ class Http2Server:
             self._begun += 1
         else:
             self._begun += UPLOAD
+            self._upload = stream_id
             body = FlowBody(link, stream_id, event.content_length)
         request = Request(
             event.method if event.protocol is None else b"GET",
@@ -286,6 +307,10 @@ class Http2Server:
             self._nursery.start_soon(task.run)
 
     def _data(self, event: h2events.DataReceived) -> None:
+        if event.end_stream and event.stream_id == self._upload:
+            # It has come whole, before anything was done about it: no more work than a request without a body.
+            self._begun -= UPLOAD - 1
+            self._upload = 0
         exchange = self.link.streams.get(event.stream_id)
         if exchange is None or exchange.body is None:
             if event.flow and self.link.codec.acknowledge(event.stream_id, event.flow):
@@ -372,7 +397,10 @@ class Http2Server:
             self.limit_changed(DRAIN_NOTICE)
 
     def _last_goaway(self, code: int = NO_ERROR) -> None:
-        if not self._finishing:
+        if self.link.codec.unfinished:
+            # It names the last stream that has come, and what has been read is not looked through yet.
+            self._goaway_due = code
+        elif not self._finishing:
             self._finishing = True
             if self._drain_sent is None:
                 self._drain_sent = trio.current_time()
@@ -384,6 +412,8 @@ class Http2Server:
     def _sweep_every(self) -> None:
         """Tells the sweeper the smallest limit in force."""
         limits = [limit for limit in (self._liveness.limit, self.options.body_idle_timeout) if limit is not None]
+        if self.options.min_body_rate is not None:
+            limits.append(RATE_WINDOW)
         if not self._established and self.options.header_timeout is not None:
             limits.append(self.options.header_timeout)
         if self._drain_sent is not None and not self._finishing:
@@ -419,15 +449,8 @@ class Http2Server:
         elif verdict:
             self.connection.close()
             return
-        idle = options.body_idle_timeout
         for exchange in list(self.link.streams.values()):
-            limits = exchange.limits
-            if limits is None:
-                if idle is None or not exchange.answering:
-                    continue
-                limits = exchange.limits = StreamLimits(None, idle, now, now)
-            moved = exchange.activity + (exchange.body.activity if exchange.body is not None else 0)
-            if what := limits.check(moved, now):
+            if what := exchange.exceeded(now):
                 exchange.expire(StreamTimeout(what))
         self._trim()
         self._sweep_every()
@@ -440,6 +463,10 @@ class Http2Server:
             for task in self._idle[1:]:
                 task.retire()
             del self._idle[1:]
+
+
+def _smallest(*limits: float | None) -> float | None:
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 _ACTIONS: Final[dict[type, Callable[[Http2Server, Any], bool | None]]] = {

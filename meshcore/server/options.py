@@ -30,8 +30,11 @@ class ServerOptions:
         idle_timeout: of a connection without a request.
         body_idle_timeout: without a byte moving in either direction while a message is under way
             (a slow reader or sender); ``request.timeouts.idle`` overrides it.  None: only what layers ask for.
+        write_timeout: without a byte taken by a client for which bytes are ready, on its connection or within the
+            window of its stream (Envoy's stream idle timeout, for what is the client's doing); a stream on which
+            neither side has anything to say is left alone.
         min_body_rate: bytes a second that a request body with a content-length has to make on average
-            of 10 s (hostile-world.md: 1 KiB/10 s, on unauthenticated listeners); None: any.
+            of 10 s while it is waited for (hostile-world.md: 1 KiB/10 s, on unauthenticated listeners); None: any.
         allow_connect: whether CONNECT makes tunnels (D-30); False answers 405.
         allow_upgrade: whether HTTP/1 upgrades and extended CONNECT are offered to the service.
         half_close: whether an HTTP/1 client that has ended its side is still answered; False: a hang-up and a
@@ -51,6 +54,7 @@ class ServerOptions:
     header_timeout: float | None = 10.0
     idle_timeout: float | None = 3600.0
     body_idle_timeout: float | None = None
+    write_timeout: float | None = 300.0
     min_body_rate: float | None = None
     allow_connect: bool = True
     allow_upgrade: bool = True

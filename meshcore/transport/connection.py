@@ -109,6 +109,11 @@ class Connection(ABC):
             ConnectionLost: the connection broke.
         """
 
+    def send_parts_nowait(self, parts: list[bytes | memoryview]) -> int:
+        """``send_nowait`` of pieces, in one write; how many bytes of them were taken."""
+        data = b"".join(parts)
+        return self.send_nowait(data) if data else 0
+
     @abstractmethod
     async def send_all(self, data: bytes) -> None:
         """Writes all of it; cancelled in the middle, the connection is unusable (close it).

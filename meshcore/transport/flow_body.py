@@ -9,6 +9,7 @@ from meshcore.http.body import Chunks
 if TYPE_CHECKING:
     from meshcore.codec.events import DataReceived, Fields
     from meshcore.transport.http2 import Http2Link
+    from meshcore.transport.relay import Relay
 
 __all__ = ["FlowBody"]
 
@@ -22,27 +23,44 @@ class FlowBody(Chunks):
 
     Attributes:
         activity: counts chunks, for idle limits.
+        size: bytes that have come.
         link: the connection's codec and socket.
         stream_id: the stream.
     """
 
-    __slots__ = ("activity", "link", "stream_id")
+    __slots__ = ("_relay", "activity", "link", "size", "stream_id")
 
     def __init__(self, link: Http2Link[Any], stream_id: int, size_hint: int | None) -> None:
         super().__init__(size_hint)
-        self.activity = 0
+        self.activity = self.size = 0
         self.link = link
         self.stream_id = stream_id
+        self._relay: Relay | None = None
 
     @property
     def complete(self) -> bool:
         """Whether the peer has sent all of it."""
         return self._last is not None
 
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits for more of it."""
+        return self._wakeup.waiting
+
     def received(self, event: DataReceived) -> None:
         """Takes what came off the wire, its end too."""
-        self.activity += 1
         data = event.data
+        self.size += event.flow
+        relay = self._relay
+        if relay is not None:
+            if data and not event.end_stream and relay.take(data):
+                # What is queued by this is flushed by the reader.
+                link = self.link
+                link.codec.acknowledge(self.stream_id, event.flow)
+                link.takers[self.stream_id] = relay.take_frame
+                return
+            self._stop_relay()
+        self.activity += 1
         unwanted = event.flow
         if data and self.end is None:
             self._chunks.append(data)
@@ -67,6 +85,22 @@ class FlowBody(Chunks):
         if self.link.codec.acknowledge(self.stream_id, size):
             self.link.flush_soon()
 
+    async def receive_by(self, relay: Relay) -> bytes:
+        """As ``receive_some``; what comes meanwhile goes to *relay* as far as it takes it, and counts as taken."""
+        try:
+            while not self._chunks and self.end is None:
+                self._relay = relay
+                self.link.takers[self.stream_id] = relay.take_frame
+                await self._wakeup.wait()
+        finally:
+            self._stop_relay()
+        return self.receive_nowait()
+
+    def _stop_relay(self) -> None:
+        if self._relay is not None:
+            self._relay = None
+            self.link.takers.pop(self.stream_id, None)
+
     def receive_nowait(self) -> bytes:
         """The oldest chunk; its credit is returned."""
         chunks = self._chunks
@@ -82,6 +116,7 @@ class FlowBody(Chunks):
         return data
 
     def _drop(self) -> None:
+        self._stop_relay()
         size = sum(map(len, self._chunks))
         self._chunks.clear()
         if size:

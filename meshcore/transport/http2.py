@@ -9,15 +9,17 @@ nobody adds a body's bytes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import trio
 
 from meshcore._wakeup import Wakeup, WakeupQueue, checkpoint
 from meshcore.errors import MeshError, StreamReset
+from meshcore.transport.flow_body import FlowBody
+from meshcore.transport.relay import Relay
 
 if TYPE_CHECKING:
-    from meshcore.codec.h2.interface import H2Codec
+    from meshcore.codec.h2.interface import H2Codec, TakeFrame
     from meshcore.http.body import Body
     from meshcore.transport.connection import Connection
 
@@ -31,6 +33,9 @@ READER_WATER = 8 * HIGH_WATER
 
 TURNS = 16
 """Chunks of a body after which its sender yields to others although it need not wait."""
+
+RELAY_AFTER = 1
+"""Chunks of a body that its sender sends itself before it lets the reader of the body's connection do it."""
 
 S = TypeVar("S")
 
@@ -46,6 +51,8 @@ class Http2Link(Generic[S]):
         unsent: bytes taken out of the codec that the socket has not taken yet.
         flushes: how often something was given to the socket, so that it can be told whether a head has left.
         opened: streams begun so far.
+        relayed: connections that were given what has come on this one, and not flushed yet.
+        takers: by stream, who takes the DATA frames of large reads as they come.
         error: what broke the connection, if writing did.
     """
 
@@ -60,7 +67,9 @@ class Http2Link(Generic[S]):
         "flushes",
         "opened",
         "queued",
+        "relayed",
         "streams",
+        "takers",
         "unsent",
         "writing",
     )
@@ -69,6 +78,8 @@ class Http2Link(Generic[S]):
         self.codec = codec
         self.connection = connection
         self.streams: dict[int, S] = {}
+        self.relayed: list[Http2Link[Any]] = []
+        self.takers: dict[int, TakeFrame] = {}
         self.queued = 0
         self.unsent = 0
         self.flushes = 0
@@ -116,6 +127,35 @@ class Http2Link(Generic[S]):
         if sent < len(data):
             self._parts.append(data[sent:] if sent else data)
             self.unsent = len(data) - sent
+            self.writing = True
+            self._wakeup.wake()
+
+    def flush_relayed(self) -> None:
+        """For this connection's reader, when all that it has read is dealt with: flushes those to which some of it
+        went."""
+        for link in self.relayed:
+            link.flush_parts()
+        self.relayed.clear()
+
+    def flush_parts(self) -> None:
+        """``flush`` for large pieces: they are not joined first."""
+        if self.writing or self.error is not None:
+            self.flush()
+            return
+        parts = self.codec.take_parts()
+        self.queued = 0
+        unsent = sum(map(len, parts))
+        if not unsent:
+            return
+        try:
+            unsent -= self.connection.send_parts_nowait(parts)
+        except Exception as error:
+            self.broke(error)
+            return
+        self.flushes += 1
+        if unsent:
+            self._parts.append(b"".join(parts)[-unsent:])
+            self.unsent = unsent
             self.writing = True
             self._wakeup.wake()
 
@@ -248,13 +288,19 @@ async def send_body(link: Http2Link[S], stream: Sending, body: Body, data: bytes
     """
     codec = link.codec
     stream_id = stream.stream_id
+    relay: Relay | None = None
     while True:
         if not data:
             try:
                 data = body.receive_nowait()
             except trio.WouldBlock:
                 link.flush_turn()
-                data = await body.receive_some()
+                if stream.activity < RELAY_AFTER or not isinstance(body, FlowBody):
+                    data = await body.receive_some()
+                else:
+                    if relay is None:
+                        relay = Relay(body, link, stream, HIGH_WATER)
+                    data = await body.receive_by(relay)
         if stream.over or link.error is not None:
             return False
         end = body.end

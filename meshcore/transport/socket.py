@@ -26,6 +26,10 @@ _TURNS = 16
 """Reads in a row without a wait before others get a turn."""
 
 
+_MOST_PARTS = 1_000
+"""Below what a system takes in one ``sendmsg`` (IOV_MAX)."""
+
+
 class SocketConnection(Connection):
     """A connected, non-blocking stream socket; owns it."""
 
@@ -135,6 +139,29 @@ class SocketConnection(Connection):
         except OSError as error:
             raise self.lost(error) from error
 
+    def receive_into(self, buffer: memoryview) -> int:
+        """Reads into *buffer* what can be read at once: at least one byte; 0 at the end of the stream.  Not while
+        bytes that were put back are still to come.
+
+        Raises:
+            trio.WouldBlock: nothing is there.
+            ConnectionLost: the connection broke.
+            trio.ClosedResourceError: it was closed here.
+        """
+        if self.closed:
+            raise trio.ClosedResourceError
+        try:
+            size = self.socket.recv_into(buffer)
+        except BlockingIOError:
+            self.drained()
+            raise trio.WouldBlock from None
+        except OSError as error:
+            raise self.lost(error) from error
+        if size < len(buffer):
+            self.drained()
+        self.bytes_read += size
+        return size
+
     async def receive_some(self, max_bytes: int = READ_SIZE) -> bytes:
         """See :class:`Connection`.  Waits first and reads then: under load what arrives meanwhile is
         read in one piece, and a failed attempt to read is a system call saved."""
@@ -169,6 +196,19 @@ class SocketConnection(Connection):
         """See :class:`Connection`."""
         try:
             sent = self.socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise self.lost(error) from error
+        self.bytes_written += sent
+        return sent
+
+    def send_parts_nowait(self, parts: list[bytes | memoryview]) -> int:
+        """See :class:`Connection`."""
+        if len(parts) > _MOST_PARTS:
+            return super().send_parts_nowait(parts)
+        try:
+            sent = self.socket.sendmsg(parts)
         except BlockingIOError:
             return 0
         except OSError as error:

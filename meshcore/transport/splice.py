@@ -133,8 +133,10 @@ pipes = Pipes()
 _buffers: list[bytearray] = []
 
 
-async def splice_sockets(source: SocketConnection, sink: SocketConnection, moved: Callable[[int], None]) -> bool:
-    """Moves what *source* has to *sink* until its end.
+async def splice_sockets(
+    source: SocketConnection, sink: SocketConnection, moved: Callable[[int], None], most: int | None = None
+) -> bool:
+    """Moves what *source* has to *sink* until its end, or until *most* bytes have been moved.
 
     Args:
         source: read from; nothing that was put back may be left in it.
@@ -142,8 +144,8 @@ async def splice_sockets(source: SocketConnection, sink: SocketConnection, moved
         moved: called with the number of bytes after each move, for idle limits.
 
     Returns:
-        True at the end of *source*; False if it cannot go on this way (no pipe to be had, or these sockets
-        cannot be spliced), with nothing lost.
+        True at the end of *source*; False after *most* bytes, or if it cannot go on this way (no pipe to be had,
+        or these sockets cannot be spliced), with nothing lost.
 
     Raises:
         ConnectionLost: one of them broke.
@@ -161,8 +163,10 @@ async def splice_sockets(source: SocketConnection, sink: SocketConnection, moved
                 if source.closed or sink.closed:
                     raise trio.ClosedResourceError
                 try:
-                    held = _splice(source.fileno(), pipe.write, pipe.size, flags=_FLAGS)
+                    size = pipe.size if most is None else min(pipe.size, most)
+                    held = _splice(source.fileno(), pipe.write, size, flags=_FLAGS)
                 except BlockingIOError:
+                    source.drained()
                     break
                 except OSError as error:
                     if error.errno in _NOT_SPLICEABLE:
@@ -172,6 +176,8 @@ async def splice_sockets(source: SocketConnection, sink: SocketConnection, moved
                     return True
                 source.bytes_read += held
                 turn += held
+                if most is not None:
+                    most -= held
                 while held:
                     try:
                         count = _splice(pipe.read, sink.fileno(), held, flags=_FLAGS)
@@ -193,6 +199,8 @@ async def splice_sockets(source: SocketConnection, sink: SocketConnection, moved
                     held -= count
                     sink.bytes_written += count
                     moved(count)
+                if most == 0:
+                    return False
                 if turn >= _TURN:
                     turn = 0
                     await checkpoint()
@@ -202,7 +210,7 @@ async def splice_sockets(source: SocketConnection, sink: SocketConnection, moved
             else:
                 pipes.give(pipe)
         turn = 0
-        await wait_readable(source.fileno())
+        await source.wait_readable()
 
 
 async def copy_sockets(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from meshcore.transport.target import Address
 
 __all__ = ["StreamConnection", "connection_over"]
+
+_PIECE: Final = 16_384
 
 
 class StreamConnection(Connection):
@@ -57,10 +59,13 @@ class StreamConnection(Connection):
         if self.closed:
             raise trio.ClosedResourceError
         try:
-            await self.stream.send_all(data)
+            # In pieces, so that it can be seen that a slow reader takes some.
+            for offset in range(0, len(data), _PIECE):
+                piece = data[offset : offset + _PIECE] if len(data) > _PIECE else data
+                await self.stream.send_all(piece)
+                self.bytes_written += len(piece)
         except trio.BrokenResourceError as error:
             raise self._lost(error) from error
-        self.bytes_written += len(data)
 
     async def send_eof(self) -> None:
         """Half-closes, where the stream can; closes it otherwise (TLS streams)."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import weakref
 from typing import Any, ClassVar
 
 import pytest
@@ -986,3 +988,28 @@ async def test_every_upload_that_waits_for_the_connections_window_goes_on_once_t
             await peer.read()
     for upload in uploads:
         upload.scope.cancel()
+
+
+async def test_a_request_that_failed_with_its_connection_waits_for_no_garbage_collector(nursery: trio.Nursery) -> None:
+    upstream = Upstream(nursery)
+    left: list[weakref.ref[Request]] = []
+
+    async def ask() -> None:
+        asked = request()
+        left.append(weakref.ref(asked))
+        with pytest.raises(UpstreamProtocolError):
+            await upstream.client(asked)
+
+    gc.collect()
+    gc.disable()
+    try:
+        async with trio.open_nursery() as asking:
+            for _ in range(4):
+                asking.start_soon(ask)
+            peer = await upstream.peer()
+            await trio.testing.wait_all_tasks_blocked()
+            await peer.connection.send_all(b"\xff" * 100)
+        await trio.testing.wait_all_tasks_blocked()
+        assert [None] * 4 == [each() for each in left]
+    finally:
+        gc.enable()

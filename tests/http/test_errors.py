@@ -8,6 +8,7 @@ import pytest
 
 from meshcore import errors
 from meshcore.errors import (
+    REFUSED_STREAM,
     BodyAbandoned,
     ConfigError,
     ConnectError,
@@ -22,6 +23,7 @@ from meshcore.errors import (
     StreamReset,
     TlsError,
     TlsRefused,
+    again,
     chain,
 )
 from meshcore.http.grpc import GrpcStatus
@@ -46,7 +48,7 @@ def test_every_error_is_complete(cls: type[MeshError]) -> None:
 
 def test_all_names_are_there() -> None:
     assert sorted(errors.__all__) == errors.__all__
-    assert {cls.__name__ for cls in CLASSES} | {"chain", "leaves"} == set(errors.__all__)
+    assert {cls.__name__ for cls in CLASSES} | {"again", "chain", "leaves"} == set(errors.__all__)
 
 
 def test_codes_are_unique_but_for_special_cases_of_the_same_thing() -> None:
@@ -96,3 +98,23 @@ def test_a_chain_says_what_the_system_said_once_and_without_its_number() -> None
     refused = errors.ConnectError("endpoint 10.0.0.1:80: connection refused")
     refused.__cause__ = ConnectionRefusedError(111, "Connection refused")
     assert "endpoint 10.0.0.1:80: connection refused" == chain(refused)
+
+
+def test_an_error_that_is_raised_again_says_the_same() -> None:
+    cause = OSError("gone")
+    for error in (
+        StreamReset("x", h2_code=REFUSED_STREAM),
+        BodyAbandoned("x"),
+        ConfigError(["a", "b"]),
+        ConnectionLost("x", retryable=True),
+    ):
+        error.__cause__ = cause
+        other = again(error)
+        assert isinstance(other, MeshError)
+        assert other is not error
+        assert (type(error), str(error), error.args) == (type(other), str(other), other.args)
+        assert vars(error) == vars(other)
+        assert other.__cause__ is cause
+        assert other.__traceback__ is None
+    strange = ValueError("x")
+    assert again(strange) is strange

@@ -67,6 +67,8 @@ class CodecPeer:
             self.eof = True
             return []
         found = self.codec.receive_data(data, trio.current_time())
+        while self.codec.unfinished:
+            found += self.codec.receive_data(b"", trio.current_time())
         self.events += found
         for event in found:
             self._note(event)

@@ -11,7 +11,7 @@ import trio.testing
 
 from meshcore import Headers, Request, Response, Timeouts
 from meshcore.errors import ConnectionLost, StreamTimeout
-from meshcore.http.body import Chunks, read_all
+from meshcore.http.body import Chunks, Full, read_all
 from meshcore.server.http1 import serve_http1
 from meshcore.server.options import ServerOptions
 from meshcore.testing import explore_schedules, memory_stream_pair, mock_service, response
@@ -33,8 +33,7 @@ async def test_a_head_that_takes_too_long_is_answered_408(pieces: int, autojump_
             await served.client.send(b"GET")
             await trio.sleep(1.5)
         assert (
-            await served.client.rest()
-            == b"HTTP/1.1 408 Request Timeout\r\n"
+            await served.client.rest() == b"HTTP/1.1 408 Request Timeout\r\n"
             b"x-meshcore-error: bad-request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
         )
         assert 10 <= trio.current_time() <= 11
@@ -119,11 +118,14 @@ async def test_bytes_in_either_direction_put_the_idle_limit_off(autojump_clock: 
         await served.client.head()
 
 
-async def test_a_client_that_does_not_read_is_cut_by_the_idle_limit(autojump_clock: object) -> None:
-    class Endless(Chunks):
-        def receive_nowait(self) -> bytes:
-            return bytes(60_000)
+class Endless(Chunks):
+    """A body that has always more."""
 
+    def receive_nowait(self) -> bytes:
+        return bytes(60_000)
+
+
+async def test_a_client_that_does_not_read_is_cut_by_the_idle_limit(autojump_clock: object) -> None:
     body = Endless()
     service = mock_service(lambda _: Response(200, Headers(), body))
     async with serving(service, options=ServerOptions(body_idle_timeout=5.0)) as served:
@@ -131,6 +133,57 @@ async def test_a_client_that_does_not_read_is_cut_by_the_idle_limit(autojump_clo
         await served.over.wait()
         assert 5 <= trio.current_time() <= 10
     assert body.end is not None
+
+
+@pytest.mark.parametrize("timeouts", [None, Timeouts(idle=3_600.0)])
+async def test_a_client_that_does_not_take_its_answer_is_cut_by_default(
+    autojump_clock: object, timeouts: Timeouts | None
+) -> None:
+    body = Endless()
+
+    async def service(request: Request) -> Response:
+        request.timeouts = timeouts
+        return Response(200, Headers(), body)
+
+    async with serving(service, options=ServerOptions(idle_timeout=None, header_timeout=None)) as served:
+        await served.client.send(GET)
+        await served.over.wait()
+        assert 300 <= trio.current_time() <= 330
+    assert body.end is not None
+    assert isinstance(body.end.error, StreamTimeout)
+
+
+async def test_a_client_that_takes_a_little_now_and_then_is_not_cut(autojump_clock: object) -> None:
+    service = mock_service(lambda _: Response(200, Headers(), Endless()))
+    async with serving(service, options=ServerOptions(write_timeout=10.0)) as served:
+        await served.client.send(GET)
+        for _ in range(20):
+            await trio.sleep(9)
+            taken = 0
+            while taken < 40_000:
+                taken += len(await served.client.more())
+        assert not served.over.is_set()
+        await served.over.wait()
+
+
+async def test_an_answer_of_which_nothing_comes_is_not_the_clients_doing(autojump_clock: object) -> None:
+    body = Chunks()
+    async with serving(mock_service(lambda _: Response(200, Headers(), body))) as served:
+        await served.client.send(GET)
+        await served.client.head()
+        await trio.sleep(80_000)
+        body.push(b"x")
+        await served.client.expect(b"1\r\nx\r\n")
+        body.push_end()
+        await served.client.expect(b"0\r\n\r\n")
+
+
+async def test_answers_to_pipelined_requests_that_nobody_takes_are_cut(autojump_clock: object) -> None:
+    service = mock_service(lambda _: Response(200, Headers(), Full(bytes(60_000))))
+    async with serving(service, options=ServerOptions(write_timeout=10.0)) as served:
+        await served.client.send(GET * 20)
+        await served.over.wait()
+        assert 10 <= trio.current_time() <= 15
 
 
 async def _read(request: Request) -> Response:

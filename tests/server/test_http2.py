@@ -147,6 +147,57 @@ async def test_a_drain_in_the_middle_of_what_one_read_brought_loses_nothing_of_i
     await peer.until_eof()
 
 
+class Turns:
+    """A service that notes how many turns another task has had when each request reaches it."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.count = 0
+        self.seen: list[int] = []
+        self._nursery = nursery
+
+    def service(self, _: Request) -> Response:
+        self.seen.append(self.count)
+        return response(200)
+
+    async def of(self, peer: CodecPeer, streams: list[int]) -> int:
+        """The turns between the first request and the last of those that were queued, all in one read."""
+        self.seen.clear()
+        self._nursery.start_soon(self._take_turns, len(streams))
+        for stream_id in streams:
+            assert 200 == (await peer.answer(stream_id)).status
+        return self.seen[-1] - self.seen[0]
+
+    async def _take_turns(self, until: int) -> None:
+        while len(self.seen) < until:
+            self.count += 1
+            await trio.lowlevel.checkpoint()
+
+
+async def test_others_get_their_turn_while_one_read_of_large_heads_is_decoded(nursery: trio.Nursery) -> None:
+    turns = Turns(nursery)
+    peer = Serving(nursery, mock_service(turns.service)).peer
+    await peer.ask()
+    assert 4 <= await turns.of(peer, [peer.send(headers=[(b"x", b"~" * 2_000 + b"%d" % n)]) for n in range(20)])
+
+
+async def test_uploads_that_come_by_one_read_are_begun_two_at_a_time(nursery: trio.Nursery) -> None:
+    turns = Turns(nursery)
+    peer = Serving(nursery, mock_service(turns.service)).peer
+    await peer.ask()
+    assert 12 <= await turns.of(peer, [peer.send(b"POST", end=False) for _ in range(32)])
+
+
+async def test_uploads_that_come_whole_are_begun_like_requests_without_a_body(nursery: trio.Nursery) -> None:
+    turns = Turns(nursery)
+    peer = Serving(nursery, mock_service(turns.service)).peer
+    await peer.ask()
+    streams = []
+    for _ in range(32):
+        streams.append(peer.send(b"POST", end=False))
+        peer.codec.send_data(streams[-1], b"all of it", end_stream=True)
+    assert 2 >= await turns.of(peer, streams)
+
+
 @pytest.mark.parity("X-67")
 async def test_a_request_without_authority_is_accepted(nursery: trio.Nursery) -> None:
     service = mock_service()
@@ -723,6 +774,128 @@ async def test_an_answer_that_is_never_read_is_reset(
         answer = await peer.answer(peer.send())
     assert answer.reset is not None
     assert body.end is not None
+
+
+@pytest.mark.parametrize("timeouts", [None, Timeouts(idle=3_600.0)])
+async def test_a_window_that_is_never_opened_for_what_is_ready_resets_the_stream_by_default(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, timeouts: Timeouts | None
+) -> None:
+    body = Chunks()
+    body.push(b"x" * 100_000)
+
+    async def service(request: Request) -> Response:
+        request.timeouts = timeouts
+        return Response(200, Headers(), body if request.path == b"/" else Full(b"x"))
+
+    peer = Serving(nursery, service, acknowledge=False).peer
+    stream_id = peer.send()
+    with trio.fail_after(700):
+        answer = await peer.answer(stream_id)
+    assert 300 <= trio.current_time() <= 340
+    assert answer.reset is not None
+    assert body.end is not None
+    # The connection is as good as it was.
+    peer.acknowledge = True
+    peer.codec.acknowledge(stream_id, 65_535)
+    assert 200 == (await peer.ask(path=b"/other")).status
+
+
+async def test_a_window_that_is_opened_a_little_now_and_then_is_waited_for(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    body = Chunks()
+    body.push(b"x" * 2_000_000)
+    serving = Serving(
+        nursery,
+        mock_service(lambda _: Response(200, Headers(), body)),
+        ServerOptions(write_timeout=10.0),
+        acknowledge=False,
+    )
+    peer = serving.peer
+    stream_id = peer.send()
+    await peer.flush()
+    for number in range(20):
+        while len(peer.answers[stream_id].body) < 65_535 + 40_000 * number:
+            await peer.read()
+        await trio.sleep(9)
+        peer.codec.acknowledge(stream_id, 40_000)
+        await peer.flush()
+    assert peer.answers[stream_id].reset is None
+
+
+async def test_a_stream_on_which_nobody_has_anything_to_say_is_left_alone(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    body = Chunks()
+    service = mock_service(lambda _: Response(200, Headers(), body))
+    peer = Serving(nursery, service, ServerOptions(idle_timeout=None)).peer
+    stream_id = peer.send(b"POST", end=False)
+    await peer.flush()
+    body.push(b"x")
+    await trio.sleep(80_000)
+    body.push(b"y")
+    body.push_end()
+    answer = await peer.answer(stream_id)
+    assert (b"xy", True) == (answer.body, answer.ended)
+
+
+async def test_an_http2_client_that_reads_nothing_at_all_is_closed_by_default(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    # A wide window, and a connection that takes a little.
+    serving = Serving(
+        nursery,
+        mock_service(lambda _: Response(200, Headers(), Full(b"x" * 1_000_000))),
+        ServerOptions(idle_timeout=None),
+        limits=H2Limits(stream_window=1 << 30),
+    )
+    peer = serving.peer
+    peer.send()
+    await peer.flush()
+    with trio.fail_after(400):
+        while not serving.ended:
+            await trio.sleep(1)
+    assert trio.current_time() >= 300
+
+
+@pytest.mark.parametrize(("every", "size", "told"), [(1.0, 50, False), (1.0, 200, True)])
+async def test_an_upload_has_the_rate_that_is_wanted_of_it(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, every: float, size: int, told: bool
+) -> None:
+    peer = Serving(nursery, echo, ServerOptions(min_body_rate=100.0)).peer
+    stream_id = peer.send(b"POST", headers=[(b"content-length", b"%d" % (60 * size))], end=False)
+    await peer.flush()
+
+    async def drip() -> None:
+        for number in range(60):
+            await trio.sleep(every)
+            if peer.codec.window(stream_id):
+                peer.codec.send_data(stream_id, b"x" * size, end_stream=number == 59)
+                await peer.flush()
+
+    nursery.start_soon(drip)
+    answer = await peer.answer(stream_id)
+    assert told is (answer.status == 200)
+    assert told is (answer.reset is None)
+    if not told:
+        assert 10 <= trio.current_time() <= 30
+
+
+@pytest.mark.parametrize("length", [[], [(b"content-length", b"10")]])
+async def test_no_rate_is_wanted_of_a_stream_without_a_length_nor_while_nobody_waits_for_it(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, length: list[tuple[bytes, bytes]]
+) -> None:
+    async def service(request: Request) -> Response:
+        if length:
+            await trio.sleep(100)
+        return Response(200, Headers(), Full(await read_all(request.body, 1 << 20)))
+
+    peer = Serving(nursery, service, ServerOptions(min_body_rate=100.0)).peer
+    stream_id = peer.send(b"POST", headers=length, end=False)
+    await peer.flush()
+    await trio.sleep(99)
+    peer.codec.send_data(stream_id, b"0123456789", end_stream=True)
+    assert b"0123456789" == (await peer.answer(stream_id)).body
 
 
 # ----- abuse and containment -----

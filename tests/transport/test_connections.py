@@ -109,6 +109,60 @@ async def test_a_limit_bounds_what_is_read(pair: Pair) -> None:
     assert [b"0123", b"4567", b"89"] == parts
 
 
+async def test_pieces_leave_in_one_write_as_if_they_were_joined(pair: Pair) -> None:
+    a, b = pair
+    parts: list[bytes | memoryview] = [b"one ", memoryview(bytearray(b"- two -"))[2:5], b"", b" three"]
+    with trio.fail_after(60):
+        if a.send_parts_nowait(parts) == 0:
+            # Not every transport can do anything at once.
+            await a.send_all(b"".join(parts))
+        got = b""
+        while len(got) < 13:
+            got += await b.receive_some()
+    assert b"one two three" == got
+    assert 0 == a.send_parts_nowait([])
+
+
+async def test_more_pieces_than_the_system_takes_are_joined() -> None:
+    a, b = tcp_pair()
+    assert 3_000 == a.send_parts_nowait([b"abc"] * 1_000)
+    assert 6_000 == a.send_parts_nowait([b"abc"] * 2_000)
+    got = b""
+    while len(got) < 9_000:
+        got += await b.receive_some()
+    assert b"abc" * 3_000 == got
+    assert 9_000 == a.bytes_written
+
+
+async def test_a_socket_reads_into_what_it_is_given() -> None:
+    a, b = tcp_pair()
+    view = memoryview(bytearray(8))
+    with pytest.raises(trio.WouldBlock):
+        b.receive_into(view)
+    await a.send_all(b"0123456789")
+    await b.wait_readable()
+    assert (8, b"01234567") == (b.receive_into(view), bytes(view))
+    assert (2, b"89") == (b.receive_into(view), bytes(view[:2]))
+    a.close()
+    await b.wait_readable()
+    assert 0 == b.receive_into(view)
+    assert 10 == b.bytes_read
+    b.close()
+    with pytest.raises(trio.ClosedResourceError):
+        b.receive_into(view)
+
+
+async def test_a_broken_socket_says_so_when_it_is_read_into_or_sent_pieces() -> None:
+    a, b = tcp_pair()
+    a.reset()
+    await b.wait_readable()
+    with pytest.raises(ConnectionLost):
+        b.receive_into(memoryview(bytearray(8)))
+    with pytest.raises(ConnectionLost):
+        for _ in range(2):
+            b.send_parts_nowait([b"x"])
+
+
 async def test_half_closed_the_other_way_goes_on(pair: Pair) -> None:
     a, b = pair
     await a.send_all(b"last words")

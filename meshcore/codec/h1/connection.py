@@ -225,6 +225,17 @@ class Codec(ABC):
         self._reading = DONE
         return DataReceived(1, b"", 0, True)
 
+    @property
+    def left_to_read(self) -> int:
+        """See :class:`meshcore.codec.h1.interface.H1Codec`."""
+        return self._left if self._reading == LENGTH and self._start == len(self._buffer) else 0
+
+    def read_past(self, count: int, /) -> None:
+        """See :class:`meshcore.codec.h1.interface.H1Codec`."""
+        if not 0 <= count < self.left_to_read:
+            raise LocalProtocolError("more than is to come of the body")
+        self._left -= count
+
     def _trailers(self) -> Fields:
         chunks = self._chunks
         assert chunks is not None
@@ -274,6 +285,17 @@ class Codec(ABC):
         if sending == DONE and not data:
             return b""
         raise LocalProtocolError("body before a head, or after its end")
+
+    @property
+    def left_to_send(self) -> int:
+        """See :class:`meshcore.codec.h1.interface.H1Codec`."""
+        return self._to_send if self._sending == LENGTH else 0
+
+    def sent_past(self, count: int, /) -> None:
+        """See :class:`meshcore.codec.h1.interface.H1Codec`."""
+        if not 0 <= count <= self.left_to_send:
+            raise LocalProtocolError("body longer than its content-length")
+        self._to_send -= count
 
     @property
     def cut_shows(self) -> bool:

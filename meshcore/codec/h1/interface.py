@@ -62,6 +62,22 @@ class H1Codec(Protocol):
         ...
 
     @property
+    def left_to_read(self) -> int:
+        """Bytes still to come of a body with a content-length, where all that was received has been parsed; else 0."""
+        ...
+
+    def read_past(self, count: int, /) -> None:
+        """So many of those, fewer than all, have been read past this codec."""
+
+    @property
+    def left_to_send(self) -> int:
+        """Bytes still to be sent of a body with a content-length; else 0."""
+        ...
+
+    def sent_past(self, count: int, /) -> None:
+        """So many of those have been sent past this codec."""
+
+    @property
     def buffered(self) -> int:
         """Bytes received and not yet parsed (an idle upstream connection must have none)."""
         ...

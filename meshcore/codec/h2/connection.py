@@ -16,9 +16,9 @@ from meshcore.codec.events import (
 )
 from meshcore.codec.h2 import frames as f
 from meshcore.codec.h2.authority import AuthorityWatch
+from meshcore.codec.h2.bulk import Bulk
 from meshcore.codec.h2.frames import MAX_ID
 from meshcore.codec.h2.message import Malformed, MessageReader, TooLarge, is_scheme
-from meshcore.codec.h2.scanner import Scanner
 from meshcore.codec.h2.stream import ENDED, RESET_HERE, Stream
 from meshcore.codec.validate import is_authority, is_authority_with_port, is_method, is_path, is_protocol
 from meshcore.errors import CANCEL, NO_ERROR, PROTOCOL_ERROR, LocalProtocolError
@@ -38,7 +38,7 @@ _TARGETS: Final = 32
 _TARGET_SIZE: Final = 512
 
 
-class Connection(Scanner):
+class Connection(Bulk):
     """One HTTP/2 connection in one role, over the engine that *make_engine* gives; see ``H2Codec``."""
 
     def __init__(self, server: bool, limits: H2Limits, make_engine: Callable[[Sink, bool, H2Limits], Engine]) -> None:

@@ -8,12 +8,17 @@ more than that.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, MutableMapping
+
     from meshcore.codec.events import Event, Fields
 
-__all__ = ["H2Codec"]
+__all__ = ["H2Codec", "TakeFrame"]
+
+TakeFrame: TypeAlias = "Callable[[memoryview], bool]"
+"""Takes a whole DATA frame, header included, and may write over it; False if it does not."""
 
 
 class H2Codec(Protocol):
@@ -29,11 +34,37 @@ class H2Codec(Protocol):
         Never raises for what the peer does: a connection error is a last event,
         ``ConnectionTerminated``, with its GOAWAY queued; the events of frames before it stand.
         Everything after that is ignored.
+
+        What one call does is bounded, however much it is given: where ``unfinished`` says so after it, others
+        are to have their turn, and then it is to be called again, with ``b""``.
         """
+        ...
+
+    def take_partial(self) -> bytes:
+        """Takes the bytes received of a frame that has not come whole; they go in front of what ``receive_bulk``
+        is given next."""
+        ...
+
+    def receive_bulk(self, view: memoryview, now: float, takers: MutableMapping[int, TakeFrame], /) -> list[Event]:
+        """``receive_data`` for a large writable buffer that the caller uses again.
+
+        DATA frames of a stream that has a taker go to that, whole, as parts of *view*; what one takes makes no
+        event and counts as consumed.  Everything else, and what a taker has not taken, makes events, which hold
+        copies; a stream with such an event has its taker removed, so that nothing overtakes it.
+        """
+        ...
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether whole frames are left of what was read, since they cost more than one call may."""
         ...
 
     def data_to_send(self) -> bytes:
         """Takes everything queued."""
+        ...
+
+    def take_parts(self) -> list[bytes | memoryview]:
+        """``data_to_send`` in the pieces that were queued."""
         ...
 
     def drain_events(self) -> list[Event]:
@@ -75,6 +106,12 @@ class H2Codec(Protocol):
 
     def try_send(self, stream_id: int, data: bytes, end_stream: bool, /) -> bool:
         """``send_data`` where the windows allow all of *data*; False, and nothing done, where they do not."""
+        ...
+
+    def forward(self, stream_id: int, frame: memoryview, /) -> bool:
+        """``try_send`` for the payload of a whole DATA frame, not the last of its stream; its header is written
+        over.  The buffer must stay as it is until what is queued has been taken and sent.  False where it
+        cannot be sent, whatever the reason."""
         ...
 
     def send_trailers(self, stream_id: int, headers: Fields, /) -> None:

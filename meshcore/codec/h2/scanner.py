@@ -7,6 +7,7 @@ refuses the others itself (``verdicts``).
 from __future__ import annotations
 
 import contextlib
+from typing import Final
 
 from meshcore.codec.events import ConnectionTerminated, Event, WindowUpdated
 from meshcore.codec.h2 import frames as f
@@ -16,9 +17,29 @@ from meshcore.codec.h2.engine import EngineFailure
 from meshcore.codec.h2.frames import MAX_ID, MAX_WINDOW
 from meshcore.codec.h2.stream import Stream
 from meshcore.codec.h2.watch import ConnectionFailure
-from meshcore.errors import ENHANCE_YOUR_CALM, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
+from meshcore.errors import (
+    COMPRESSION_ERROR,
+    ENHANCE_YOUR_CALM,
+    FLOW_CONTROL_ERROR,
+    FRAME_SIZE_ERROR,
+    PROTOCOL_ERROR,
+    REFUSED_STREAM,
+)
 
-__all__ = ["Scanner"]
+__all__ = ["BUDGET", "Scanner"]
+
+BUDGET: Final = 8_192
+"""What one call of ``receive_data`` may cost, in bytes of header blocks; the last block may exceed it."""
+
+_BLOCK: Final = 100
+"""What a header block costs apart from its bytes."""
+
+_FRAME: Final = 32
+"""What a small frame costs: one that brings next to nothing, so that a read may hold thousands of them."""
+
+_TABLE_UPDATES: Final = 2
+"""Dynamic table size updates at the start of a block: the smallest size since the last one, and the final one
+(RFC 7541 §4.2)."""
 
 _unpack = f.HEADER.unpack_from
 
@@ -32,8 +53,9 @@ class Scanner(Bodies):
         events = self._events = []
         self._now = now
         if self._have:
-            self._parts.append(data)
-            self._have += len(data)
+            if data:
+                self._parts.append(data)
+                self._have += len(data)
             if self._have < self._need:
                 return events
             data = b"".join(self._parts)
@@ -55,6 +77,11 @@ class Scanner(Bodies):
         else:
             self._have = 0
         return events
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the last call stopped at its budget: whole frames wait for the next one, which may be of ``b""``."""
+        return not self._need and not self._ended
 
     def _terminate(self, code: int, reason: str, abuse: str) -> None:
         """Queues GOAWAY; nothing is read or written after it."""
@@ -100,6 +127,7 @@ class Scanner(Bodies):
             self._preface = False
             pos = 24
         run = pos
+        budget = BUDGET
         server = self._server
         streams = self._streams
         find = streams.get
@@ -110,6 +138,9 @@ class Scanner(Bodies):
         need = 9
         try:
             while end - pos >= 9:
+                if budget <= 0:
+                    need = 0
+                    break
                 word, flags, stream_id = _unpack(data, pos)
                 length = word >> 8
                 if length > max_frame:
@@ -127,6 +158,7 @@ class Scanner(Bodies):
                 if kind == f.DATA:
                     stream = find(stream_id)
                     if stream is None or not stream.readable or not stream.heads:
+                        budget -= _FRAME
                         run = self._flush(data, run, pos)
                         self._refuse_data(stream_id, length)
                         run = stop
@@ -159,6 +191,7 @@ class Scanner(Bodies):
                                     stream.counted = False
                                     self._open -= 1
                             elif size < 64:
+                                budget -= _FRAME
                                 self._watch.small_data(size, self._bulk)
                                 self._bulk = 0
                             else:
@@ -173,11 +206,13 @@ class Scanner(Bodies):
                                     self._return_credit(length)
 
                 elif kind == f.HEADERS:
+                    budget -= length + _BLOCK
                     if not flags & f.END_HEADERS:
                         stop = self._block_end(data, stop, stream_id, length)
                         if stop > end:
                             need = stop - pos
                             break
+                        budget -= stop - pos - length
                     stream = find(stream_id)
                     refuse = -1
                     block = b""
@@ -185,7 +220,10 @@ class Scanner(Bodies):
                     if not plain and self._depends(data, pos + 9, length, flags) == stream_id:
                         refuse = PROTOCOL_ERROR
                         block = _rebuilt(data, pos, stop, b"")
-                    recall = names and names.look(data[pos + 9 : stop] if plain else _fragment(data, pos, stop))
+                    fragment = data[pos + 9 : stop] if plain else _fragment(data, pos, stop)
+                    if fragment and fragment[0] & 0xE0 == 0x20:
+                        _check_table_updates(fragment)
+                    recall = names and names.look(fragment)
                     if stream is not None and stream.readable:
                         stream.heads += 1
                         if stream.heads > max_heads:
@@ -238,6 +276,7 @@ class Scanner(Bodies):
                 elif kind == f.WINDOW_UPDATE:
                     if length != 4:
                         raise ConnectionFailure(FRAME_SIZE_ERROR, "WINDOW_UPDATE of a wrong size")
+                    budget -= _FRAME
                     self._watch.window_update(self._opened)
                     increment = int.from_bytes(data[pos + 9 : stop], "big")
                     if headers_only:
@@ -252,6 +291,7 @@ class Scanner(Bodies):
                         self._odd_window_update(stream_id, increment & MAX_WINDOW)
 
                 else:
+                    budget -= _FRAME
                     run = self._flush(data, run, pos)
                     run = stop
                     self._other(kind, flags, stream_id, data[pos + 9 : stop])
@@ -328,6 +368,21 @@ class Scanner(Bodies):
         if room < 0:
             raise ConnectionFailure(PROTOCOL_ERROR, "padding too long")
         return int.from_bytes(data[at : at + 4], "big") & MAX_ID if flags & f.HAS_PRIORITY else -1
+
+
+def _check_table_updates(block: bytes) -> None:
+    """Refuses a header block that begins with more updates than can mean anything: each costs its decoder a call,
+    and a block has room for a hundred thousand."""
+    pos = 0
+    for _ in range(_TABLE_UPDATES + 1):
+        if pos >= len(block) or block[pos] & 0xE0 != 0x20:
+            return
+        more = block[pos] & 0x1F == 0x1F
+        pos += 1
+        while more and pos < len(block):
+            more = block[pos] >= 0x80
+            pos += 1
+    raise ConnectionFailure(COMPRESSION_ERROR, "too many table size updates")
 
 
 def _fragment(data: bytes, pos: int, stop: int) -> bytes:

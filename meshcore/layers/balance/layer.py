@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, cast
 import attrs
 import trio
 
-from meshcore._wakeup import WakeupQueue, clock
+from meshcore._wakeup import clock
 from meshcore.abc import NewAccept, NewHttp, NewService, Resolve, Service
 from meshcore.errors import ConnectError, FailFastError, LoadShedError, MeshError, NoEndpoints
 from meshcore.http.message import Request
+from meshcore.layers.balance.line import Line, Waiter
 from meshcore.layers.balance.load import Load, PeakEwma, Pending
 from meshcore.layers.balance.member import HASTE, EndpointStatistics, Member
 from meshcore.layers.balance.p2c import P2c
-from meshcore.layers.balance.ready import Policy
+from meshcore.layers.balance.ready import Candidate, Policy
 from meshcore.layers.balance.round_robin import RoundRobin
 from meshcore.resolve.static import Static
 from meshcore.resolve.update import changes, identity
@@ -44,12 +45,9 @@ POLICIES: dict[str, Policy] = {"p2c-ewma": P2c(), "round-robin": RoundRobin(), "
 _SOME = 8
 
 
-
 def _known(balance: object, attribute: object, value: object) -> None:
     if isinstance(value, str) and value not in POLICIES:
         raise ValueError(f"unknown policy {value!r}; the policies are: {', '.join(POLICIES)}")
-
-
 
 
 @attrs.frozen
@@ -57,9 +55,9 @@ class Balance:
     """Spreads requests (or connections) over the endpoints that discovery names, each by itself.
 
     New endpoints are connected before they are picked (B-06).  One that cannot be connected is taken out
-    and probed with backoff; the request goes to another one at once, or waits for one (B-21), at most
-    *fail_fast* seconds: then everyone who waits, and everyone who comes, fails at once with
-    ``FailFastError`` until an endpoint is ready (B-09).  Endpoints in ``request.avoid`` are taken only where
+    and probed with backoff; the request goes to another one at once, or waits for one (B-21) behind those that
+    wait already (B-11), at most *fail_fast* seconds: then everyone who waits, and everyone who comes, fails at
+    once with ``FailFastError`` until an endpoint is ready (B-09).  Endpoints in ``request.avoid`` are taken only where
     there is no other.  A removed endpoint finishes what it has in flight.
 
     Attributes:
@@ -192,7 +190,7 @@ class _Balancer(Generic[Req, Rsp]):
         self._members: dict[Endpoint, Member] = {}
         self._draining: set[Member] = set()
         self._nursery: trio.Nursery | None = None
-        self._waiting = WakeupQueue()
+        self._waiting = Line()
         self._unready_since: float | None = None
         self._shut = False
         self._closed = False
@@ -226,7 +224,7 @@ class _Balancer(Generic[Req, Rsp]):
         if not isinstance(request, Request):
             return await self._carry(request)
         now = self._now()
-        member: Any = self._picker.pick(now)
+        member: Any = None if self._waiting else self._picker.pick(now)
         if member is None or (request.avoid and member.endpoint in request.avoid):
             member = await self._choose(request.avoid, None, 0.0)
             now = self._now()
@@ -270,7 +268,7 @@ class _Balancer(Generic[Req, Rsp]):
         deadline = 0.0
         cause: MeshError | None = None
         while True:
-            member: Any = self._picker.pick(self._now())
+            member: Any = None if self._waiting else self._picker.pick(self._now())
             if member is None or cause is not None:
                 member = await self._choose((), cause, deadline)
             member.load.hold()
@@ -292,52 +290,74 @@ class _Balancer(Generic[Req, Rsp]):
                 member.finished()
 
     async def _choose(self, avoid: Sequence[Endpoint], cause: MeshError | None, deadline: float) -> Any:
-        """An endpoint, waiting for one where none is ready; one to avoid only where there is no other.
+        """An endpoint, waiting for one where none is ready, or others wait already; one to avoid only where there is
+        no other.
 
         Args:
             cause: why the endpoint before it was not the one.
             deadline: the end of this request's patience; 0.0: none yet.
-        """
-        while True:
-            member: Any = self._ready.outside(avoid) if avoid and len(self._ready) else None
-            if member is not None:
-                self._ready.give(member)
-                return member
-            member = self._picker.pick(self._now())
-            if member is not None:
-                if not deadline or self._now() < deadline:
-                    return member
-                raise self._failure(cause) from cause
-            await self._wait(cause, deadline)
-
-    async def _wait(self, cause: MeshError | None, deadline: float) -> None:
-        """Waits until an endpoint may be ready.
 
         Raises:
             FailFastError, NoEndpoints: none became ready in time.
             LoadShedError: too many wait already.
         """
+        if not self._waiting:
+            member: Any = self._take(avoid)
+            if member is not None:
+                if not deadline or self._now() < deadline:
+                    return member
+                raise self._failure(cause) from cause
         now = self._now()
         if now - self._hastened >= HASTE:
             self._hastened = now
-            for member in self._members.values():
-                member.hasten()
-        if self._shut or self._closed or (self._final and not self._members):
-            raise self._failure(cause)
-        if len(self._waiting) >= self._capacity:
+            for other in self._members.values():
+                other.hasten()
+        if len(self._waiting) >= self._capacity and not self._hopeless:
             raise LoadShedError(f"backend {self._target.name}: {self._capacity} requests wait for an endpoint already")
-        since = self._unready_since
-        if since is None:
-            since = self._unready_since = now
+        waiter = self._waiting.join(avoid)
+        try:
+            while waiter.member is None:
+                await self._wait(waiter, cause, deadline)
+            return waiter.member
+        finally:
+            self._waiting.leave(waiter, self._take)
+
+    def _take(self, avoid: Sequence[Endpoint]) -> Candidate | None:
+        """A ready endpoint, if there is one; one to avoid only where there is no other."""
+        member = self._ready.outside(avoid) if avoid and len(self._ready) else None
+        if member is not None:
+            self._ready.give(member)
+            return member
+        return self._picker.pick(self._now())
+
+    @property
+    def _hopeless(self) -> bool:
+        """Whether waiting is of no use."""
+        return self._shut or self._closed or (self._final and not self._members)
+
+    async def _wait(self, waiter: Waiter, cause: MeshError | None, deadline: float) -> None:
+        """Waits until *waiter* may have been given an endpoint."""
+        if self._hopeless:
+            raise self._failure(cause)
+        since = now = self._now()
+        if not len(self._ready):
+            if self._unready_since is None:
+                self._unready_since = now
+            since = self._unready_since
         shuts = since + self._fail_fast
         with trio.move_on_at(min(shuts, deadline) if deadline else shuts):
-            await self._waiting.wait()
+            await waiter.wakeup.wait()
             return
-        if self._now() >= shuts and not len(self._ready):
+        now = self._now()
+        if waiter.member is not None:
+            return
+        if deadline and now >= deadline:
+            raise self._failure(cause)
+        if not len(self._ready) and self._unready_since is not None and now >= self._unready_since + self._fail_fast:
             # The gate shuts: who waits fails with this one.
             self._shut = True
             self._waiting.wake_all()
-        raise self._failure(cause)
+            raise self._failure(cause)
 
     def _failure(self, cause: MeshError | None) -> MeshError:
         name = self._target.name
@@ -367,7 +387,7 @@ class _Balancer(Generic[Req, Rsp]):
         return len(self._waiting) > 0
 
     def readied(self, member: Member, /) -> None:
-        """An endpoint can take requests: so can everyone who waits."""
+        """An endpoint can take requests: those who wait get it, in their order (B-11)."""
         if member.weight > 0 and member.slot < 0:
             now = self._now()
             # A few are enough to tell what is usual here, however many there are.
@@ -379,7 +399,7 @@ class _Balancer(Generic[Req, Rsp]):
         self._ready.add(member)
         self._unready_since = None
         self._shut = False
-        self._waiting.wake_all()
+        self._waiting.hand_out(self._take)
 
     def ended(self, member: Member, /) -> None:
         """An endpoint's task is over, or has to begin anew."""

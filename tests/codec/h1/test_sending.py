@@ -395,3 +395,58 @@ def test_a_connection_has_one_request_at_a_time_and_none_after_the_end() -> None
     codec = client_codec()
     codec.receive_data(b"")
     refuses(codec)
+
+
+# -- past the codec -------------------------------------------------------------------------------
+
+
+def test_bytes_sent_past_the_codec_count_towards_the_length() -> None:
+    codec = received(GET)
+    assert 0 == codec.left_to_send
+    codec.send_response(200, [(b"content-length", b"100")], end_stream=False)
+    codec.send_data(b"x" * 10)
+    assert 90 == codec.left_to_send
+    codec.sent_past(80)
+    assert codec.cut_shows
+    with pytest.raises(LocalProtocolError):
+        codec.sent_past(11)
+    assert b"x" * 10 == codec.send_data(b"x" * 10, end_stream=True)
+    assert 0 == codec.left_to_send
+    assert codec.start_next_cycle()
+
+
+def test_nothing_is_sent_past_the_codec_where_bytes_are_framed_or_there_is_no_body() -> None:
+    for data, headers in ((GET, []), (HEAD, [(b"content-length", b"100")]), (GET_10, [])):
+        codec = received(data)
+        codec.send_response(200, headers, end_stream=False)
+        assert 0 == codec.left_to_send
+        with pytest.raises(LocalProtocolError):
+            codec.sent_past(1)
+
+
+def test_bytes_read_past_the_codec_count_towards_the_length() -> None:
+    codec = client_codec()
+    codec.send_request(b"GET", b"/", b"a", [], end_stream=True)
+    assert 0 == codec.left_to_read
+    codec.receive_data(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n0123456789")
+    codec.next_event()
+    # What has been received and not been told yet is nobody else's to read.
+    assert 0 == codec.left_to_read
+    codec.next_event()
+    assert 90 == codec.left_to_read
+    codec.read_past(80)
+    with pytest.raises(LocalProtocolError):
+        codec.read_past(10)
+    assert [b"x" * 10, True] == [getattr(each, "data", True) for each in feed(codec, b"x" * 10)]
+    assert codec.start_next_cycle()
+
+
+def test_nothing_is_read_past_the_codec_where_the_bytes_to_come_are_not_counted() -> None:
+    for framing in (b"transfer-encoding: chunked", b"connection: close"):
+        codec = client_codec()
+        codec.send_request(b"GET", b"/", b"a", [], end_stream=True)
+        codec.receive_data(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n" % framing)
+        codec.next_event()
+        assert 0 == codec.left_to_read
+        with pytest.raises(LocalProtocolError):
+            codec.read_past(1)

@@ -24,7 +24,7 @@ from meshcore.codec.h2.frames import without_goaway as _without_goaway
 from meshcore.codec.limits import H2Limits
 from meshcore.errors import MeshError
 from tests.codec.h2 import wire as w
-from tests.codec.h2.wire import GET, OK, POST, Wire, split, word
+from tests.codec.h2.wire import GET, OK, POST, Wire, receive, split, word
 
 LIMITS = H2Limits(
     max_concurrent_streams=3,
@@ -122,7 +122,7 @@ class Player:
                 self.codec.send_request(b"POST", b"http", b"a", b"/", [], end_stream=False)
 
     def feed(self, data: bytes) -> None:
-        self.wire.events += self.codec.receive_data(data, 0.0)
+        self.wire.events += receive(self.codec, data)
 
     def step(self, step: Any) -> None:
         kind = step[0]

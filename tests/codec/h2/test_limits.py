@@ -17,9 +17,18 @@ from meshcore.codec.events import (
     TrailersReceived,
 )
 from meshcore.codec.h2.frames import frame
+from meshcore.codec.h2.scanner import BUDGET
 from meshcore.codec.h2.verdicts import FORGIVEN
 from meshcore.codec.limits import H2Limits
-from meshcore.errors import CANCEL, ENHANCE_YOUR_CALM, FLOW_CONTROL_ERROR, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
+from meshcore.errors import (
+    CANCEL,
+    COMPRESSION_ERROR,
+    ENHANCE_YOUR_CALM,
+    FLOW_CONTROL_ERROR,
+    NO_ERROR,
+    PROTOCOL_ERROR,
+    REFUSED_STREAM,
+)
 from tests.codec.h2.wire import (
     ACK,
     CONTINUATION,
@@ -40,6 +49,7 @@ from tests.codec.h2.wire import (
     Frame,
     Wire,
     client_wire,
+    receive,
     server_wire,
     settings,
     word,
@@ -437,3 +447,89 @@ def test_the_defaults_end_every_flood(engine: str, kind: str, make: Callable[[Wi
             break
     assert kind == abuse(wire)
     assert sum(len(sent.payload) for sent in wire.sent) < 100_000
+
+
+def test_one_call_decodes_so_many_header_blocks_and_the_next_one_goes_on(engine: str) -> None:
+    wire = server_wire(engine, H2Limits(max_concurrent_streams=1_000), respond=False)
+    data = b"".join([wire.headers(1 + 2 * number, [*GET, (b"x", b"%04d" % number)]) for number in range(500)])
+    calls = [wire.codec.receive_data(data, 0.0)]
+    while wire.codec.unfinished:
+        calls.append(wire.codec.receive_data(b"", 0.0))
+    requests = [[event for event in call if isinstance(event, RequestReceived)] for call in calls]
+    assert max(map(len, requests)) <= BUDGET // 100 + 1
+    assert list(range(1, 1_000, 2)) == [event.stream_id for call in requests for event in call]
+
+
+def test_one_call_decodes_so_many_bytes_of_header_blocks(engine: str) -> None:
+    wire = server_wire(engine, H2Limits(max_concurrent_streams=1_000), respond=False)
+    data = b"".join([wire.headers(1 + 2 * number, [*GET, (b"x", b"x" * 6_000)]) for number in range(10)])
+    # A part of a frame is waited for whether or not a call has stopped before it.
+    calls = [wire.codec.receive_data(data[:-1], 0.0)]
+    while wire.codec.unfinished:
+        calls.append(wire.codec.receive_data(b"", 0.0))
+    assert [2, 2, 2, 2, 1] == [len(call) for call in calls if call]
+    assert 1 == len(receive(wire.codec, data[-1:]))
+
+
+def test_more_may_come_before_a_call_that_stopped_was_gone_on_with(engine: str) -> None:
+    wire = server_wire(engine, H2Limits(max_concurrent_streams=1_000), respond=False)
+    data = [wire.headers(1 + 2 * number, [*GET, (b"x", b"x" * 6_000)]) for number in range(10)]
+    events = wire.codec.receive_data(b"".join(data[:6]), 0.0)
+    assert wire.codec.unfinished
+    events += receive(wire.codec, b"".join(data[6:]))
+    assert list(range(1, 20, 2)) == [event.stream_id for event in events if isinstance(event, RequestReceived)]
+
+
+def test_frames_that_bring_next_to_nothing_are_so_many_a_call(engine: str) -> None:
+    wire = server_wire(engine, H2Limits(control_rate=1e6, window_update_frames=10_000), respond=False)
+    wire.feed(wire.headers(1, POST, end_stream=False))
+    for data in (frame(0xBE, 0, 1, bytes(5)), frame(WINDOW_UPDATE, 0, 0, word(1)), frame(DATA, 0, 1, b"x")):
+        wire.codec.receive_data(data * 1_000, 0.0)
+        assert wire.codec.unfinished, data
+        receive(wire.codec, b"")
+        assert abuse(wire) is None
+
+
+def test_a_connection_that_was_ended_in_a_call_that_stopped_is_over(engine: str) -> None:
+    wire = server_wire(engine, H2Limits(control_rate=10.0), respond=False)
+    wire.feed(frame(PING, 0, 0, bytes(8)) * 5_000)
+    assert "ping" == abuse(wire)
+    assert not wire.codec.unfinished
+
+
+UPDATES = b"\x20", b"\x3f\xe1\x1f", b"\x3f\x81\x80\x80\x00"
+STATIC_GET = b"\x82\x86\x84\x01\x06a.test"
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_two_table_size_updates_are_a_change_of_mind(engine: str, count: int) -> None:
+    for update in UPDATES:
+        wire = server_wire(engine, respond=False)
+        for number in range(3):
+            wire.feed(frame(HEADERS, END_HEADERS | END_STREAM, 1 + 2 * number, update * count + STATIC_GET))
+        assert 3 == len([event for event in wire.events if isinstance(event, RequestReceived)])
+        assert [] == wire.verdict
+
+
+@pytest.mark.parametrize("count", [3, 4, 10_000])
+def test_more_table_size_updates_than_two_are_not_decoded(engine: str, count: int) -> None:
+    for update in UPDATES:
+        block = (update * count)[:16_000] + STATIC_GET
+        padded = b"\x02" + block + b"\0\0"
+        for data in (
+            frame(HEADERS, END_HEADERS | END_STREAM, 1, block),
+            frame(HEADERS, END_HEADERS | END_STREAM | PADDED, 1, padded),
+            frame(HEADERS, END_STREAM, 1, block[:1]) + frame(CONTINUATION, END_HEADERS, 1, block[1:]),
+        ):
+            wire = server_wire(engine, respond=False)
+            wire.feed(data)
+            assert [("goaway", COMPRESSION_ERROR)] == wire.verdict
+            assert [ConnectionTerminated] == [type(event) for event in wire.events]
+
+
+def test_table_size_updates_of_an_upstream_are_counted_too(engine: str) -> None:
+    wire = client_wire(engine, requests=2)
+    wire.feed(frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\x20\x3f\xe1\x1f\x88"))
+    assert [] == wire.verdict
+    wire.feed(frame(HEADERS, END_HEADERS | END_STREAM, 3, b"\x20\x20\x20\x88"))
+    assert [("goaway", COMPRESSION_ERROR)] == wire.verdict

@@ -19,7 +19,7 @@ from meshcore.codec.events import (
 from meshcore.codec.h2 import H2Codec, client_codec, server_codec
 from meshcore.codec.limits import H2Limits
 from meshcore.errors import CANCEL, NO_ERROR, REFUSED_STREAM
-from tests.codec.h2.wire import ENGINES
+from tests.codec.h2.wire import ENGINES, receive
 
 BODY = bytes(range(256)) * 1172  # 300,032 bytes
 
@@ -50,7 +50,7 @@ class Pair:
                 data = source.data_to_send()
                 if data:
                     moved = True
-                    for event in target.receive_data(data, 0.0):
+                    for event in receive(target, data):
                         events.append(event)
                         if isinstance(event, DataReceived):
                             target.acknowledge(event.stream_id, event.flow)

@@ -30,6 +30,14 @@ POST: Fields = [(b":method", b"POST"), *GET[1:]]
 OK: Fields = [(b":status", b"200")]
 
 
+def receive(codec: H2Codec, data: bytes, now: float = 0.0) -> list[Event]:
+    """Everything that *data* brings, in as many calls as the codec wants."""
+    events = codec.receive_data(data, now)
+    while codec.unfinished:
+        events += codec.receive_data(b"", now)
+    return events
+
+
 def word(value: int) -> bytes:
     return value.to_bytes(4, "big")
 
@@ -81,7 +89,7 @@ class Wire:
 
     def feed(self, data: bytes) -> list[Event]:
         """Gives *data* to the codec, answers finished requests, and collects what it sends."""
-        events = self.codec.receive_data(data, self.now)
+        events = receive(self.codec, data, self.now)
         self.events += events
         if self.server and self.respond:
             for event in events:

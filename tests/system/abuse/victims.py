@@ -69,28 +69,28 @@ def _share(since: tuple[float, float], until: tuple[float, float]) -> float:
 
 
 def survives(
-    through: Running, kind: str, *, victim_port: int | None = None, module: str = "tests.peers.attacks"
+    through: Running, kind: str, seconds: float, *, victim_port: int | None = None, module: str = "tests.peers.attacks"
 ) -> None:
-    """Attacks the proxy while a victim uses it, and asserts that the victim does not notice, that the proxy
-    lives, and that its memory stays."""
+    """Attacks the proxy for *seconds* while a victim uses it, and asserts that the victim does not notice, that the
+    proxy lives, and that its memory stays."""
     victim = Victim(victim_port or through.port)
     try:
-        baseline, _ = victim.median(0.3)
+        baseline, _ = victim.median(0.2)
         memory = through.memory_kib()
         with subprocess.Popen(
-            [sys.executable, "-m", module, kind, str(through.port), "1.5"], cwd=ROOT, stdout=subprocess.DEVNULL
+            [sys.executable, "-m", module, kind, str(through.port), str(seconds)], cwd=ROOT, stdout=subprocess.DEVNULL
         ) as attacker:
             try:
                 # The attacker's start.
                 time.sleep(0.3)
                 since = through.scheduled()
-                during, count = victim.median(1.5)
+                during, count = victim.median(seconds)
                 share = _share(since, through.scheduled())
                 grown = (through.memory_kib() - memory) / 1024
             finally:
                 attacker.kill()
         since = through.scheduled()
-        after, _ = victim.median(0.3)
+        after, _ = victim.median(0.2)
         share_after = _share(since, through.scheduled())
         grown = max(grown, (through.memory_kib() - memory) / 1024)
     finally:
