@@ -6,7 +6,8 @@ Nothing is opened, bound or started here; a configuration is a value.
 from __future__ import annotations
 
 from meshcore.config.gateway import BackendRef, CertificateFiles, Gateway, GatewayRoute, GatewayTls, Match
-from meshcore.config.layers import LayerEdit
+from meshcore.config.layers import LayerEdit, edited
+from meshcore.config.load import Loaded, examine, load_config
 from meshcore.config.mesh import AdminConfig, IdentityConfig, Limits, MeshConfig, Service
 from meshcore.config.problems import Problems
 from meshcore.config.proxy import Listen, ProxyConfig, TlsFiles, proxy_config
@@ -36,6 +37,7 @@ __all__ = [
     "LayerEdit",
     "Limits",
     "Listen",
+    "Loaded",
     "Match",
     "MeshConfig",
     "Outbound",
@@ -45,5 +47,8 @@ __all__ = [
     "Service",
     "TimeoutConfig",
     "TlsFiles",
+    "edited",
+    "examine",
+    "load_config",
     "proxy_config",
 ]

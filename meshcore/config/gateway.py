@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 import attrs
 
-from meshcore.config.layers import LayerEdit
+from meshcore.config.kinds import Duration, Name, Text, parsed
+from meshcore.config.layers import LayerEdits
+from meshcore.config.places import File, Listening, host_pattern
+from meshcore.config.tables import Ports
 from meshcore.config.upstream import RetryConfig, TimeoutConfig
 from meshcore.config.words import OPAQUE_PORTS
 from meshcore.transport.target import Address
 
+if TYPE_CHECKING:
+    from meshcore.config.report import At
+
 __all__ = ["BackendRef", "CertificateFiles", "Gateway", "GatewayRoute", "GatewayTls", "Match"]
+
+
+
+class PatternKind(Text):
+    """A pattern of hosts."""
+
+    title = "`HOST`, `HOST:PORT`, `*.SUFFIX` or `*`"
+
+    def read(self, value: object, at: At, /) -> Any:
+        """The pattern."""
+        return parsed(value, at, host_pattern)
+
 
 ClientCertificates: TypeAlias = Literal["off", "optional", "required"]
 
@@ -26,8 +43,8 @@ class CertificateFiles:
         key: PEM file: its private key.
     """
 
-    cert: Path
-    key: Path
+    cert: File
+    key: File
 
 
 @attrs.frozen(kw_only=True)
@@ -43,11 +60,11 @@ class GatewayTls:
         trust_anchors: PEM file of the authorities that vouch for clients.
     """
 
-    cert: Path | None = None
-    key: Path | None = None
+    cert: File | None = None
+    key: File | None = None
     certificates: tuple[CertificateFiles, ...] = ()
     client_certificates: ClientCertificates = "off"
-    trust_anchors: Path | None = None
+    trust_anchors: File | None = None
 
     @property
     def all(self) -> tuple[CertificateFiles, ...]:
@@ -65,7 +82,9 @@ class BackendRef:
         backend: the name of a ``[backend.…]``.
     """
 
-    backend: str
+    LATER: ClassVar[dict[str, str]] = {"weight": "a route has one backend", "filters": ""}
+
+    backend: Name
 
 
 @attrs.frozen(kw_only=True)
@@ -76,7 +95,9 @@ class Match:
         host: its authority: ``HOST``, ``HOST:PORT``, ``*.SUFFIX`` or ``*`` (R-22).
     """
 
-    host: str = "*"
+    LATER: ClassVar[dict[str, str]] = {"path": "host is", "headers": "host is", "method": "host is", "query": "host is"}
+
+    host: Annotated[str, PatternKind()] = "*"
 
 
 @attrs.frozen(kw_only=True)
@@ -87,6 +108,13 @@ class GatewayRoute:
         match: one of these has to fit; none: every request does.
         to: the backend.
     """
+
+    LATER: ClassVar[dict[str, str]] = {
+        "filters": "",
+        "timeout": "set it for the listener",
+        "retry": "set it for the listener",
+        "name": "",
+    }
 
     match: tuple[Match, ...] = ()
     to: tuple[BackendRef, ...] = ()
@@ -112,18 +140,20 @@ class Gateway:
         layer: changes to the built-in pipeline.
     """
 
-    bind: Address
+    LATER: ClassVar[dict[str, str]] = {"filters": "", "default_policy": "", "rate_limit": ""}
+
+    bind: Annotated[Address, Listening(schemes=True)]
     tls: GatewayTls | None = None
     protocol: Literal["http", "http1", "h2c", "tcp"] = "http"
     to: tuple[BackendRef, ...] = ()
     route: tuple[GatewayRoute, ...] = ()
     timeout: TimeoutConfig = attrs.Factory(TimeoutConfig)
     retry: RetryConfig = attrs.Factory(RetryConfig)
-    opaque_ports: frozenset[int] = OPAQUE_PORTS
-    connect_timeout: float = 1.0
-    detect_timeout: float = 1.0
-    fail_fast: float = 3.0
-    layer: tuple[LayerEdit, ...] = ()
+    opaque_ports: Ports = OPAQUE_PORTS
+    connect_timeout: Duration = 1.0
+    detect_timeout: Duration = 1.0
+    fail_fast: Duration = 3.0
+    layer: LayerEdits = ()
 
     @property
     def table(self) -> dict[str, str]:

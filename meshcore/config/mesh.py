@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import attrs
 
 from meshcore.client.options import ClientOptions
 from meshcore.config.gateway import Gateway
+from meshcore.config.kinds import Choice, Duration, Name, NameKind, Seconds
+from meshcore.config.places import File, Folder, OptionalListenAddress, Peer
 from meshcore.config.sidecar import Inbound, Outbound
+from meshcore.config.tables import Table, Tables
 from meshcore.config.upstream import BackendConfig
 from meshcore.config.words import AccessLog, Engine
 from meshcore.server.options import ServerOptions
-from meshcore.transport.target import Address
 
 __all__ = ["AdminConfig", "IdentityConfig", "Limits", "MeshConfig", "Service"]
 
@@ -31,8 +33,8 @@ class Service:
         namespace: where the name is unique.
     """
 
-    name: str
-    namespace: str = "default"
+    name: Name
+    namespace: Name = "default"
 
 
 @attrs.frozen(kw_only=True)
@@ -51,13 +53,13 @@ class IdentityConfig:
             from ``[service]`` (``dev``).
     """
 
-    mode: Literal["files", "dev"] = "files"
-    trust_domain: str | None = None
-    cert: Path | None = None
-    key: Path | None = None
-    trust_anchors: Path | None = None
-    directory: Path | None = None
-    name: str | None = None
+    mode: Annotated[Literal["files", "dev"], Choice(("files", "dev"), later=("linkerd", "spiffe"))] = "files"
+    trust_domain: Name | None = None
+    cert: File | None = None
+    key: File | None = None
+    trust_anchors: File | None = None
+    directory: Folder | None = None
+    name: Peer | None = None
 
     @property
     def folder(self) -> Path:
@@ -77,7 +79,9 @@ class AdminConfig:
         shutdown: whether ``POST /shutdown`` is enabled.
     """
 
-    listen: Address | None = ("127.0.0.1", 4191)
+    LATER: ClassVar[dict[str, str]] = {"allow_hosts": ""}
+
+    listen: OptionalListenAddress = ("127.0.0.1", 4191)
     shutdown: bool = False
 
 
@@ -95,8 +99,10 @@ class Limits:
         log_format: and in which form.
     """
 
-    grace_period: float = 120.0
-    max_connection_age: float | None = None
+    LATER: ClassVar[dict[str, str]] = {"workers": "one process runs one", "tracing": ""}
+
+    grace_period: Annotated[float, Seconds(zero=True)] = 120.0
+    max_connection_age: Duration | None = None
     engine: Engine = "auto"
     access_log: AccessLog = "off"
     log_level: LogLevel = "info"
@@ -130,8 +136,8 @@ class MeshConfig:
     identity: IdentityConfig | None = None
     inbound: Inbound | None = None
     outbound: Outbound | None = None
-    listen: dict[str, Gateway] = attrs.Factory(dict)
-    backend: dict[str, BackendConfig] = attrs.Factory(dict)
+    listen: Annotated[dict[str, Gateway], Tables(Table(Gateway), NameKind.check)] = attrs.Factory(dict)
+    backend: Annotated[dict[str, BackendConfig], Tables(Table(BackendConfig), NameKind.check)] = attrs.Factory(dict)
     admin: AdminConfig = attrs.Factory(AdminConfig)
     proxy: Limits = attrs.Factory(Limits)
 

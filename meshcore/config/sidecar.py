@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated, ClassVar
+
 import attrs
 
-from meshcore.config.layers import LayerEdit
+from meshcore.config.kinds import Duration
+from meshcore.config.layers import LayerEdits
+from meshcore.config.places import AppAddress, ListenAddress, authority
+from meshcore.config.tables import Ports, Table, Tables
 from meshcore.config.upstream import Destination
 from meshcore.config.words import OPAQUE_PORTS, Policy
-from meshcore.transport.target import Address
 
 __all__ = ["Inbound", "Outbound"]
 
@@ -26,13 +30,20 @@ class Inbound:
         layer: changes to the built-in pipeline.
     """
 
-    listen: Address = ("0.0.0.0", 4143)
-    forward: Address | None = None
+    LATER: ClassVar[dict[str, str]] = {
+        "policy": "default_policy is",
+        "route": "",
+        "rate_limit": "",
+        "cluster_networks": "",
+    }
+
+    listen: ListenAddress = ("0.0.0.0", 4143)
+    forward: AppAddress | None = None
     default_policy: Policy = "all-unauthenticated"
-    opaque_ports: frozenset[int] = OPAQUE_PORTS
-    connect_timeout: float = 0.3
-    detect_timeout: float = 10.0
-    layer: tuple[LayerEdit, ...] = ()
+    opaque_ports: Ports = OPAQUE_PORTS
+    connect_timeout: Duration = 0.3
+    detect_timeout: Duration = 10.0
+    layer: LayerEdits = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -49,10 +60,10 @@ class Outbound:
         layer: changes to the built-in pipeline.
     """
 
-    listen: Address = ("127.0.0.1", 4140)
-    opaque_ports: frozenset[int] = OPAQUE_PORTS
-    connect_timeout: float = 1.0
-    detect_timeout: float = 10.0
-    fail_fast: float = 3.0
-    to: dict[str, Destination] = attrs.Factory(dict)
-    layer: tuple[LayerEdit, ...] = ()
+    listen: ListenAddress = ("127.0.0.1", 4140)
+    opaque_ports: Ports = OPAQUE_PORTS
+    connect_timeout: Duration = 1.0
+    detect_timeout: Duration = 10.0
+    fail_fast: Duration = 3.0
+    to: Annotated[dict[str, Destination], Tables(Table(Destination), authority)] = attrs.Factory(dict)
+    layer: LayerEdits = ()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import attrs
 
+from meshcore.addresses import format_address, parse_upstream
+from meshcore.config.kinds import Choice, Duration, Kind, Name, Number, Size, Whole, parsed
+from meshcore.config.places import AppAddress, Discovery, File, Peer
+from meshcore.config.report import WRONG, At, shown
+from meshcore.config.tables import Listed, Table
 from meshcore.config.words import Balancer, Protocol
-from meshcore.transport.target import Address
 
 __all__ = ["BackendConfig", "ClientTls", "Destination", "EndpointConfig", "RetryConfig", "TimeoutConfig"]
 
@@ -20,15 +24,52 @@ class EndpointConfig:
         address: host and port; with a scheme in front, that is its protocol.
         protocol: what it speaks; absent: what its destination or backend says.
         weight: its share relative to the others; 0 takes no new requests.
-        zone: where it runs.
+        zone: where it runs; absent: unknown.
         identity: who must answer there; absent: what its destination or backend says.
     """
 
-    address: Address
+    address: AppAddress
     protocol: Protocol | None = None
-    weight: float = 1.0
-    zone: str = ""
-    identity: str | None = None
+    weight: Annotated[float, Number(0, 1_000_000)] = 1.0
+    zone: Name | None = None
+    identity: Peer | None = None
+
+
+class EndpointKind(Kind):
+    """An endpoint, as text or as a table."""
+
+    title = "`HOST:PORT`, a URL or a table"
+
+    def read(self, value: object, at: At, /) -> Any:
+        """The endpoint."""
+        if isinstance(value, dict):
+            return Table(EndpointConfig).read(value, at)
+        if not isinstance(value, str):
+            near = f'; did you mean "127.0.0.1:{value}"?' if isinstance(value, int) and 0 < value < 65_536 else ""
+            return at.error(f"{shown(value)} is not an endpoint such as \"10.0.0.7:8080\"{near}")
+        location = parsed(value, at, parse_upstream)
+        if location is WRONG:
+            return WRONG
+        protocol = location.scheme if "://" in value else None
+        return EndpointConfig(address=(location.host, location.port), protocol=protocol)
+
+    def show(self, value: Any, /) -> Any:
+        """Text, where that says all."""
+        address = format_address(value.address)
+        if value == EndpointConfig(address=value.address, protocol=value.protocol):
+            return address if value.protocol is None else f"{value.protocol}://{address}"
+        return Table(EndpointConfig).show(value)
+
+    def schema(self) -> dict[str, Any]:
+        """Its JSON Schema."""
+        return {"anyOf": [{"type": "string", "minLength": 1}, Table(EndpointConfig).schema()]}
+
+
+Endpoints: TypeAlias = Annotated[tuple[EndpointConfig, ...], Listed(EndpointKind(), tuple)]
+Failure: TypeAlias = Annotated[
+    tuple[str, ...],
+    Listed(Choice(("connect-failure", "reset"), later=("5xx", "gateway-error", "retriable-4xx", "4xx")), tuple),
+]
 
 
 @attrs.frozen(kw_only=True)
@@ -41,9 +82,9 @@ class TimeoutConfig:
         idle: without a byte in either direction.
     """
 
-    request: float | None = None
-    response: float | None = None
-    idle: float | None = None
+    request: Duration | None = None
+    response: Duration | None = None
+    idle: Duration | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -57,10 +98,12 @@ class RetryConfig:
         replay: bytes of a request's body that are kept for it; a longer one is not tried again.
     """
 
-    limit: int = 1
-    on: tuple[str, ...] = ("connect-failure", "reset")
-    budget: float = 0.2
-    replay: int = 65_536
+    LATER: ClassVar[dict[str, str]] = {"backoff": "another endpoint is tried at once"}
+
+    limit: Annotated[int, Whole(0, 10)] = 1
+    on: Failure = ("connect-failure", "reset")
+    budget: Annotated[float, Number(0, 10)] = 0.2
+    replay: Size = 65_536
 
 
 @attrs.frozen(kw_only=True)
@@ -73,8 +116,8 @@ class ClientTls:
         verify: false accepts any certificate, for development alone.
     """
 
-    server_name: str | None = None
-    trust_anchors: Path | None = None
+    server_name: Peer | None = None
+    trust_anchors: File | None = None
     verify: bool = True
 
 
@@ -93,10 +136,16 @@ class BackendConfig:
         tls: for ``https`` endpoints.
     """
 
-    endpoints: tuple[EndpointConfig, ...] = ()
-    discover: str | None = None
+    LATER: ClassVar[dict[str, str]] = {
+        "failure_accrual": "endpoints that cannot be connected to are taken out",
+        "health_check": "",
+        "zone_aware": "",
+    }
+
+    endpoints: Endpoints = ()
+    discover: Discovery | None = None
     protocol: Protocol = "http"
-    identity: str | None = None
+    identity: Peer | None = None
     mesh: bool | None = None
     balance: Balancer = "p2c-ewma"
     tls: ClientTls | None = None
