@@ -19,6 +19,9 @@ __all__ = ["COMMANDS", "command_parser", "main"]
 
 COMMANDS = {
     "proxy": "run a reverse proxy in front of one or more endpoints, without a config file",
+    "run": "run the sidecar or gateway of a config file, around an application if one is given",
+    "check": "tell every mistake of a config file, or the stacks that it makes; binds nothing",
+    "config": "the effective configuration, the JSON Schema, a commented file to start from",
     "demo": "three replicas behind a gateway, load, and faults to watch it absorb",
     "layers": "list the layers that can be stacked, with their fields and defaults",
     "explain": "what an error code means, its usual causes, what to look at",

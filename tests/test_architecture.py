@@ -30,7 +30,8 @@ ROWS = [
     ["meshcore.transport", "meshcore.resolve", "meshcore.metrics"],
     ["meshcore.server", "meshcore.client", "meshcore.layers"],
     ["meshcore.pipeline", "meshcore.admin", "meshcore.registry", "meshcore.config"],
-    ["meshcore.proxy"],
+    # The process wrapper: what the proxy runs around, next to the proxy itself.
+    ["meshcore.proxy", "meshcore.wrap"],
     ["meshcore"],
     ["meshcore.testing"],
     ["meshcore_cli"],

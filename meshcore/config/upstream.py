@@ -39,6 +39,7 @@ class EndpointKind(Kind):
     """An endpoint, as text or as a table."""
 
     title = "`HOST:PORT`, a URL or a table"
+    table = EndpointConfig
 
     def read(self, value: object, at: At, /) -> Any:
         """The endpoint."""
