@@ -120,7 +120,7 @@ def _json(path: Path, text: str) -> Document:
     except json.JSONDecodeError as error:
         raise ConfigError([f"{path}:{error.lineno}: {_small(error.msg)}"]) from error
     except ValueError as error:
-        raise ConfigError([f"{path}: {_small(str(error))}"]) from error
+        raise ConfigError([f"{path}: {error}"]) from error
     if not isinstance(values, dict):
         raise ConfigError([f"{path}: an object is wanted, as in {{\"service\": {{\"name\": \"orders\"}}}}"])
     twice: list[tuple[KeyPath, int]] = []

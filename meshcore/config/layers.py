@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
@@ -96,8 +97,11 @@ class LayerKind(Kind):
         if use is None:
             hint = suggest("use", [key for key in value if key not in _EDITS])
             at.child("use").error(f"has to be given: the name of a layer (`meshcore layers` lists them){hint}")
-        edit, role = self._edit(value, use, at)
-        fields = {key: item for key, item in value.items() if key != "use" and key not in _EDITS}
+        misspelt = _misspelt(value, use)
+        for key, meant in misspelt.items():
+            at.child(key).error(f"unknown key; did you mean {meant!r}?")
+        edit, role = (WRONG, WRONG) if misspelt else self._edit(value, use, at)
+        fields = {key: item for key, item in value.items() if key not in ("use", *_EDITS, *misspelt)}
         layer = None
         if edit == "remove":
             for key in fields:
@@ -138,6 +142,22 @@ class LayerKind(Kind):
             "required": ["use"],
             "oneOf": [{"required": [name]} for name in _EDITS],
         }
+
+
+def _misspelt(value: dict[str, Any], use: Any) -> dict[str, str]:
+    """Keys that are meant to say where the layer goes, where nothing says it."""
+    if any(name in value for name in _EDITS):
+        return {}
+    try:
+        own = {field.name for field in registry.describe(use).fields} if right(use) else set()
+    except ConfigError:
+        own = set()
+    found = {}
+    for key in value:
+        near = difflib.get_close_matches(key, _EDITS, n=1)
+        if near and key not in own:
+            found[key] = near[0]
+    return found
 
 
 def _secret(edit: LayerEdit, name: str) -> bool:

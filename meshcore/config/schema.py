@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import json
 from typing import Any
+
+import attrs
 
 from meshcore.config.layers import LayerKind
 from meshcore.config.mesh import MeshConfig
 from meshcore.config.tables import Listed, Setting, Table, Tables, settings
 
-__all__ = ["schema", "tables"]
+__all__ = ["Key", "keys", "schema", "tables"]
 
 
 def tables() -> dict[str, type]:
@@ -25,6 +28,40 @@ def tables() -> dict[str, type]:
                 visit(inner)
 
     visit(MeshConfig)
+    return found
+
+
+@attrs.frozen
+class Key:
+    """A key of a table as a reference tells it.
+
+    Attributes:
+        name: the key.
+        value: what it takes.
+        table: the name of the table class in it, if there is one.
+        required: whether it has to be given.
+        default: as it would be written; ``""`` for none.
+        text: what it means.
+    """
+
+    name: str
+    value: str
+    table: str
+    required: bool
+    default: str
+    text: str
+
+
+def keys(cls: type) -> list[Key]:
+    """The keys of a config class's table."""
+    found = []
+    for setting in settings(cls).values():
+        table = next(iter(_classes(setting.kind)), None)
+        default = _property(setting).get("default")
+        text = "" if default is None else json.dumps(default, ensure_ascii=False)
+        found.append(
+            Key(setting.name, setting.kind.title, table.__name__ if table else "", setting.required, text, setting.text)
+        )
     return found
 
 
