@@ -173,6 +173,15 @@ def _loops(address: Address, listen: Address) -> bool:
 def _inbound(config: MeshConfig, report: Report) -> None:
     inbound = config.inbound
     assert inbound is not None
+    if right(inbound.default_policy) and right(inbound.cluster_networks):
+        clusters = inbound.default_policy.startswith("cluster-")
+        if clusters and not inbound.cluster_networks:
+            report.error(
+                ("inbound", "default_policy"),
+                f'{inbound.default_policy!r} needs cluster_networks, such as ["10.0.0.0/8"]',
+            )
+        elif not clusters and inbound.cluster_networks:
+            report.error(("inbound", "cluster_networks"), "would not be used: default_policy is not cluster-…")
     if inbound.forward is None:
         report.warn(
             ("inbound",),

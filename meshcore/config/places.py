@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -21,6 +22,7 @@ __all__ = [
     "File",
     "Folder",
     "ListenAddress",
+    "Network",
     "OptionalListenAddress",
     "Peer",
     "authority",
@@ -236,6 +238,32 @@ class PeerKind(Kind):
         return {"type": "string", "minLength": 1}
 
 
+def _network(value: str) -> str:
+    try:
+        return str(ipaddress.ip_network(value))
+    except ValueError as error:
+        try:
+            near = f"; did you mean {str(ipaddress.ip_network(value, strict=False))!r}?"
+        except ValueError:
+            near = ""
+        raise ConfigError([f"{shown(value)} is not a network such as 10.0.0.0/8{near}"]) from error
+
+
+@attrs.frozen
+class NetworkKind(Kind):
+    """A range of IP addresses."""
+
+    title = "a network"
+
+    def read(self, value: object, at: At, /) -> Any:
+        """Its canonical text."""
+        return parsed(value, at, _network)
+
+    def schema(self) -> dict[str, Any]:
+        """Its JSON Schema."""
+        return {"type": "string", "pattern": "^[0-9a-fA-F:.]+(/[0-9]+)?$"}
+
+
 def authority(value: str) -> str:
     """What an application connects to or sends as authority, in lower case: ``HOST:PORT`` or ``HOST``.
 
@@ -275,4 +303,5 @@ AppAddress: TypeAlias = Annotated[Address, Connecting()]
 File: TypeAlias = Annotated[Path, FileKind()]
 Folder: TypeAlias = Annotated[Path, FolderKind()]
 Discovery: TypeAlias = Annotated[str, DiscoveryKind()]
+Network: TypeAlias = Annotated[str, NetworkKind()]
 Peer: TypeAlias = Annotated[str, PeerKind()]

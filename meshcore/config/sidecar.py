@@ -8,7 +8,7 @@ import attrs
 
 from meshcore.config.kinds import Duration
 from meshcore.config.layers import LayerEdits
-from meshcore.config.places import AppAddress, ListenAddress, authority
+from meshcore.config.places import AppAddress, ListenAddress, Network, authority
 from meshcore.config.tables import Ports, Table, Tables
 from meshcore.config.upstream import Destination
 from meshcore.config.words import OPAQUE_PORTS, Policy
@@ -23,7 +23,9 @@ class Inbound:
     Attributes:
         listen: where to accept.
         forward: the application; absent: where the connection was sent to before it was redirected here.
-        default_policy: who may call, by linkerd's names (R-33).
+        default_policy: who may call, by linkerd's names (R-33); ``audit`` lets everybody in and logs whom
+            ``all-authenticated`` would not.
+        cluster_networks: where the clients of ``cluster-…`` policies come from, as in ``10.0.0.0/8``.
         opaque_ports: what was sent to these ports is forwarded byte for byte at once (D-15).
         connect_timeout: for connecting to the application (B-19).
         detect_timeout: how long TLS and the protocol are waited for (D-13).
@@ -34,12 +36,12 @@ class Inbound:
         "policy": "default_policy is",
         "route": "",
         "rate_limit": "",
-        "cluster_networks": "",
     }
 
     listen: ListenAddress = ("0.0.0.0", 4143)
     forward: AppAddress | None = None
     default_policy: Policy = "all-unauthenticated"
+    cluster_networks: tuple[Network, ...] = ()
     opaque_ports: Ports = OPAQUE_PORTS
     connect_timeout: Duration = 0.3
     detect_timeout: Duration = 10.0

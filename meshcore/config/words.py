@@ -22,7 +22,7 @@ Balancer: TypeAlias = Literal["p2c-ewma", "round-robin", "least-request"]
 Engine: TypeAlias = Literal["auto", "pure"]
 AccessLog: TypeAlias = Literal["off", "text", "json"]
 Policy: TypeAlias = Literal[
-    "all-unauthenticated", "all-authenticated", "cluster-unauthenticated", "cluster-authenticated", "deny"
+    "all-unauthenticated", "all-authenticated", "cluster-unauthenticated", "cluster-authenticated", "audit", "deny"
 ]
 Protocol: TypeAlias = Literal["http", "http1", "h2c", "https", "tcp"]
 
@@ -34,6 +34,7 @@ POLICIES: tuple[Policy, ...] = (
     "all-authenticated",
     "cluster-unauthenticated",
     "cluster-authenticated",
+    "audit",
     "deny",
 )
 """Who may call, where nothing more special says so; linkerd's names (R-33)."""

@@ -387,6 +387,15 @@ def test_whatever_stands_at_a_key_is_told_or_taken_and_never_a_crash(look: Look,
 
 
 CHECKED = [
+    (
+        '[inbound]\ndefault_policy = "cluster-unauthenticated"',
+        "c.toml:2: inbound.default_policy: 'cluster-unauthenticated' needs cluster_networks",
+    ),
+    ('[inbound]\ncluster_networks = ["10.0.0.0/8"]', "c.toml:2: inbound.cluster_networks: would not be used"),
+    (
+        '[inbound]\ndefault_policy = "cluster-unauthenticated"\ncluster_networks = ["10.0.0.1/8"]',
+        "c.toml:3: inbound.cluster_networks[0]: '10.0.0.1/8' is not a network such as 10.0.0.0/8; did you mean",
+    ),
     ("", "c.toml: nothing to run: there is no [inbound]"),
     ('[identity]\nmode = "dev"\n[inbound]', 'c.toml:2: identity.mode: "dev" takes its name from [service]'),
     ('[identity]\nmode = "spiffe"\n[inbound]', "c.toml:2: identity.mode: 'spiffe' is not in this release"),
