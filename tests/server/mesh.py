@@ -1,51 +1,47 @@
-"""An identity for tests of what detects and terminates TLS, and clients of it."""
+"""Identities for tests of what detects and terminates TLS, and clients of it."""
 
 from __future__ import annotations
 
-import sys
-import types
+import time
 from typing import Any
 
 import attrs
 
+from meshcore.identity.credentials import Credentials
+from meshcore.identity.store import Identity
+from meshcore.identity.tls import connect_mesh_tls
 from meshcore.transport.connection import Connection
-from meshcore.transport.identity import ClientContexts, client_tls, server_context, server_tls
-from meshcore.transport.target import TlsClient
 
 OWN = "web.default.serviceaccount.identity.test"
+CLIENT = "client.default.serviceaccount.identity.test"
+
+
+def identity(pki: Any, *names: str) -> Identity:
+    """One that is certified for *names*, the first of which is its own."""
+    names = names or (OWN,)
+    cert, key = pki.issue(*names)
+    made = Identity(names[0], clock=time.time)
+    assert made.publish(Credentials.from_pem(cert.read_bytes(), key.read_bytes(), pki.ca_file.read_bytes()))
+    return made
 
 
 @attrs.define
-class StandIn:
-    """What detection asks of an identity."""
+class Renamed:
+    """An identity that goes by other names than its certificate."""
 
+    inner: Identity
     name: str
-    context: Any
+    names: tuple[str, ...] = ()
     generation: int = 1
-    current: Any = None
 
+    @property
+    def current(self) -> Renamed:
+        return self
 
-def identity(pki: Any, monkeypatch: Any, *names: str) -> Any:
-    cert, key = pki.issue(*(names or (OWN,)))
-
-    async def accept_mesh_tls(
-        connection: Connection,
-        identity: Any,
-        *,
-        alpn: Any = (),
-        timeout: float = 10.0,  # noqa: ASYNC109
-    ) -> Any:
-        context = server_context(cert.read_bytes(), key.read_bytes(), alpn=alpn)
-        return await server_tls(connection, context, timeout)
-
-    module = types.ModuleType("meshcore.identity.tls")
-    module.accept_mesh_tls = accept_mesh_tls  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "meshcore.identity", types.ModuleType("meshcore.identity"))
-    monkeypatch.setitem(sys.modules, "meshcore.identity.tls", module)
-    return StandIn((names or (OWN,))[0], None)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
 
 
 async def secured(connection: Connection, pki: Any, name: str = OWN, alpn: tuple[str, ...] = ()) -> Connection:
     """The client's end after its handshake."""
-    settings = TlsClient(name, alpn=alpn, trust_anchors=pki.ca_file.read_bytes())
-    return await client_tls(connection, settings, ClientContexts())
+    return await connect_mesh_tls(connection, identity(pki, CLIENT), server_name=name, expected=name, alpn=alpn)

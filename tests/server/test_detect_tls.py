@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from meshcore.codec.client_hello import MAX_HELLO
 from meshcore.errors import ConnectionLost, TlsError
+from meshcore.identity.store import Identity
 from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.metrics.detection import tls_detection
 from meshcore.metrics.registry import Registry
@@ -30,7 +31,7 @@ from meshcore.transport.socket import SocketConnection
 from meshcore.transport.target import Accepted, Endpoint
 from meshcore.transport.tcp import connect_tcp, open_listeners
 from tests.codec.hellos import message, padded, real, records, server_name
-from tests.server.mesh import OWN, identity, secured
+from tests.server.mesh import CLIENT, OWN, Renamed, identity, secured
 from tests.server.stacks import Branch, MemoryServer, To, read_all, until
 
 GET = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
@@ -42,8 +43,8 @@ NAMELESS = records(message())
 
 
 @pytest.fixture
-def own(pki: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    return identity(pki, monkeypatch)
+def own(pki: Any) -> Identity:
+    return identity(pki)
 
 
 @attrs.define
@@ -55,6 +56,7 @@ class Served:
     data: bytes
     alpn: str | None
     secure: bool
+    identity: str | None
 
 
 @attrs.frozen
@@ -69,7 +71,7 @@ class Note:
 
     def new_service(self, target: Any, nursery: trio.Nursery, /) -> Any:
         async def service(connection: Connection) -> None:
-            entry = Served(self.branch, target, b"", connection.alpn, connection.secure)
+            entry = Served(self.branch, target, b"", connection.alpn, connection.secure, connection.identity)
             self.served.append(entry)
             while data := await connection.receive_some():
                 entry.data += data
@@ -140,6 +142,7 @@ async def test_tls_for_the_own_name_is_terminated(
     served = proxy.served[0]
     assert ("plain", GET, OWN) == (served.branch, served.data, served.target.sni)
     assert (True, alpn[0] if alpn else None, "") == (served.secure, served.alpn, served.target.no_tls)
+    assert CLIENT == served.identity
     assert ["terminated"] == [result for result, _ in proxy.observed]
 
 
@@ -341,55 +344,57 @@ async def test_at_a_skipped_port_tls_is_not_looked_for(autojump_clock: Any, own:
     assert ["port_skipped", "port_skipped", ""] == [each.target.no_tls for each in proxy.served]
 
 
+def asked(name: str) -> bytes:
+    """A hello for *name*, whole and of no use to anybody who would answer it."""
+    return records(message(server_name(name.encode())))
+
+
+async def results(proxy: Proxy, *names: str) -> list[str]:
+    """What hellos for these names are found to be."""
+    before = len(proxy.observed)
+    for name in names:
+        client = proxy.connect()
+        await client.send_all(asked(name))
+        await client.send_eof()
+        try:
+            await read_all(client)
+        except ConnectionLost:
+            pass
+        await trio.testing.wait_all_tasks_blocked()
+    return [result for result, _ in proxy.observed[before:]]
+
+
 @pytest.mark.parity("D-12")
 async def test_the_own_names_are_those_given_or_those_of_the_certificate_in_any_case(
-    autojump_clock: Any, nursery: trio.Nursery, own: Any
+    nursery: trio.Nursery, own: Identity
 ) -> None:
-    def asked(name: bytes) -> bytes:
-        return records(message(server_name(name)))
-
-    @attrs.define
-    class Current:
-        names: tuple[str, ...]
-
-    async def told(*names: bytes, **options: Any) -> list[str]:
-        proxy = Proxy(nursery, own, **options)
-        for name in names:
-            client = proxy.connect()
-            await client.send_all(asked(name))
-            await client.send_eof()
-            try:
-                await read_all(client)
-            except ConnectionLost:
-                pass
-            await trio.testing.wait_all_tasks_blocked()
-        return [result for result, _ in proxy.observed]
-
-    assert ["terminated", "terminated", "passthrough"] == await told(OWN.encode(), OWN.upper().encode(), b"a.test")
-    own.current = Current(("spiffe://test/ns/web", "A.test.", OWN))
-    own.generation += 1
-    assert ["terminated", "terminated", "passthrough"] == await told(OWN.encode(), b"a.test", b"spiffe://test/ns/web")
-    assert ["passthrough", "terminated"] == await told(OWN.encode(), b"b.test", names=("B.test",))
-    own.name = "spiffe://test/ns/web"
-    own.generation += 1
-    assert ["terminated", "passthrough"] == await told(b"a.test", b"spiffe://test/ns/web")
+    assert ["terminated", "terminated", "passthrough"] == await results(
+        Proxy(nursery, own), OWN, OWN.upper(), "a.test"
+    )
+    spiffe = "spiffe://test/ns/web"
+    assert ["terminated", "passthrough"] == await results(
+        Proxy(nursery, Renamed(own, spiffe, (spiffe, "A.test."))), "a.test", spiffe
+    )
+    assert ["passthrough", "terminated"] == await results(Proxy(nursery, own, names=("B.test",)), OWN, "b.test")
+    assert ["passthrough"] == await results(Proxy(nursery, Renamed(own, spiffe)), OWN)
 
 
 @pytest.mark.parity("T-06")
-async def test_names_follow_the_certificate_while_it_runs(autojump_clock: Any, nursery: trio.Nursery, own: Any) -> None:
-    @attrs.define
-    class Current:
-        names: tuple[str, ...]
+async def test_names_follow_the_certificate_while_it_runs(nursery: trio.Nursery, own: Identity) -> None:
+    renamed = Renamed(own, OWN)
+    proxy = Proxy(nursery, renamed)
+    assert ["passthrough"] == await results(proxy, "other.test")
+    renamed.names = ("other.test",)
+    renamed.generation += 1
+    assert ["terminated", "terminated"] == await results(proxy, "other.test", OWN)
 
-    proxy = Proxy(nursery, own)
-    assert FOREIGN == await exchange(proxy.connect(), FOREIGN)
-    own.current = Current(("other.test",))
-    own.generation += 1
-    client = proxy.connect()
-    await client.send_all(FOREIGN)
-    await client.send_eof()
-    assert FOREIGN != await read_all(client)
-    assert ["passthrough", "terminated"] == [result for result, _ in proxy.observed]
+
+@pytest.mark.parity("T-13")
+async def test_before_the_first_certificate_nobody_is_terminated_and_nobody_downgraded(nursery: trio.Nursery) -> None:
+    proxy = Proxy(nursery, Identity(OWN, clock=lambda: 0.0))
+    assert ["terminated"] == await results(proxy, OWN)
+    assert [] == proxy.served
+    assert ["TlsError"] == [type(error).__name__ for error in proxy.errors]
 
 
 async def test_what_is_terminated_already_goes_on_as_it_is(nursery: trio.Nursery, own: Any) -> None:
@@ -636,7 +641,7 @@ async def test_metrics_say_what_became_of_each_connection(own: Any, pki: Any, nu
     text = registry.render()
     opened = [line for line in text.splitlines() if line.startswith("tcp_open_total")]
     for labels in (
-        'tls="true",peer="src"',
+        f'tls="true",peer="src",client_id="{CLIENT}"',
         'tls="opaque",peer="src"',
         'tls="no_identity",no_tls_reason="loopback",peer="src"',
     ):
