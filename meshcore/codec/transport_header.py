@@ -114,8 +114,7 @@ def _protocol(message: bytes, protocol: str | None) -> str | None:
     """The kind in a SessionProtocol; one that came before it in another part of the same message stays."""
     for number, value in _fields(message, dict.fromkeys(_KINDS, _BYTES)):
         # An empty message today; what another version has in it must at least be one.
-        for _ in _fields(value, {}):
-            pass
+        _fields(value, {})
         protocol = _KINDS[number]
     return protocol
 
