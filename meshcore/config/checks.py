@@ -131,6 +131,12 @@ def _listeners(config: MeshConfig, report: Report) -> None:
         found.append((("inbound", "listen"), config.inbound.listen))
     if right(config.outbound) and config.outbound is not None:
         found.append((("outbound", "listen"), config.outbound.listen))
+        if right(config.outbound.to):
+            found += [
+                (("outbound", "to", name, "listen"), each.listen)
+                for name, each in config.outbound.to.items()
+                if right(each) and each.listen is not None
+            ]
     found += [(("listen", name, "bind"), gateway.bind) for name, gateway in (config.listen or {}).items()]
     if right(config.admin):
         found.append((("admin", "listen"), config.admin.listen))

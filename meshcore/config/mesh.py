@@ -51,6 +51,8 @@ class IdentityConfig:
         directory: where the authority is kept (``dev``); absent: ``meshcore/dev`` in the user's state folder.
         name: the own name, which the certificate must have; absent: any (``files``), or ``SERVICE.NAMESPACE``
             from ``[service]`` (``dev``).
+        server_name: what peers ask for by SNI where the certificate has no DNS name; absent: ``SERVICE.NAMESPACE``
+            from ``[service]``.
     """
 
     mode: Annotated[Literal["files", "dev"], Choice(("files", "dev"), later=("linkerd", "spiffe"))] = "files"
@@ -60,6 +62,7 @@ class IdentityConfig:
     trust_anchors: File | None = None
     directory: Folder | None = None
     name: Peer | None = None
+    server_name: Peer | None = None
 
     @property
     def folder(self) -> Path:

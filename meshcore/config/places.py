@@ -23,6 +23,7 @@ __all__ = [
     "Folder",
     "ListenAddress",
     "Network",
+    "OptionalAddress",
     "OptionalListenAddress",
     "Peer",
     "authority",
@@ -298,6 +299,7 @@ def _port(value: str) -> bool:
 
 
 ListenAddress: TypeAlias = Annotated[Address, Listening()]
+OptionalAddress: TypeAlias = Annotated[Address | None, Listening()]
 OptionalListenAddress: TypeAlias = Annotated[Address | None, Listening(off=True)]
 AppAddress: TypeAlias = Annotated[Address, Connecting()]
 File: TypeAlias = Annotated[Path, FileKind()]

@@ -8,7 +8,7 @@ import attrs
 
 from meshcore.addresses import format_address, parse_upstream
 from meshcore.config.kinds import Choice, Duration, Kind, Name, Number, Size, Whole, parsed
-from meshcore.config.places import AppAddress, Discovery, File, Peer
+from meshcore.config.places import AppAddress, Discovery, File, OptionalAddress, Peer
 from meshcore.config.report import WRONG, At, shown
 from meshcore.config.tables import Listed, Table
 from meshcore.config.words import Balancer, Protocol
@@ -131,6 +131,7 @@ class BackendConfig:
         discover: who tells the endpoints: ``file:PATH``, read anew whenever it changes.
         protocol: what is spoken to them; ``http`` is the version that the request came in with, ``tcp`` is bytes.
         identity: who must answer: mutual TLS with that DNS name or ``spiffe://`` URI, or 502.
+        server_name: the name asked for by SNI; absent: the *identity*, if it is a DNS name.
         mesh: whether the other end is a mesh proxy, to whom requests are sent as such proxies do; absent: where
             there is an *identity*.
         balance: how an endpoint is picked for each request.
@@ -147,6 +148,7 @@ class BackendConfig:
     discover: Discovery | None = None
     protocol: Protocol = "http"
     identity: Peer | None = None
+    server_name: Peer | None = None
     mesh: bool | None = None
     balance: Balancer = "p2c-ewma"
     tls: ClientTls | None = None
@@ -171,13 +173,17 @@ class Destination(BackendConfig):
         discover: who tells the endpoints: ``file:PATH``, read anew whenever it changes.
         protocol: what is spoken to them; ``http`` is the version that the request came in with, ``tcp`` is bytes.
         identity: who must answer: mutual TLS with that DNS name or ``spiffe://`` URI, or 502.
+        server_name: the name asked for by SNI; absent: the *identity*, if it is a DNS name.
         mesh: whether the other end is a mesh proxy, to whom requests are sent as such proxies do; absent: where
             there is an *identity*.
         balance: how an endpoint is picked for each request.
         tls: for ``https`` endpoints.
         timeout: limits of one exchange.
         retry: further tries.
+        listen: an address of its own: whatever is accepted there goes to this destination, which is how bytes that
+            name nobody get to theirs; absent: none.
     """
 
     timeout: TimeoutConfig = attrs.Factory(TimeoutConfig)
     retry: RetryConfig = attrs.Factory(RetryConfig)
+    listen: OptionalAddress = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import attrs
 
@@ -12,16 +11,17 @@ from meshcore.addresses import suggest
 from meshcore.errors import ConfigError
 from meshcore.resolve.file import File
 from meshcore.resolve.static import Static
-from meshcore.transport.target import Backend
-
-if TYPE_CHECKING:
-    from meshcore.transport.target import Endpoint
+from meshcore.transport.target import Backend, Endpoint
 
 __all__ = ["Discover"]
 
 
 def _schemes() -> Mapping[str, Resolve[Backend]]:
-    return {"file": File()}
+    return {"file": File(template=_template)}
+
+
+def _template(backend: Backend) -> Endpoint:
+    return Endpoint(("", 0)) if backend.template is None else backend.template
 
 
 @attrs.frozen

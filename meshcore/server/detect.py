@@ -210,6 +210,7 @@ class _Undecided(Connection):
         self._scope = scope
         self._decided = False
         self._spoken = False
+        self.silent = True
         self.seen = b""
         self.http: str | None = None
         self.identity = inner.identity

@@ -46,7 +46,7 @@ class DetectTls(Generic[T]):
         plain: the branch for plaintext, and for what was terminated: ``connection.secure`` and
             ``connection.identity`` tell which; ``target.no_tls`` says why it is not secure.
         passthrough: the branch for TLS that is for somebody else; ``target.sni`` says for whom.
-        names: the own server names; empty: the identity's name, and the DNS names in its certificate.
+        names: further own server names, beside the identity's name and the DNS names in its certificate.
         alpn: what is accepted after termination; a client that offers nothing is served, too.
         timeout: seconds for the hello (D-13).  As long as that may a client be silent, so ports whose
             servers speak first belong in *ports_skipped*.
@@ -115,8 +115,8 @@ class _NewDetectTls(Generic[T]):
         layer = self._layer
 
         async def service(connection: Connection) -> None:
-            if connection.secure:
-                # Terminated above already.
+            if connection.secure or connection.silent:
+                # Terminated above already, or nothing comes before the server has spoken.
                 await self._plain.new_service(target, nursery)(connection)
                 return
             if layer.ports_skipped and _port(target, connection) in layer.ports_skipped:
@@ -246,9 +246,8 @@ class _OwnNames:
         identity = self._layer.identity
         if identity is not None and self._generation != identity.generation:
             self._generation = identity.generation
-            names = self._layer.names
-            if not names:
-                names = (identity.name, *(identity.current.names if identity.current is not None else ()))
+            current = identity.current
+            names = (*self._layer.names, identity.name, *(current.names if current is not None else ()))
             # A URI cannot be asked for.
             self._names = frozenset(
                 name.lower().removesuffix(".") for name in names if name and "://" not in name

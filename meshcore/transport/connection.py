@@ -45,6 +45,7 @@ class Connection(ABC):
         secure: whether TLS protects it.
         protocol: what detection found, or a transport header said: ``"http/1"``, ``"h2"``, ``"opaque"``; None: not
             yet looked.
+        silent: its client waits for the server to speak first, as far as is known.
         bytes_read, bytes_written: so far, on the wire side of this transport.
         error: what broke it, for ``tcp_close_total{errno}``; None for an orderly close.
     """
@@ -63,6 +64,7 @@ class Connection(ABC):
         "peer",
         "protocol",
         "secure",
+        "silent",
         "sweeper",
     )
 
@@ -72,6 +74,7 @@ class Connection(ABC):
         self.identity: str | None = None
         self.alpn: str | None = None
         self.secure = False
+        self.silent = False
         self.protocol: str | None = None
         self.bytes_read = 0
         self.bytes_written = 0

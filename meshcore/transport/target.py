@@ -117,6 +117,7 @@ class Backend:
         name: from the configuration (or the authority), used in messages and metrics.
         endpoints: the fixed set, where there is one.
         discover: ``dns:…``, ``file:…`` and the like, for a resolver; None for a fixed set.
+        template: what discovered endpoints are where their entries do not say it; None: plain HTTP.
         retries: further tries for a request that is safe to repeat.
         timeout: seconds to wait for an answer's head, each try; None: no limit.
         timeouts: limits of whole exchanges; None: none.
@@ -126,6 +127,7 @@ class Backend:
     name: str
     endpoints: tuple[Endpoint, ...] = ()
     discover: str | None = None
+    template: Endpoint | None = None
     retries: int = 1
     timeout: float | None = None
     timeouts: Timeouts | None = None
