@@ -28,6 +28,8 @@ ROWS = [
     ],
     ["meshcore.abc", "meshcore.http", "meshcore.stack", "meshcore._unwrap"],
     ["meshcore.transport", "meshcore.resolve", "meshcore.metrics"],
+    # Between what it secures and who accepts and connects with it.
+    ["meshcore.identity"],
     ["meshcore.server", "meshcore.client", "meshcore.layers"],
     ["meshcore.pipeline", "meshcore.admin", "meshcore.registry", "meshcore.config"],
     ["meshcore.proxy"],

@@ -1,0 +1,8 @@
+"""Who this proxy is and whom it trusts: certificates from a source, swapped while connections live, and mutual TLS."""
+
+from meshcore.identity.credentials import Credentials
+from meshcore.identity.source import IdentitySource
+from meshcore.identity.store import Identity
+from meshcore.identity.tls import accept_mesh_tls, connect_mesh_tls
+
+__all__ = ["Credentials", "Identity", "IdentitySource", "accept_mesh_tls", "connect_mesh_tls"]
