@@ -13,7 +13,7 @@ __all__ = ["IdentityMetrics"]
 class IdentityMetrics:
     """When the certificate expires, when it was taken, and how often taking one went well or wrong."""
 
-    __slots__ = ("_error", "_expiration", "_ok", "_refresh")
+    __slots__ = ("_error", "_expiration", "_failures", "_ok", "_refresh")
 
     def __init__(self, registry: Registry) -> None:
         self._expiration = registry.gauge(
@@ -29,6 +29,12 @@ class IdentityMetrics:
             "Certificates that a source had for the proxy: taken (ok) or refused (error).",
             "result",
         )
+        self._failures = registry.counter(
+            "tls_handshake_errors_total",
+            "Handshakes of mutual TLS that failed, by this proxy's side in them and by what was wrong.",
+            "side",
+            "reason",
+        )
         self._ok, self._error = refreshes.labels("ok"), refreshes.labels("error")
 
     def taken(self, now: float, not_after: float) -> None:
@@ -40,3 +46,12 @@ class IdentityMetrics:
     def refused(self) -> None:
         """Counts credentials that were not taken."""
         self._error.value += 1
+
+    def failed(self, side: str, reason: str) -> None:
+        """Counts a failed handshake.
+
+        Args:
+            side: ``"server"`` or ``"client"``: this proxy's.
+            reason: see :class:`~meshcore.errors.TlsError`.
+        """
+        self._failures.labels(side, reason).value += 1

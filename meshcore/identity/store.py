@@ -41,16 +41,17 @@ class Identity:
     Attributes:
         current: what is in use; None before the first certificate.
         generation: how many were taken; it changes whenever *current* does.
+        metrics: what is counted of it.
     """
 
-    __slots__ = ("_certified", "_client", "_metrics", "_server", "clock", "current", "expected", "generation")
+    __slots__ = ("_certified", "_client", "_server", "clock", "current", "expected", "generation", "metrics")
 
     def __init__(self, name: str, *, clock: Callable[[], float], registry: Registry | None = None) -> None:
         self.expected = name
         self.clock = clock
         self.current: Credentials | None = None
         self.generation = 0
-        self._metrics = IdentityMetrics(Registry() if registry is None else registry)
+        self.metrics = IdentityMetrics(Registry() if registry is None else registry)
         self._certified = trio.Event()
         self._server: SSL.Context | None = None
         self._client: SSL.Context | None = None
@@ -89,7 +90,7 @@ class Identity:
         self._server, self._client = server, client
         self.current = credentials
         self.generation += 1
-        self._metrics.taken(self.clock(), credentials.not_after)
+        self.metrics.taken(self.clock(), credentials.not_after)
         until = _time(credentials.not_after)
         log.info("identity %s certified until %s", credentials.name, until)
         self._certified.set()
@@ -97,7 +98,7 @@ class Identity:
 
     def refuse(self, reason: str) -> None:
         """Notes that a source had nothing that can be used; what was in use stays so, and a warning says why."""
-        self._metrics.refused()
+        self.metrics.refused()
         if self.current is None:
             log.warning("identity %s refused: %s; there is none yet", self.name or "any", reason)
         else:
@@ -115,7 +116,7 @@ class Identity:
             TlsError: there is no certificate yet.
         """
         if self._server is None:
-            raise TlsError("identity is not certified yet")
+            raise TlsError("identity is not certified yet", reason="not certified")
         return self._server
 
     def client_context(self) -> SSL.Context:
@@ -125,7 +126,7 @@ class Identity:
             TlsError: there is no certificate yet.
         """
         if self._client is None:
-            raise TlsError("identity is not certified yet")
+            raise TlsError("identity is not certified yet", reason="not certified")
         return self._client
 
     def _judge(self, credentials: Credentials) -> None:

@@ -46,12 +46,11 @@ async def accept_mesh_tls(
         tls.ssl.set_app_data(found)
         tls.ssl.set_accept_state()
         await shake_hands(tls, found, timeout, "client ")
-        if not found.verified and tls.ssl.get_peer_certificate() is not None:
-            # The callback was never asked, as with a session that was resumed.
-            raise TlsError("client certificate was not verified")
         return tls
-    except BaseException:
+    except BaseException as error:
         connection.close()
+        if isinstance(error, TlsError):
+            identity.metrics.failed("server", error.reason)
         raise
 
 
@@ -97,8 +96,10 @@ async def connect_mesh_tls(
             ssl.set_alpn_protos([name.encode("ascii") for name in alpn])
         await shake_hands(tls, found, timeout)
         if not found.verified:
-            raise TlsError("certificate was not verified")
+            raise TlsError("certificate was not verified", reason="not verified")
         return tls
-    except BaseException:
+    except BaseException as error:
         connection.close()
+        if isinstance(error, TlsError):
+            identity.metrics.failed("client", error.reason)
         raise

@@ -94,5 +94,6 @@ def choose_alpn(wanted: Sequence[bytes], offered: Sequence[bytes]) -> bytes:
             return name
     raise TlsError(
         "TLS handshake failed: no application protocol in common: the client offers "
-        + (", ".join(name.decode("latin-1") for name in offered[:5]) or "none")
+        + (", ".join(name.decode("latin-1") for name in offered[:5]) or "none"),
+        reason="alpn",
     )

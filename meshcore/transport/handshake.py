@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import trio
+from OpenSSL import SSL
 
 from meshcore.errors import MeshError, TlsError
 
@@ -16,13 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cryptography import x509
-    from OpenSSL import SSL, crypto
+    from OpenSSL import crypto
 
     from meshcore.transport.tls import TlsConnection
 
 __all__ = ["Verification", "refusal", "shake_hands", "verify"]
 
 _EXPIRED, _NOT_YET_VALID = 10, 9
+_LABELS = {_EXPIRED: "expired", _NOT_YET_VALID: "not valid yet"}
 _UNKNOWN_ISSUER = {
     2: "unknown issuer",
     18: "self-signed and not trusted",
@@ -53,16 +55,18 @@ class Verification:
         check: says who a leaf is whose chain was verified; None for nobody in particular.  Raises to refuse.
         alpn: the protocols that an accepting side accepts, in order of preference.
         refusal: why the peer's certificate was refused; None if it was not.
+        reason: the same as :attr:`~meshcore.errors.TlsError.reason`.
         verified: whether a certificate was checked and accepted.
         identity: what *check* said.
     """
 
-    __slots__ = ("alpn", "check", "identity", "refusal", "verified")
+    __slots__ = ("alpn", "check", "identity", "reason", "refusal", "verified")
 
     def __init__(self, check: Callable[[x509.Certificate], str | None], alpn: Sequence[str] = ()) -> None:
         self.check = check
         self.alpn = [name.encode("ascii") for name in alpn]
         self.refusal: str | None = None
+        self.reason = "not verified"
         self.verified = False
         self.identity: str | None = None
 
@@ -75,6 +79,7 @@ def verify(ssl: SSL.Connection, certificate: crypto.X509, number: int, depth: in
     try:
         if not ok:
             if found.refusal is None:
+                found.reason = _LABELS.get(number, "unknown issuer" if number in _UNKNOWN_ISSUER else "not trusted")
                 found.refusal = refusal(certificate.to_cryptography(), number, depth)
             return False
         if depth == 0:
@@ -84,6 +89,7 @@ def verify(ssl: SSL.Connection, certificate: crypto.X509, number: int, depth: in
     except Exception as error:
         found.verified = False
         found.identity = None
+        found.reason = error.reason if isinstance(error, TlsError) else "not verified"
         found.refusal = str(error) or type(error).__name__
         return False
 
@@ -120,10 +126,14 @@ async def shake_hands(tls: TlsConnection, found: Verification, seconds: float | 
         await _within(tls, seconds)
     except TlsError as error:
         if found.refusal is not None:
-            raise TlsError(whose + found.refusal) from error
+            raise TlsError(whose + found.refusal, reason=found.reason) from error
         raise
     if found.refusal is not None:
-        raise TlsError(whose + found.refusal)
+        raise TlsError(whose + found.refusal, reason=found.reason)
+    mode = tls.ssl.get_verify_mode()
+    if not found.verified and mode != SSL.VERIFY_NONE and tls.ssl.get_peer_certificate() is not None:
+        # The callback was never asked, as with a session that was resumed.
+        raise TlsError(f"{whose}certificate was not verified", reason="not verified")
     if found.verified:
         tls.identity = found.identity
 
@@ -139,5 +149,5 @@ async def _within(tls: TlsConnection, seconds: float | None) -> None:
     except MeshError as error:
         if isinstance(error, TlsError):
             raise
-        raise TlsError(f"TLS handshake failed: {error}") from error
-    raise TlsError(f"TLS handshake timed out after {seconds} s")
+        raise TlsError(f"TLS handshake failed: {error}", reason="closed") from error
+    raise TlsError(f"TLS handshake timed out after {seconds} s", reason="timeout")

@@ -1,87 +1,26 @@
-"""Certificates and trust: what the accepted side shows, and whom the connecting side believes."""
+"""TLS with clients and upstreams outside the mesh: both handshakes, and whom the connecting side believes."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import attrs
 from OpenSSL import SSL
 
-from meshcore.errors import ConfigError, TlsError
-from meshcore.transport.contexts import VERSIONS, choose_alpn, new_context, present, trust
+from meshcore.errors import TlsError
+from meshcore.transport.contexts import new_context, trust
 from meshcore.transport.handshake import Verification, shake_hands, verify
 from meshcore.transport.names import ascii_host, check_name, client_name, ip_address
-from meshcore.transport.pem import load_certificates, load_pair
+from meshcore.transport.pem import load_certificates
+from meshcore.transport.server_tls import ServerTls, server_context
 from meshcore.transport.tls import TlsConnection, tls_connection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from cryptography import x509
 
     from meshcore.transport.connection import Connection
     from meshcore.transport.target import TlsClient
 
 __all__ = ["ClientContexts", "ServerTls", "client_tls", "server_context", "server_tls"]
-
-
-@attrs.frozen
-class ServerTls:
-    """How accepted connections are secured.
-
-    Attributes:
-        cert: PEM file: the leaf, then its chain.
-        key: PEM file: its private key, not encrypted.
-        alpn: protocols accepted, the preferred first; a client that offers none of them is refused (RFC 7301).
-        min_version: ``"1.2"`` or ``"1.3"``.
-    """
-
-    cert: Path = attrs.field(converter=Path)
-    key: Path = attrs.field(converter=Path)
-    alpn: tuple[str, ...] = ("h2", "http/1.1")
-    min_version: str = attrs.field(default="1.2", validator=attrs.validators.in_(sorted(VERSIONS)))
-
-    def context(self) -> SSL.Context:
-        """Reads the files.
-
-        Raises:
-            ConfigError: a file cannot be read, is not what it should be, or they do not belong together.
-        """
-        cert, key = _read(self.cert, "certificate"), _read(self.key, "key")
-        try:
-            return server_context(cert, key, alpn=self.alpn, min_version=self.min_version)
-        except ValueError as error:
-            raise ConfigError([f"{self.cert} and {self.key}: {error}"]) from error
-
-
-def _read(path: Path, what: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError([f"{what} {path}: {(error.strerror or str(error)).lower()}"]) from error
-
-
-def server_context(
-    cert: bytes, key: bytes, *, alpn: Sequence[str] = ("h2", "http/1.1"), min_version: str = "1.2"
-) -> SSL.Context:
-    """OpenSSL's settings of an accepting side.
-
-    Args:
-        cert: PEM of the leaf and its chain.
-        key: PEM of the private key.
-        alpn: see :class:`ServerTls`; so is *min_version*.
-
-    Raises:
-        ValueError: they are not usable; the text never has the key.
-    """
-    chain, private = load_pair(cert, key)
-    context = new_context(SSL.TLS_SERVER_METHOD, min_version)
-    present(context, chain, private)
-    preferred = [name.encode("ascii") for name in alpn]
-    if preferred:
-        context.set_alpn_select_callback(lambda _, offered: choose_alpn(preferred, offered))
-    return context
 
 
 class ClientContexts:
@@ -174,8 +113,12 @@ async def server_tls(
 ) -> TlsConnection:
     """Secures an accepted connection; on failure *connection* is closed.
 
+    ``identity`` of the result is the client's verified name; None without a certificate, or if that has neither a
+    host name nor a SPIFFE URI (T-05).
+
     Raises:
-        TlsError: the handshake failed, or took longer than *timeout* (seconds; None: no limit).
+        TlsError: the handshake failed, a certificate is missing or cannot be verified, or it took longer than
+            *timeout* (seconds; None: no limit).
     """
     try:
         tls = tls_connection(context, connection)
@@ -183,6 +126,8 @@ async def server_tls(
         tls.ssl.set_app_data(found)
         tls.ssl.set_accept_state()
         await shake_hands(tls, found, timeout, "client ")
+        if not found.verified and tls.ssl.get_verify_mode() & SSL.VERIFY_FAIL_IF_NO_PEER_CERT:
+            raise TlsError("client certificate was not verified", reason="not verified")
         return tls
     except BaseException:
         connection.close()

@@ -75,11 +75,11 @@ def subject_names(certificate: x509.Certificate) -> SubjectNames:
     except x509.ExtensionNotFound:
         return SubjectNames()
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        raise TlsError(f"certificate has a malformed subject alternative name: {error}") from error
+        raise TlsError(f"certificate has a malformed subject alternative name: {error}", reason="name") from error
     texts = names.get_values_for_type(x509.DNSName), names.get_values_for_type(x509.UniformResourceIdentifier)
     for text in (*texts[0], *texts[1]):
         if not text or not all("!" <= character <= "~" for character in text):
-            raise TlsError(f"certificate has a malformed name: {text!r}")
+            raise TlsError(f"certificate has a malformed name: {text!r}", reason="name")
     addresses = [
         address
         for address in names.get_values_for_type(x509.IPAddress)
@@ -105,7 +105,7 @@ def check_name(certificate: x509.Certificate, expected: str) -> None:
         host = ascii_host(expected)
         matched = bool(host) and any(_same_host(name, host) for name in names.dns)
     if not matched:
-        raise TlsError(f"certificate does not match TLS identity: expected {expected}, found {names}")
+        raise TlsError(f"certificate does not match TLS identity: expected {expected}, found {names}", reason="name")
 
 
 def identity_names(certificate: x509.Certificate) -> tuple[str, ...]:
@@ -147,7 +147,7 @@ def check_identity(certificate: x509.Certificate, expected: str) -> None:
     """
     names = subject_names(certificate)
     if not any(same_identity(name, expected) for name in (names.uris if "://" in expected else names.dns)):
-        raise TlsError(f"certificate does not match TLS identity: expected {expected}, found {names}")
+        raise TlsError(f"certificate does not match TLS identity: expected {expected}, found {names}", reason="name")
 
 
 def _same_host(pattern: str, host: str) -> bool:

@@ -46,6 +46,8 @@ class TlsClient:
         trust_anchors: PEM of the authorities trusted; None: the system's.
         identity: the DNS or URI SAN required instead of *server_name*.
         verify: False accepts any certificate (for tests and development).
+        mesh: secured with the proxy's own identity (T-15): mutual TLS 1.3 with a peer that has *identity*, by the
+            trust anchors of the own one; *trust_anchors* and *verify* do not apply.
     """
 
     server_name: str
@@ -53,6 +55,11 @@ class TlsClient:
     trust_anchors: bytes | None = None
     identity: str | None = None
     verify: bool = True
+    mesh: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if self.mesh and not self.identity:
+            raise ValueError("mesh TLS needs the identity that must answer")
 
 
 @attrs.frozen(cache_hash=True)

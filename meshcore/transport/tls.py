@@ -14,7 +14,7 @@ import trio
 from OpenSSL import SSL
 
 from meshcore._wakeup import checkpoint
-from meshcore.errors import ConnectionLost, TlsError
+from meshcore.errors import ConnectionLost, TlsError, TlsRefused
 from meshcore.transport.connection import READ_SIZE, Connection
 from meshcore.transport.socket import wait_writable
 
@@ -23,6 +23,21 @@ if TYPE_CHECKING:
     from meshcore.transport.socket import SocketConnection
 
 __all__ = ["TlsConnection", "TlsSocketConnection", "TlsStreamConnection", "reason", "tls_connection"]
+
+# Alerts by which a handshake is refused (RFC 8446 §6.2), in OpenSSL's words; what precedes them depends on the
+# version that first had them.
+_REFUSALS = (
+    "alert bad certificate",
+    "alert unsupported certificate",
+    "alert certificate revoked",
+    "alert certificate expired",
+    "alert certificate unknown",
+    "alert certificate required",
+    "alert unknown ca",
+    "alert access denied",
+    "alert decrypt error",
+    "alert handshake failure",
+)
 
 RECORD = 16_384
 _BATCH = 1 << 18
@@ -81,7 +96,8 @@ class TlsConnection(Connection):
         except SSL.Error as error:
             self.error = error
             ended = isinstance(error, SSL.SysCallError) and error.args[:1] == (-1,)
-            raise TlsError(f"TLS handshake failed: {'closed by the peer' if ended else reason(error)}") from error
+            why = "closed by the peer" if ended else reason(error)
+            raise TlsError(f"TLS handshake failed: {why}", reason=_kind(why)) from error
         except Exception as error:
             # Raised in a callback.  OpenSSL's list of errors, one for all connections of the thread, has not
             # been emptied: what was left in it would be taken for the next connection's.
@@ -142,6 +158,11 @@ class TlsConnection(Connection):
             self.error = OSError(error.args[0], os.strerror(error.args[0]))
         else:
             self.error = error
+        if not self.bytes_read:
+            # Only before its first byte can the peer not have begun to work on what we sent.
+            why = reason(error)
+            if why.endswith(_REFUSALS):
+                return TlsRefused(f"certificate was refused by the peer: {why}", reason="refused by peer")
         return ConnectionLost(f"connection to {self.peer[0]}:{self.peer[1]}: {reason(error)}")
 
     def close(self) -> None:
@@ -186,6 +207,16 @@ class TlsSocketConnection(TlsConnection):
         self._inner.bytes_written += count
 
     def _lost(self, error: BaseException) -> ConnectionLost:
+        if isinstance(error, SSL.SysCallError) and not self.bytes_read and not self.closed:
+            # A peer that refuses our certificate says so and closes: what we write then fails, and why is still
+            # to be read.
+            try:
+                self.ssl.recv(1)
+            except SSL.SysCallError:
+                pass
+            except SSL.Error as alert:
+                if reason(alert).endswith(_REFUSALS):
+                    error = alert
         lost = super()._lost(error)
         self._inner.error = self.error
         return lost
@@ -435,6 +466,19 @@ def tls_connection(context: SSL.Context, inner: Connection) -> TlsConnection:
     if plain is None:
         return TlsStreamConnection(SSL.Connection(context, None), inner)
     return TlsSocketConnection(SSL.Connection(context, plain.socket), plain)
+
+
+def _kind(why: str) -> str:
+    """The label of a failed handshake; few, since the peer may choose what we say of it."""
+    if why.endswith(_REFUSALS):
+        return "refused by peer"
+    if "did not return a certificate" in why:
+        return "no certificate"
+    if "protocol version" in why or "unsupported protocol" in why:
+        return "version"
+    if "alert" in why:
+        return "alert"
+    return "closed" if why.startswith("closed") or "reset" in why else "malformed"
 
 
 def reason(error: BaseException) -> str:
