@@ -22,6 +22,7 @@ COMMANDS = {
     "demo": "three replicas behind a gateway, load, and faults to watch it absorb",
     "layers": "list the layers that can be stacked, with their fields and defaults",
     "explain": "what an error code means, its usual causes, what to look at",
+    "identity": "make a development CA, issue certificates, explain them",
     "version": "versions of meshcore, of its engines and of OpenSSL",
 }
 """Name to the one line that ``--help`` shows; each is a module of this package."""

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from meshcore.errors import TlsError
-from meshcore.transport.names import ascii_host, ip_address
+from meshcore.transport.names import ascii_host, ip_address, is_authority
 from meshcore.transport.pem import load_pair
 
 if TYPE_CHECKING:
@@ -108,11 +108,7 @@ class Authority:
             ValueError: they are no authority's, or do not belong together; the text never has the key.
         """
         chain, private = load_pair(cert, key)
-        try:
-            constraints = chain[0].extensions.get_extension_for_class(x509.BasicConstraints).value
-        except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
-            raise ValueError("the certificate is not an authority's") from None
-        if not constraints.ca:
+        if not is_authority(chain[0]):
             raise ValueError("the certificate is not an authority's")
         if not isinstance(private, ec.EllipticCurvePrivateKey):
             raise ValueError("the authority's key is not an elliptic curve's")
@@ -141,7 +137,11 @@ class Authority:
         if now >= self.certificate.not_valid_after_utc.timestamp():
             raise ValueError(f"the authority has expired: {self.certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}")
         key = ec.generate_private_key(ec.SECP256R1())
-        issuer = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        try:
+            found = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+            issuer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(found)
+        except x509.ExtensionNotFound:
+            issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         until = self.certificate.not_valid_after_utc
         # Without a subject the names have to be critical (RFC 5280 §4.2.1.6).
         builder = _builder(x509.Name([]), self.certificate.subject, key.public_key(), now, days, until)
@@ -153,7 +153,7 @@ class Authority:
                 x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
                 False,
             ),
-            (x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer), False),
+            (issuer, False),
         ):
             builder = builder.add_extension(extension, critical)
         leaf = builder.sign(self._key, hashes.SHA256())

@@ -11,9 +11,14 @@ __all__ = ["IdentityMetrics"]
 
 
 class IdentityMetrics:
-    """When the certificate expires, when it was taken, and how often taking one went well or wrong."""
+    """When the certificate expires, when it was taken, and how often taking one went well or wrong.
 
-    __slots__ = ("_error", "_expiration", "_failures", "_ok", "_refresh")
+    Attributes:
+        refreshes: the family ``control_identity_cert_refreshes_total``.
+        handshake_errors: the family ``tls_handshake_errors_total``.
+    """
+
+    __slots__ = ("_error", "_expiration", "_ok", "_refresh", "handshake_errors", "refreshes")
 
     def __init__(self, registry: Registry) -> None:
         self._expiration = registry.gauge(
@@ -24,18 +29,18 @@ class IdentityMetrics:
             "control_identity_cert_refresh_timestamp_seconds",
             "When the proxy's own certificate was taken, in seconds since the epoch; 0 without one.",
         ).labels()
-        refreshes = registry.counter(
+        self.refreshes = registry.counter(
             "control_identity_cert_refreshes_total",
             "Certificates that a source had for the proxy: taken (ok) or refused (error).",
             "result",
         )
-        self._failures = registry.counter(
+        self.handshake_errors = registry.counter(
             "tls_handshake_errors_total",
             "Handshakes of mutual TLS that failed, by this proxy's side in them and by what was wrong.",
             "side",
             "reason",
         )
-        self._ok, self._error = refreshes.labels("ok"), refreshes.labels("error")
+        self._ok, self._error = self.refreshes.labels("ok"), self.refreshes.labels("error")
 
     def taken(self, now: float, not_after: float) -> None:
         """Counts new credentials that are in use from *now* (seconds since the epoch) on."""
@@ -54,4 +59,4 @@ class IdentityMetrics:
             side: ``"server"`` or ``"client"``: this proxy's.
             reason: see :class:`~meshcore.errors.TlsError`.
         """
-        self._failures.labels(side, reason).value += 1
+        self.handshake_errors.labels(side, reason).value += 1

@@ -18,6 +18,7 @@ __all__ = [
     "client_name",
     "identity_names",
     "ip_address",
+    "is_authority",
     "same_identity",
     "subject_names",
 ]
@@ -130,6 +131,14 @@ def identity_names(certificate: x509.Certificate) -> tuple[str, ...]:
 def client_name(certificate: x509.Certificate) -> str | None:
     """Who a client is: the first of its :func:`identity_names` (T-05); None if it has none."""
     return next(iter(identity_names(certificate)), None)
+
+
+def is_authority(certificate: x509.Certificate) -> bool:
+    """Whether it may issue others (RFC 5280 §4.2.1.9)."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
+        return False
 
 
 def same_identity(name: str, expected: str) -> bool:
