@@ -44,9 +44,7 @@ def identity(issuer: Authority, name: str, **more: Any) -> Identity:
 def failures(of: Identity) -> dict[tuple[str, str], float]:
     """``tls_handshake_errors_total`` by side and reason."""
     return {
-        (labels[0][1], labels[1][1]): cell.value
-        for labels, cell in of.metrics.handshake_errors.series()
-        if cell.value
+        (labels[0][1], labels[1][1]): cell.value for labels, cell in of.metrics.handshake_errors.series() if cell.value
     }
 
 

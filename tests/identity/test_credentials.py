@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import attrs
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from meshcore.identity import Authority, Credentials
 from meshcore.identity.authority import check_workload_name
 from tests.identity.issued import DAY, NOW, authority, credentials
 from tests.transport.test_tls import Authority as AnyAuthority
-from cryptography import x509
 
 
 @pytest.fixture(scope="module")

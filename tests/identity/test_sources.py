@@ -39,12 +39,12 @@ class Files:
 
 
 @pytest.fixture
-def files(tmp_path: Path, autojump_clock: object) -> Files:
+def files(tmp_path: Path) -> Files:
     return Files(tmp_path)
 
 
 @pytest.mark.parity("T-06")
-async def test_files_that_change_are_taken_within_a_second(files: Files) -> None:
+async def test_files_that_change_are_taken_within_a_second(files: Files, autojump_clock: object) -> None:
     files.write()
     async with running(files.source, files.identity):
         await files.identity.wait_certified()
@@ -64,7 +64,7 @@ async def test_files_that_change_are_taken_within_a_second(files: Files) -> None
 
 
 async def test_a_half_written_pair_is_refused_once_and_taken_when_it_is_whole(
-    files: Files, caplog: pytest.LogCaptureFixture
+    files: Files, autojump_clock: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     files.write()
     cert, key = files.ca.issue("a.shop", now=NOW)
@@ -93,7 +93,9 @@ async def test_a_half_written_pair_is_refused_once_and_taken_when_it_is_whole(
 
 
 @pytest.mark.parametrize("which", ["cert", "key", "anchors"])
-async def test_a_file_that_is_missing_is_waited_for(files: Files, which: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_file_that_is_missing_is_waited_for(
+    files: Files, autojump_clock: object, which: str, caplog: pytest.LogCaptureFixture
+) -> None:
     files.write()
     missing: Path = getattr(files, which)
     data = missing.read_bytes()
@@ -108,7 +110,9 @@ async def test_a_file_that_is_missing_is_waited_for(files: Files, which: str, ca
         assert files.identity.certified
 
 
-async def test_a_folder_behind_a_symbolic_link_is_swapped_as_kubernetes_does(tmp_path: Path, autojump_clock: object) -> None:
+async def test_a_folder_behind_a_symbolic_link_is_swapped_as_kubernetes_does(
+    tmp_path: Path, autojump_clock: object
+) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     one, two = Files(tmp_path / "one"), Files(tmp_path / "two")
@@ -125,7 +129,7 @@ async def test_a_folder_behind_a_symbolic_link_is_swapped_as_kubernetes_does(tmp
         assert two.ca.certificate in one.identity.current.anchors
 
 
-async def test_another_file_of_the_same_size_and_time_is_noticed(files: Files) -> None:
+async def test_another_file_of_the_same_size_and_time_is_noticed(files: Files, autojump_clock: object) -> None:
     files.write()
     async with running(files.source, files.identity):
         await files.identity.wait_certified()
@@ -138,7 +142,7 @@ async def test_another_file_of_the_same_size_and_time_is_noticed(files: Files) -
         assert 2 == files.identity.generation
 
 
-async def test_what_is_not_valid_yet_is_taken_when_it_is(files: Files) -> None:
+async def test_what_is_not_valid_yet_is_taken_when_it_is(files: Files, autojump_clock: object) -> None:
     cert, key = files.ca.issue("a.shop", now=NOW + 3600)
     files.write(cert, key)
     async with running(files.source, files.identity):
@@ -149,7 +153,9 @@ async def test_what_is_not_valid_yet_is_taken_when_it_is(files: Files) -> None:
         assert files.identity.certified
 
 
-async def test_an_expired_and_a_foreign_pair_are_refused(files: Files, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_expired_and_a_foreign_pair_are_refused(
+    files: Files, autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
     files.write()
     async with running(files.source, files.identity):
         await files.identity.wait_certified()
@@ -190,7 +196,10 @@ async def test_a_development_identity_makes_its_authority_and_renews_itself(
 
 async def test_two_development_identities_share_the_authority(tmp_path: Path, autojump_clock: object) -> None:
     ends = [Identity("", clock=lambda: NOW + trio.current_time()) for _ in range(2)]
-    async with running(DevIdentity("a.shop", tmp_path), ends[0]), running(DevIdentity("spiffe://m/b", tmp_path), ends[1]):
+    async with (
+        running(DevIdentity("a.shop", tmp_path), ends[0]),
+        running(DevIdentity("spiffe://m/b", tmp_path), ends[1]),
+    ):
         for end in ends:
             await end.wait_certified()
     assert ends[0].current is not None

@@ -133,5 +133,7 @@ def test_its_repr_has_names_and_validity_only() -> None:
     assert "<Identity a.shop generation=0 not certified>" == repr(kept)
     kept.publish(credentials(authority(), "a.shop"))
 
-    assert repr(kept).startswith("<Identity a.shop generation=1 Credentials(name='a.shop', names=('a.shop',), not_before=")
+    assert repr(kept).startswith(
+        "<Identity a.shop generation=1 Credentials(name='a.shop', names=('a.shop',), not_before="
+    )
     assert "key" not in repr(kept).lower()
