@@ -29,6 +29,7 @@ ACTIONS = ("dev-ca", "issue", "show")
 
 def add_arguments(parser: Parser) -> None:
     """The arguments of the command."""
+    parser.intermixed = True
     parser.add_argument("action", choices=ACTIONS, metavar="dev-ca|issue|show", help="what to do")
     parser.add_argument("names", nargs="*", metavar="NAME|FILE", help="issue: one name; show: PEM files")
     parser.add_argument("--out", metavar="DIR", help="dev-ca, issue: the folder for the files, made if it is not there")

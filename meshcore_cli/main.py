@@ -86,7 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE
     parser, command = command_parser(name)
     try:
-        return command.run(parser.parse_args(words[1:]))
+        parse = parser.parse_intermixed_args if parser.intermixed else parser.parse_args
+        return command.run(parse(words[1:]))
     except BrokenPipeError:
         # The reader of our output has gone (`meshcore layers | head`); nothing more can be said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -26,6 +26,9 @@ VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 # TLS 1.2 with forward secrecy and authenticated encryption only; TLS 1.3 has no other.
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 
+# SSL_MODE_NO_AUTO_CHAIN (ssl.h): what is shown is what the file has, never completed by what is trusted.
+_NO_AUTO_CHAIN = 0x8
+
 
 def new_context(method: int, min_version: str) -> SSL.Context:
     """Settings of one side, ``SSL.TLS_SERVER_METHOD`` or ``SSL.TLS_CLIENT_METHOD``, that trusts nobody yet.
@@ -37,7 +40,7 @@ def new_context(method: int, min_version: str) -> SSL.Context:
     context.set_min_proto_version(VERSIONS[min_version])
     context.set_cipher_list(_CIPHERS)
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET)
-    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS | _NO_AUTO_CHAIN)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     if method == SSL.TLS_SERVER_METHOD:
         context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)

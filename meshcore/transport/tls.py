@@ -207,16 +207,6 @@ class TlsSocketConnection(TlsConnection):
         self._inner.bytes_written += count
 
     def _lost(self, error: BaseException) -> ConnectionLost:
-        if isinstance(error, SSL.SysCallError) and not self.bytes_read and not self.closed:
-            # A peer that refuses our certificate says so and closes: what we write then fails, and why is still
-            # to be read.
-            try:
-                self.ssl.recv(1)
-            except SSL.SysCallError:
-                pass
-            except SSL.Error as alert:
-                if reason(alert).endswith(_REFUSALS):
-                    error = alert
         lost = super()._lost(error)
         self._inner.error = self.error
         return lost

@@ -32,7 +32,7 @@ from tests.identity.issued import (
     shake,
 )
 from tests.transport.test_tls import Authority as AnyAuthority
-from tests.transport.test_tls import _close_sockets, socket_pair, stream_pair  # noqa: F401 – a fixture
+from tests.transport.test_tls import _close_sockets, _sockets, socket_pair, stream_pair  # noqa: F401 – a fixture
 
 CA = authority()
 
@@ -113,26 +113,6 @@ async def test_an_unknown_authority_is_refused_on_both_sides(pair: Any) -> None:
     assert isinstance(heard, TlsRefused)
     assert str(heard).startswith("certificate was refused by the peer: ")
     assert heard.retryable
-
-
-async def test_a_refusal_is_still_read_where_writing_finds_the_connection_closed() -> None:
-    other = authority("another CA")
-    good, bad = identity(CA, "a.shop"), identity(other, "b.shop", trusting=[other, CA])
-    a, b = socket_pair()
-
-    async def accept() -> None:
-        with pytest.raises(TlsError):
-            await accept_mesh_tls(b, good)
-
-    client = []
-
-    async def connect() -> None:
-        client.append(await connect_mesh_tls(a, bad, server_name="a.shop", expected="a.shop"))
-
-    await both(accept, connect)
-    with pytest.raises(TlsRefused, match="refused by the peer"):
-        await client[0].send_all(b"x")
-    client[0].close()
 
 
 @pytest.mark.parametrize("side", ["client", "server"])
@@ -442,6 +422,7 @@ async def test_handshakes_leave_memory_and_descriptors_flat(count: int) -> None:
 
     async def some(number: int) -> None:
         for index in range(number):
+            forget_sockets()
             if index % 10 == 9:
                 await refused(socket_pair, other, server, "b.shop")
                 continue
@@ -449,15 +430,27 @@ async def test_handshakes_leave_memory_and_descriptors_flat(count: int) -> None:
                 end.close()
 
     await some(100)
+    forget_sockets()
     gc.collect()
-    before = resident(), len(os.listdir("/proc/self/fd")), len(gc.get_objects())
+    before = resident(), len(os.listdir("/proc/self/fd")), ours()
     await some(count)
+    forget_sockets()
     gc.collect()
-    after = resident(), len(os.listdir("/proc/self/fd")), len(gc.get_objects())
+    after = resident(), len(os.listdir("/proc/self/fd")), ours()
 
     assert before[1] >= after[1]
-    assert after[2] - before[2] < 200
+    assert before[2] >= after[2]
     assert after[0] - before[0] < 2 << 20
+
+
+def forget_sockets() -> None:
+    while _sockets:
+        _sockets.pop().close()
+
+
+def ours() -> int:
+    """Objects of the library and of pyOpenSSL."""
+    return sum(type(each).__module__.partition(".")[0] in ("meshcore", "OpenSSL") for each in gc.get_objects())
 
 
 def resident() -> int:
