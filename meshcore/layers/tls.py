@@ -36,7 +36,7 @@ class Tls:
     """
 
     handshake_timeout: float | None = 10.0
-    identity: Identity | None = None
+    identity: Identity | None = attrs.field(default=None, repr=False)
     name: str = attrs.field(default="", repr=False, kw_only=True)
 
     def layer(self, inner: Connect, /) -> Connect:
