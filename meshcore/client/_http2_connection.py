@@ -252,6 +252,8 @@ class Http2Connection:
             self._crashed(link.crash)
         self.retired = True
         self.room = 0
+        if isinstance(link.error, TlsRefused):
+            self._reason = TlsError(f"endpoint {self._endpoint}: {link.error}", reason=link.error.reason)
         flushes = link.flushes
         if not self.connection.closed:
             if not any(stream.mark == flushes for stream in link.streams.values()):

@@ -8,6 +8,7 @@ the handshake, so that a failure can only ever refuse.
 from __future__ import annotations
 
 import os
+import socket
 from typing import TYPE_CHECKING
 
 import trio
@@ -264,6 +265,16 @@ class TlsSocketConnection(TlsConnection):
             # The writer waits for the same; it will make room.
             await trio.sleep(0.01)
 
+    def _look(self) -> None:
+        """Whether the peer has refused our certificate, before the first writes: a write that fails because the
+        peer has closed leaves OpenSSL unable to read why."""
+        try:
+            self.ssl.recv(1, socket.MSG_PEEK)
+        except (SSL.WantReadError, SSL.WantWriteError, SSL.ZeroReturnError):
+            pass
+        except SSL.Error as error:
+            raise self._lost(error) from error
+
     def _write(self, data: bytes | memoryview) -> int:
         """One record."""
         try:
@@ -277,6 +288,8 @@ class TlsSocketConnection(TlsConnection):
         """See :class:`Connection`.  Bytes not taken must come again, as the first of the next write."""
         if self.closed:
             raise trio.ClosedResourceError
+        if not self.bytes_read and self.bytes_written < READ_SIZE:
+            self._look()
         sent = self._write(data)
         if 0 < sent < len(data):
             view = memoryview(data)
