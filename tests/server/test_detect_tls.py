@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -292,10 +293,13 @@ async def test_a_hello_that_cannot_be_relied_on_ends_the_connection(
 ) -> None:
     proxy = Proxy(nursery, own)
     client = proxy.connect()
-    await client.send_all(data)
-    await client.send_eof()
+    with contextlib.suppress(ConnectionLost):
+        # It may be refused before all of it has been sent.
+        await client.send_all(data)
+        await client.send_eof()
+        assert b"" == await read_all(client)
+    await trio.testing.wait_all_tasks_blocked()
 
-    assert b"" == await read_all(client)
     assert [text] == [str(error) for error in proxy.errors]
     assert ([], [("refused", 0.0)]) == (proxy.served, proxy.observed)
     assert not any(error.retryable for error in proxy.errors if isinstance(error, TlsError))
@@ -365,7 +369,7 @@ async def results(proxy: Proxy, *names: str) -> list[str]:
 
 
 @pytest.mark.parity("D-12")
-async def test_the_own_names_are_those_given_or_those_of_the_certificate_in_any_case(
+async def test_the_own_names_are_those_given_and_those_of_the_certificate_in_any_case(
     nursery: trio.Nursery, own: Identity
 ) -> None:
     assert ["terminated", "terminated", "passthrough"] == await results(
@@ -375,7 +379,7 @@ async def test_the_own_names_are_those_given_or_those_of_the_certificate_in_any_
     assert ["terminated", "passthrough"] == await results(
         Proxy(nursery, Renamed(own, spiffe, (spiffe, "A.test."))), "a.test", spiffe
     )
-    assert ["passthrough", "terminated"] == await results(Proxy(nursery, own, names=("B.test",)), OWN, "b.test")
+    assert ["terminated", "terminated"] == await results(Proxy(nursery, own, names=("B.test",)), OWN, "b.test")
     assert ["passthrough"] == await results(Proxy(nursery, Renamed(own, spiffe)), OWN)
 
 
