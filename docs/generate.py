@@ -96,6 +96,47 @@ def cli() -> str:
     return "\n".join(lines) + "\n"
 
 
+def config() -> str:
+    """reference/config.md: every table of a config file with its keys."""
+    from meshcore.config.schema import keys, tables
+
+    lines = [
+        "# Config file",
+        "",
+        "What `meshcore run`, `check`, `config show` take with `-c FILE`: TOML, or JSON if its name ends in `.json`.",
+        "Unknown keys are errors. Paths are relative to the file. Durations are `250ms`, `1s`, `2m`; sizes `64KiB`.",
+        "[config.schema.json](config.schema.json) is the same as a JSON Schema (`meshcore config schema`).",
+        "How to write one: [Configure a sidecar or a gateway](../how-to/configure.md).",
+    ]
+    for name, cls in tables().items():
+        later: dict[str, str] = getattr(cls, "LATER", {})
+        lines += ["", f"({name.lower()})=", f"## {name}", "", _prose(cls.__doc__).partition("\n\n")[0]]
+        lines += ["", "| key | value | default | what |", "| --- | --- | --- | --- |"]
+        for key in keys(cls):
+            default = "required" if key.required else f"`{_cell(key.default)}`" if key.default else ""
+            value = f"[{_cell(key.value)}](#{key.table.lower()})" if key.table else _cell(key.value)
+            lines.append(f"| `{key.name}` | {value} | {default} | {_cell(key.text.replace('``', '`'))} |")
+        if later:
+            lines += ["", f"Known and not in this release, hence refused: {', '.join(f'`{key}`' for key in later)}."]
+    lines += [
+        "",
+        "(layer)=",
+        "## Layer",
+        "",
+        "`[[inbound.layer]]`, `[[outbound.layer]]`, `[[listen.NAME.layer]]` change the built-in pipeline: `use` names",
+        "a layer (`meshcore layers` lists them), one of `before`, `after` and `replace` the role that it goes to, and",
+        "all other keys are the layer's own fields. With `remove = true` the layer with the role `use` goes.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def config_schema() -> str:
+    """reference/config.schema.json: the JSON Schema of a config file."""
+    from meshcore.config.schema import schema
+
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+
+
 def parity() -> str:
     """reference/parity.md: every ID of linkerd2-proxy's behaviour and where this project stands."""
     table = tomllib.loads((REFERENCE / "parity_ids.toml").read_text())
@@ -157,14 +198,21 @@ def _prose(docstring: str | None) -> str:
     return re.sub(r"(?m)^(Raises|Args|Returns):$", r"**\1**\n", text).strip()
 
 
-PAGES = {"layers": layers, "errors": errors, "cli": cli, "parity": parity}
+PAGES = {
+    "layers": layers,
+    "errors": errors,
+    "cli": cli,
+    "config": config,
+    "config.schema.json": config_schema,
+    "parity": parity,
+}
 COMMITTED = {"parity"}
 
 
 def write(names: list[str]) -> None:
     """Writes pages, those alone that changed, so that nothing is rebuilt for nothing."""
     for name in names:
-        path = REFERENCE / f"{name}.md"
+        path = REFERENCE / (name if name.endswith(".json") else f"{name}.md")
         text = PAGES[name]()
         if not path.exists() or path.read_text() != text:
             path.write_text(text)

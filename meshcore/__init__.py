@@ -35,9 +35,11 @@ if TYPE_CHECKING:
     from meshcore.http.message import Response as Response
     from meshcore.http.message import Timeouts as Timeouts
     from meshcore.server.detect import Detect as Detect
+    from meshcore.server.detect_tls import DetectTls as DetectTls
     from meshcore.server.http import ServeHttp as ServeHttp
     from meshcore.server.opaque import Forward as Forward
     from meshcore.server.options import ServerOptions as ServerOptions
+    from meshcore.server.read_transport_header import ReadTransportHeader as ReadTransportHeader
     from meshcore.server.serve import drain_on_signal as drain_on_signal
     from meshcore.server.serve import serve as serve
     from meshcore.server.terminate_tls import TerminateTls as TerminateTls
@@ -63,9 +65,11 @@ _HOMES = {
     "http.headers": "Headers",
     "http.message": "Request Response Timeouts",
     "server.detect": "Detect",
+    "server.detect_tls": "DetectTls",
     "server.http": "ServeHttp",
     "server.opaque": "Forward",
     "server.options": "ServerOptions",
+    "server.read_transport_header": "ReadTransportHeader",
     "server.serve": "drain_on_signal serve",
     "server.terminate_tls": "TerminateTls",
     "stack": "Param Stack accept middleware",
@@ -86,6 +90,7 @@ __all__ = [
     "Connect",
     "Connection",
     "Detect",
+    "DetectTls",
     "Drain",
     "Empty",
     "EndOfStream",
@@ -102,6 +107,7 @@ __all__ = [
     "NewService",
     "Param",
     "ProxyConfig",
+    "ReadTransportHeader",
     "Request",
     "Resolve",
     "Response",

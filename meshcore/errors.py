@@ -32,6 +32,7 @@ __all__ = [
     "StreamReset",
     "StreamTimeout",
     "TlsError",
+    "TlsRefused",
     "UpstreamProtocolError",
     "again",
     "chain",
@@ -102,10 +103,18 @@ class ConnectTimeout(ConnectError):
 
 
 class TlsError(ConnectError):
-    """A TLS handshake failed; never downgraded to plaintext (T-17: 502)."""
+    """A TLS handshake failed; never downgraded to plaintext (T-17: 502).
+
+    Attributes:
+        reason: what went wrong, in one word for a metric's label: ``"expired"``, ``"timeout"`` and the like.
+    """
 
     code = "tls-failed"
     status_hint = 502
+
+    def __init__(self, message: str = "", *, retryable: bool = True, reason: str = "failed") -> None:
+        super().__init__(message, retryable=retryable)
+        self.reason = reason
 
 
 class IdentityError(MeshError):
@@ -128,6 +137,11 @@ class ConnectionLost(MeshError):
     status_hint = 502
     grpc_hint = 14
     source = "upstream"
+
+
+class TlsRefused(TlsError, ConnectionLost):
+    """The peer refused our certificate after our side of the handshake was done, as TLS 1.3 has it: the connection
+    is lost, and nothing that was sent on it has been processed."""
 
 
 class NoRoute(MeshError):

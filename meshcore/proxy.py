@@ -6,7 +6,7 @@ import datetime
 import logging
 from functools import partial
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -17,20 +17,32 @@ from meshcore.admin import Admin
 from meshcore.admin.live import Watch
 from meshcore.codec import h2
 from meshcore.codec.h1 import engines as h1
-from meshcore.config import ProxyConfig
-from meshcore.errors import ConfigError
+from meshcore.config import MeshConfig, ProxyConfig
+from meshcore.errors import ConfigError, leaves
 from meshcore.metrics import Registry, crashes_total, process_metrics
-from meshcore.pipeline import gateway
+from meshcore.pipeline.outbound import backends, logical
+from meshcore.pipeline.plan import Pipeline, identity_of, pipelines
+from meshcore.pipeline.runtime import Runtime
 from meshcore.server.http import ServeHttp
 from meshcore.server.serve import Server, drain_on_signal, serve
 from meshcore.stack import Stack, accept
 from meshcore.transport.drain import Drain
 from meshcore.transport.target import Accepted, Address
 from meshcore.transport.tcp import connect_tcp, open_listeners
+from meshcore.wrap import run_command
 
-__all__ = ["AddressError", "Proxy", "main", "run"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    # OpenSSL stays unloaded where there is no TLS.
+    from meshcore.identity.store import Identity
+
+__all__ = ["AddressError", "Proxy", "main", "main_mesh", "run", "stacks"]
 
 log = logging.getLogger(__name__)
+
+_COMPLAINT = 15.0
+"""Seconds between two warnings that there is no certificate yet (A-05)."""
 
 _ADMIN_GRACE = 1.0
 """Seconds that requests to the admin server may take once the proxy itself has drained."""
@@ -48,29 +60,48 @@ class Proxy:
         config: what it runs.
         registry: its metrics.
         drain: starts its end.
+        identity: what it shows to other proxies; None: it has no mutual TLS.
         stacks: its pipelines by the name of their listener.
         servers: what accepts for them.
         admin: the admin server; None where the configuration has none.
         crashes: in what serves the endpoints; those of accepted connections are counted by their server.
     """
 
-    config: ProxyConfig
+    config: ProxyConfig | MeshConfig
     registry: Registry
     drain: Drain
+    identity: Identity | None = None
     stacks: dict[str, Stack[Connect, NewAccept[Accepted]]] = attrs.Factory(dict)
     servers: list[Server] = attrs.Factory(list)
     admin: Server | None = None
     crashes: int = 0
     _watches: dict[str, Watch] = attrs.field(factory=dict, init=False)
+    _clients: _Clients | None = attrs.field(default=None, init=False)
 
     @property
     def addresses(self) -> list[Address]:
         """Where it accepts, in the configuration's order."""
         return list(dict.fromkeys(address for server in self.servers for address in server.addresses))
 
+    @property
+    def listeners(self) -> dict[str, tuple[Address, ...]]:
+        """Where it accepts, by the listener's name."""
+        return {name: server.addresses for name, server in zip(self.stacks, self.servers, strict=False)}
+
     def own_addresses(self) -> list[Address]:
         """Every address that this process accepts at, the admin server's too: none of them is an endpoint."""
         return [*self.addresses, *(self.admin.addresses if self.admin is not None else ())]
+
+    def client(self, destination: str) -> HttpService:
+        """The service for requests to a destination of ``[outbound.to]``, as an application's own requests are sent:
+        balanced, tried again, secured.  It raises what goes wrong instead of answering it.
+
+        Raises:
+            LookupError: there is no such destination.
+        """
+        if self._clients is None:
+            raise LookupError(f"no destination {destination!r}: there is no [outbound]")
+        return self._clients.get(destination)
 
     def statistics(self) -> dict[str, Any]:
         """What its servers and their live services know of themselves, by the pipeline's name."""
@@ -89,33 +120,37 @@ class Proxy:
         log.warning("crash in %s: %s: %s", where, type(error).__name__, error, exc_info=error)
 
     def pipeline(self, name: str) -> Stack[Connect, NewAccept[Accepted]]:
-        """The pipeline as it runs: with a watch above its retries, for :meth:`statistics`."""
+        """The pipeline as it runs: with a watch above its balancer, or its retries, for :meth:`statistics`."""
         watch = self._watches[name] = Watch()
-        try:
-            return self.stacks[name].insert_before("retry", watch)
-        except LookupError:
-            return self.stacks[name]
+        for role in ("retry", "balance"):
+            try:
+                return self.stacks[name].insert_before(role, watch)
+            except LookupError:
+                continue
+        return self.stacks[name]
 
 
 async def run(
-    config: ProxyConfig,
+    config: ProxyConfig | MeshConfig,
     *,
     drain: Drain | None = None,
     registry: Registry | None = None,
     connect: Connect = connect_tcp,
+    clock: Callable[[], float] | None = None,
     task_status: trio.TaskStatus[Proxy] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Runs a proxy until *drain* has ended, or until it is cancelled.
 
-    First everything is bound, then the pipelines are built, then all of it is served.  The order of the end:
-    the servers drain within the grace period, then the upstream connections are closed, then the admin
-    server, which has answered until now (better than L-05).
+    First everything is bound, then the pipelines are built; nothing is served before the identity is certified
+    (A-05), while the admin server answers already.  The order of the end: the servers drain within the grace period,
+    then the upstream connections are closed, then the admin server (better than L-05).
 
     Args:
-        config: what to run.
+        config: what to run: a reverse proxy's options, or a config file.
         drain: ends it; None: only cancellation does.
         registry: where its metrics are kept; None: one of its own.
         connect: how endpoints are connected to.
+        clock: seconds since the epoch, for certificates and logs; None: the machine's.
         task_status: started with the :class:`Proxy`, once it accepts.
 
     Raises:
@@ -124,22 +159,34 @@ async def run(
             nothing was started.
     """
     proxy = Proxy(config, Registry() if registry is None else registry, Drain() if drain is None else drain)
-    for index, listen in enumerate(config.listen):
-        name = "gateway" if index == 0 else f"gateway-{index}"
-        proxy.stacks[name] = gateway(
-            config, listen, registry=proxy.registry, clock=_wall_clock, owner=proxy, own=proxy.own_addresses
-        )
+    clock = _wall_clock if clock is None else clock
+    source = None
+    if isinstance(config, MeshConfig) and config.identity is not None:
+        proxy.identity, source = identity_of(config, clock, proxy.registry)
+    runtime = Runtime(
+        registry=proxy.registry, identity=proxy.identity, clock=clock, owner=proxy, own=proxy.own_addresses
+    )
+    plan = pipelines(config, runtime)
+    proxy.stacks = {name: each.stack for name, each in plan.items()}
     # Applied before anything is bound: here certificates are read.
     accepts = {name: proxy.pipeline(name).layer(connect) for name in proxy.stacks}
-    bound = await _bind(config)
+    grace = config.proxy.grace_period if isinstance(config, MeshConfig) else config.grace_period
+    bound = await _bind(config, plan)
     async with trio.open_nursery() as instruments:
         stop_admin = Drain()
-        if config.admin is not None:
+        if bound.admin:
             service = _admin(proxy)
             admin = accept(Accepted).then(ServeHttp()).layer(_Single(service))
             start = partial(serve, admin, bound.admin, upstreams=instruments, drain=stop_admin, grace=_ADMIN_GRACE)
             proxy.admin = await instruments.start(partial(start, name="admin"))
         async with trio.open_nursery() as upstreams:
+            if source is not None and proxy.identity is not None:
+                upstreams.start_soon(source.run, proxy.identity, name="identity")
+                if not await _certified(proxy.identity, proxy.drain):
+                    bound.close()
+                    upstreams.cancel_scope.cancel(reason="drained before it was certified")
+            if isinstance(config, MeshConfig) and config.outbound is not None:
+                proxy._clients = _Clients(config, runtime, connect, upstreams)
             async with trio.open_nursery() as servers:
                 for (name, new_accept), listeners in zip(accepts.items(), bound.listen, strict=True):
                     start = partial(
@@ -148,7 +195,7 @@ async def run(
                         listeners,
                         upstreams=upstreams,
                         drain=proxy.drain,
-                        grace=config.grace_period,
+                        grace=grace,
                         name=name,
                     )
                     proxy.servers.append(await servers.start(start))
@@ -158,6 +205,47 @@ async def run(
             upstreams.cancel_scope.cancel()
         stop_admin.start("the proxy has drained")
     log.info("stopped")
+
+
+async def _certified(identity: Identity, drain: Drain) -> bool:
+    """Waits for the first certificate; False if the drain began before it came.  Says that it waits (A-05)."""
+    async with trio.open_nursery() as nursery:
+
+        async def stop() -> None:
+            await drain.wait_started()
+            nursery.cancel_scope.cancel(reason="drain")
+
+        async def complain() -> None:
+            while True:
+                await trio.sleep(_COMPLAINT)
+                log.warning("waiting for identity to be initialized: nothing is served before")
+
+        nursery.start_soon(stop)
+        nursery.start_soon(complain)
+        await identity.wait_certified()
+        nursery.cancel_scope.cancel(reason="certified")
+    return identity.certified
+
+
+class _Clients:
+    """Services for an embedder's own requests, one for each destination, made when they are first asked for."""
+
+    def __init__(self, config: MeshConfig, runtime: Runtime, connect: Connect, upstreams: trio.Nursery) -> None:
+        assert config.outbound is not None
+        self._backends = backends(config.outbound.to)
+        self._new = logical(config, runtime).layer(connect)
+        self._upstreams = upstreams
+        self._made: dict[str, HttpService] = {}
+
+    def get(self, destination: str) -> HttpService:
+        service = self._made.get(destination)
+        if service is None:
+            backend = self._backends.get(destination)
+            if backend is None:
+                known = ", ".join(self._backends)
+                raise LookupError(f"no destination {destination!r}; the destinations are: {known}")
+            service = self._made[destination] = self._new.new_service(backend, self._upstreams)
+        return service
 
 
 @attrs.define
@@ -173,7 +261,7 @@ class _Bound:
                 listener.socket.close()
 
 
-async def _bind(config: ProxyConfig) -> _Bound:
+async def _bind(config: ProxyConfig | MeshConfig, plan: dict[str, Pipeline]) -> _Bound:
     """Binds everything or nothing, and tells every address that cannot be had."""
     bound = _Bound()
     problems: list[str] = []
@@ -186,10 +274,14 @@ async def _bind(config: ProxyConfig) -> _Bound:
             return []
 
     try:
-        for listen in config.listen:
-            bound.listen.append(await bind("--from", listen.address))
-        if config.admin is not None:
-            bound.admin = await bind("--admin", config.admin)
+        for pipeline in plan.values():
+            bound.listen.append(await bind(pipeline.where, pipeline.listen))
+        if isinstance(config, MeshConfig):
+            option, admin = "admin.listen", config.admin.listen
+        else:
+            option, admin = "--admin", config.admin
+        if admin is not None:
+            bound.admin = await bind(option, admin)
         if problems:
             raise AddressError(problems)
     except BaseException:
@@ -216,7 +308,7 @@ class _Single:
 
 def _admin(proxy: Proxy) -> Admin:
     def ready() -> list[str] | None:
-        if len(proxy.servers) < len(proxy.stacks):
+        if len(proxy.servers) < len(proxy.stacks) or (proxy.identity is not None and not proxy.identity.certified):
             return None
         return [format_address(address) for address in proxy.addresses]
 
@@ -227,7 +319,7 @@ def _admin(proxy: Proxy) -> Admin:
         config=proxy.config,
         stacks=proxy.stacks,
         live=proxy.statistics,
-        shutdown=proxy.config.admin_shutdown,
+        shutdown=proxy.config.admin.shutdown if isinstance(proxy.config, MeshConfig) else proxy.config.admin_shutdown,
     )
 
 
@@ -251,19 +343,35 @@ def _wall_clock() -> float:
     return datetime.datetime.now(datetime.UTC).timestamp()
 
 
-def engines(config: ProxyConfig) -> str:
+def engines(config: ProxyConfig | MeshConfig) -> str:
     """The engines that will speak HTTP/1 and HTTP/2, ``"httptools,ngh2"`` for instance."""
-    if config.server.engine == "pure":
+    if (config.proxy.engine if isinstance(config, MeshConfig) else config.server.engine) == "pure":
         return "h11,h2"
     http2 = h2.default_engine()
     return f"{h1.default_engine()},{'h2' if http2 == 'pure' else http2}"
 
 
 def _ready_line(proxy: Proxy) -> str:
-    line = f"ready from={','.join(map(format_address, proxy.addresses))}"
+    if isinstance(proxy.config, MeshConfig):
+        # Several listeners that are not alike, each by its name.
+        where = " ".join(f"{name}={','.join(map(format_address, found))}" for name, found in proxy.listeners.items())
+    else:
+        where = f"from={','.join(map(format_address, proxy.addresses))}"
+    line = f"ready {where}"
     if proxy.admin is not None:
         line += f" admin={','.join(map(format_address, proxy.admin.addresses))}"
+    if proxy.identity is not None:
+        line += f" identity={proxy.identity.name}"
     return f"{line} engines={engines(proxy.config)}"
+
+
+def stacks(config: ProxyConfig | MeshConfig) -> dict[str, Stack[Connect, NewAccept[Accepted]]]:
+    """The pipelines that :func:`run` would run, by the name of their listener; nothing is bound or started.
+
+    Raises:
+        ConfigError: they cannot be built.
+    """
+    return {name: each.stack for name, each in pipelines(config, Runtime()).items()}
 
 
 def main(config: ProxyConfig) -> int:
@@ -272,20 +380,47 @@ def main(config: ProxyConfig) -> int:
     Raises:
         ConfigError: see :func:`run`.
     """
+    return _main(config, None, config.grace_period)
 
+
+def main_mesh(config: MeshConfig, command: Sequence[str] | None = None) -> int:
+    """Runs a config file in a Trio of its own, until a signal has drained it or *command*, started once it is ready,
+    has ended; the exit code.
+
+    Raises:
+        ConfigError: see :func:`run`.
+    """
+    return _main(config, command, config.proxy.grace_period)
+
+
+def _main(config: ProxyConfig | MeshConfig, command: Sequence[str] | None, grace: float) -> int:
     refused: list[ConfigError] = []
+    codes: list[int] = []
 
     async def until_signal() -> None:
-        drain = Drain()
+        drain, ready = Drain(), trio.Event()
+
+        async def wrap() -> None:
+            if command:
+                codes.append(await run_command(command, ready=ready, drain=drain, grace=grace))
+
+        async def serving() -> None:
+            try:
+                async with trio.open_nursery() as serving_nursery:
+                    await serving_nursery.start(partial(run, config, drain=drain))
+                    ready.set()
+            except* ConfigError as group:
+                refused.extend(error for error in leaves(group) if isinstance(error, ConfigError))
+                drain.start("refused")
+
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(drain_on_signal, drain))
-            try:
-                await run(config, drain=drain)
-            except ConfigError as error:
-                refused.append(error)
+            async with trio.open_nursery() as work:
+                work.start_soon(wrap)
+                work.start_soon(serving)
             nursery.cancel_scope.cancel()
 
     trio.run(until_signal)
     if refused:
         raise refused[0]
-    return 0
+    return codes[0] if codes else 0

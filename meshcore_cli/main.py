@@ -19,9 +19,13 @@ __all__ = ["COMMANDS", "command_parser", "main"]
 
 COMMANDS = {
     "proxy": "run a reverse proxy in front of one or more endpoints, without a config file",
+    "run": "run the sidecar or gateway of a config file, around an application if one is given",
+    "check": "tell every mistake of a config file, or the stacks that it makes; binds nothing",
+    "config": "the effective configuration, the JSON Schema, a commented file to start from",
     "demo": "three replicas behind a gateway, load, and faults to watch it absorb",
     "layers": "list the layers that can be stacked, with their fields and defaults",
     "explain": "what an error code means, its usual causes, what to look at",
+    "identity": "make a development CA, issue certificates, explain them",
     "version": "versions of meshcore, of its engines and of OpenSSL",
 }
 """Name to the one line that ``--help`` shows; each is a module of this package."""
@@ -85,7 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE
     parser, command = command_parser(name)
     try:
-        return command.run(parser.parse_args(words[1:]))
+        parse = parser.parse_intermixed_args if parser.intermixed else parser.parse_args
+        return command.run(parse(words[1:]))
     except BrokenPipeError:
         # The reader of our output has gone (`meshcore layers | head`); nothing more can be said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

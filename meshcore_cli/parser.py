@@ -33,7 +33,13 @@ def nearest(word: str, known: list[str]) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """``argparse`` with suggestions.  Options are never abbreviated: what a script wrote keeps its meaning."""
+    """``argparse`` with suggestions.  Options are never abbreviated: what a script wrote keeps its meaning.
+
+    Attributes:
+        intermixed: whether options may stand between positional arguments of any number.
+    """
+
+    intermixed = False
 
     def __init__(self, prog: str, description: str) -> None:
         super().__init__(

@@ -133,6 +133,7 @@ def blocks(page: str) -> dict[str, Any]:
 
 
 RUN = [
+    "how-to/discovery-from-a-file.md",
     "how-to/embed.md",
     "how-to/edit-the-built-in-pipeline.md",
     "explanation/timeouts.md",

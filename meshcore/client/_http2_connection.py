@@ -18,6 +18,8 @@ from meshcore.errors import (
     GoAway,
     MeshError,
     StreamReset,
+    TlsError,
+    TlsRefused,
     UpstreamProtocolError,
     again,
     leaves,
@@ -162,7 +164,10 @@ class Http2Connection:
                 nursery.cancel_scope.cancel(reason="connection is over")
         except* Exception as group:
             for error in leaves(group):
-                if isinstance(error, MeshError | trio.ClosedResourceError | trio.BrokenResourceError):
+                if isinstance(error, TlsRefused):
+                    # Said by the peer before anything else: it has looked at nothing, sent or not.
+                    self._reason = TlsError(f"endpoint {self._endpoint}: {error}", reason=error.reason)
+                elif isinstance(error, MeshError | trio.ClosedResourceError | trio.BrokenResourceError):
                     self._reason = self._reason or self._lost(str(error))
                 else:
                     self._crashed(error)
@@ -247,6 +252,8 @@ class Http2Connection:
             self._crashed(link.crash)
         self.retired = True
         self.room = 0
+        if isinstance(link.error, TlsRefused):
+            self._reason = TlsError(f"endpoint {self._endpoint}: {link.error}", reason=link.error.reason)
         flushes = link.flushes
         if not self.connection.closed:
             if not any(stream.mark == flushes for stream in link.streams.values()):
@@ -257,7 +264,7 @@ class Http2Connection:
         for stream in list(link.streams.values()):
             reason = self._reason
             unsent = stream.mark == flushes
-            if reason is None or unsent:
+            if reason is None or (unsent and not isinstance(reason, TlsError)):
                 reason = self._lost("closed by the peer", retryable=unsent)
             stream.fail(reason)
         link.codec.close()

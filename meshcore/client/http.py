@@ -34,8 +34,11 @@ class Http:
     """Sends requests to endpoints over kept connections.
 
     The version is the endpoint's: ``"http/1"`` or ``"h2"`` (by prior knowledge), or for ``"http"`` that of
-    the request on plaintext, and what the upstream chose by ALPN on TLS.  An endpoint that does not answer
-    the HTTP/2 preface with HTTP/2 is sent HTTP/1 for the next five minutes, or until that fails.
+    the request on plaintext and on TLS without ALPN, and what the upstream chose by ALPN.  An endpoint that does
+    not answer the HTTP/2 preface with HTTP/2 is sent HTTP/1 for the next five minutes, or until that fails.
+
+    A ``mesh_proxy`` is offered no version by ALPN (D-08): requests of version 20 are sent by HTTP/2, or fail, and
+    all others by HTTP/1.
     """
 
     options: ClientOptions = _OPTIONS
@@ -102,13 +105,19 @@ class EndpointClient:
         options: ClientOptions,
         sweeper: Sweeper,
     ) -> None:
+        mesh = endpoint.mesh_proxy and endpoint.protocol != "http/1"
+        if endpoint.mesh_proxy and endpoint.tls is not None:
+            alpn = tuple(name for name in endpoint.tls.alpn if name not in ("h2", "http/1.1"))
+            endpoint = attrs.evolve(endpoint, tls=attrs.evolve(endpoint.tls, alpn=alpn))
+        tls = endpoint.tls
         self.endpoint = endpoint
         self._connect = connect
+        self._mesh = mesh
         self._handed: deque[Connection] = deque()
         self._choosing = trio.Lock()
-        self._negotiates = endpoint.tls is not None and endpoint.protocol == "http"
-        # None: not known yet, by ALPN only.
-        self._only: str | None = endpoint.protocol if endpoint.protocol != "http" else None
+        self._negotiates = tls is not None and bool(tls.alpn) and endpoint.protocol == "http" and not mesh
+        # None: by the request, or not known yet where it is by ALPN.
+        self._only: str | None = None if mesh or endpoint.protocol == "http" else endpoint.protocol
         # Until then HTTP/2 is not tried, on plaintext.
         self._http1_until = float("-inf")
         connects = (self._connect_http1, self._connect_http2) if self._negotiates else (connect, connect)
@@ -126,13 +135,19 @@ class EndpointClient:
                 return self._negotiated(request)
             if request.version != 20:
                 return self._http1(request)
-            return self._http2(request) if self._http2.settled else self._settled(request)
+            if self._mesh or self._http2.settled:
+                # What was translated for a proxy may not reach it as HTTP/1, so: no second thought here.
+                return self._http2(request)
+            return self._settled(request)
         return self._http2(request) if only == "h2" else self._http1(request)
 
     async def ready(self) -> None:
         """Makes sure that a connection can be made, and keeps it; raises :class:`ConnectError`."""
         if self._negotiates and self._only is None:
             await self._negotiate()
+        elif self._mesh:
+            if not await self._http2.settle():
+                raise ConnectError(f"endpoint {self.endpoint}: does not speak HTTP/2, as a proxy of the mesh has to")
         elif self._only == "h2":
             await self._http2.ready()
         else:
@@ -145,8 +160,8 @@ class EndpointClient:
             self._handed.pop().close()
 
     def statistics(self) -> object:
-        """Of the version in use: the pool's of HTTP/1, the connections' of HTTP/2."""
-        return self._http2.statistics() if self._only == "h2" else self._http1.statistics()
+        """Of the version in use (to a mesh proxy, mostly HTTP/2): the pool's of HTTP/1, the connections' of HTTP/2."""
+        return self._http2.statistics() if self._mesh or self._only == "h2" else self._http1.statistics()
 
     # ----- prior knowledge -----
 

@@ -28,6 +28,8 @@ from meshcore.errors import (
     RemoteProtocolError,
     RequestBodyError,
     StreamTimeout,
+    TlsError,
+    TlsRefused,
     UpstreamProtocolError,
 )
 from meshcore.http.body import Body, Empty, Full
@@ -187,6 +189,9 @@ class Http1Connection:
             self.close()
             if self.failure is not None:
                 raise self.failure from error
+            if isinstance(error, TlsRefused):
+                # Whatever was written: the peer has not looked at it.
+                raise TlsError(f"endpoint {self.endpoint}: {error}", reason=error.reason) from error
             raise ConnectionLost(
                 f"endpoint {self.endpoint}: connection lost before the response", retryable=not self.written
             ) from error

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
+import trio
 
 from meshcore.http.body import Body, Empty
 from meshcore.http.headers import Headers
+from meshcore.http.timeouts import Timeouts
 
 if TYPE_CHECKING:
     from meshcore.codec.events import Fields
@@ -16,21 +18,6 @@ if TYPE_CHECKING:
     from meshcore.transport.target import Endpoint
 
 __all__ = ["Request", "Response", "Timeouts"]
-
-
-@attrs.frozen
-class Timeouts:
-    """Limits of one exchange in seconds, enforced by the connection's sweeper (R-17, R-18).
-
-    Attributes:
-        request: from the request's head to the response's last byte.
-        response: from the end of the request body to the response's last byte.
-        idle: without a byte in either direction.
-    """
-
-    request: float | None = None
-    response: float | None = None
-    idle: float | None = None
 
 
 @attrs.define(eq=False)
@@ -58,6 +45,7 @@ class Request:
         avoid: endpoints that a retry would rather not try again, set by ``Retry``.
         started: when its first try began (``trio.current_time()``), set by whoever enforces *timeouts*,
             so that retries share one limit; None without limits.
+        client_id: the verified identity of who sent it (T-18), set by ``SetClientId``; None without one.
     """
 
     method: bytes
@@ -76,6 +64,32 @@ class Request:
     endpoint: Endpoint | None = None
     avoid: tuple[Endpoint, ...] = ()
     started: float | None = None
+    client_id: str | None = None
+
+    def variant(self, headers: Headers, version: int) -> Request:
+        """The same exchange with other fields and another version, for a layer below ``Retry`` that may not change
+        what another try would send; the body, the limits and their clock are shared."""
+        if self.timeouts is not None and self.started is None:
+            self.started = trio.current_time()
+        return Request(
+            self.method,
+            self.scheme,
+            self.authority,
+            self.path,
+            headers,
+            self.body,
+            version,
+            self.protocol,
+            self.absolute_form,
+            self.expect_continue,
+            self.timeouts,
+            self.informational,
+            self.connection,
+            self.endpoint,
+            self.avoid,
+            self.started,
+            self.client_id,
+        )
 
     @property
     def is_tunnel(self) -> bool:

@@ -3,33 +3,51 @@
 from __future__ import annotations
 
 from meshcore.layers.access_log import AccessLog
+from meshcore.layers.authorize import Authorize
 from meshcore.layers.balance import Balance
 from meshcore.layers.connect_metrics import ConnectMetrics
 from meshcore.layers.connect_timeout import ConnectTimeout
+from meshcore.layers.downgrade_orig_proto import DowngradeOrigProto
 from meshcore.layers.idle_cache import IdleCache
+from meshcore.layers.local_endpoint import LocalEndpoint
 from meshcore.layers.metrics import Metrics
 from meshcore.layers.prevent_loop import PreventLoop
+from meshcore.layers.proxy_errors import ProxyErrors
+from meshcore.layers.require_id import RequireId
 from meshcore.layers.rescue import Rescue
 from meshcore.layers.retry import Retry
 from meshcore.layers.route import Route
+from meshcore.layers.set_client_id import SetClientId
+from meshcore.layers.stream_timeouts import StreamTimeouts
 from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.timeout import Timeout
 from meshcore.layers.tls import Tls
 from meshcore.layers.to_backend import ToBackend
+from meshcore.layers.transport_header import SendTransportHeader
+from meshcore.layers.upgrade_orig_proto import UpgradeOrigProto
 
 __all__ = [
     "AccessLog",
+    "Authorize",
     "Balance",
     "ConnectMetrics",
     "ConnectTimeout",
+    "DowngradeOrigProto",
     "IdleCache",
+    "LocalEndpoint",
     "Metrics",
     "PreventLoop",
+    "ProxyErrors",
+    "RequireId",
     "Rescue",
     "Retry",
     "Route",
+    "SendTransportHeader",
+    "SetClientId",
+    "StreamTimeouts",
     "TcpMetrics",
     "Timeout",
     "Tls",
     "ToBackend",
+    "UpgradeOrigProto",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
@@ -22,6 +22,15 @@ __all__ = ["Rescue"]
 _LONGEST_CHAIN = 1_024
 
 
+def _informational(rescue: object, attribute: object, value: object) -> None:
+    if not (isinstance(value, bool) or callable(value) or value == "meshed"):
+        raise ValueError(f"informational is True, False, 'meshed' or a function, not {value!r}")
+
+
+def _is_meshed(request: Request) -> bool:
+    return request.connection is not None and request.connection.identity is not None
+
+
 @attrs.frozen
 class Rescue(ServiceLayer):
     """Answers expected errors by their hints: an HTTP status, or for gRPC a ``grpc-status`` (E-04).
@@ -33,15 +42,18 @@ class Rescue(ServiceLayer):
     expected them, and whoever owns the connection counts them.
 
     Attributes:
-        informational: whether those fields, ``grpc-message`` and ``l5d-proxy-connection`` are shown; or a
-            function of the request that says so, such as whether the client has a mesh identity (E-06).
+        informational: whether those fields, ``grpc-message`` and ``l5d-proxy-connection`` are shown; ``"meshed"``
+            shows them to clients with a verified identity alone, which is for what faces other hosts (E-06); or a
+            function of the request that says so.
     """
 
-    informational: bool | Callable[[Request], bool] = True
+    informational: bool | Literal["meshed"] | Callable[[Request], bool] = attrs.field(
+        default=True, validator=_informational
+    )
 
     def wrap(self, inner: HttpService, target: Any, /) -> HttpService:
         """The rescued service: one frame a request."""
-        informational = self.informational
+        informational = _is_meshed if self.informational == "meshed" else self.informational
 
         async def rescue(request: Request) -> Response:
             try:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from meshcore.abc import HttpService, NewHttp
 
-__all__ = ["Route"]
+__all__ = ["Route", "match_authority"]
 
 T = TypeVar("T")
 
@@ -194,7 +194,7 @@ class _ByAuthority(_Router):
         seen = self._secure if request.scheme == b"https" else self._plain
         service = seen.get(request.authority)
         if service is None:
-            backend = _match(self._table, request.authority, request.scheme)
+            backend = match_authority(self._table, request.authority, request.scheme)
             if backend is None:
                 raise _no_route(request)
             service = self._services.make(backend)
@@ -205,7 +205,7 @@ class _ByAuthority(_Router):
         return service(request)
 
 
-def _match(table: Table, authority: bytes, scheme: bytes) -> Backend | None:
+def match_authority(table: Table, authority: bytes, scheme: bytes) -> Backend | None:
     """The backend of the most specific pattern that matches, None if none does."""
     everything = table.get("*")
     if len(authority) > _LONGEST_AUTHORITY:

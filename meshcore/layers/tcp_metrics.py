@@ -30,10 +30,12 @@ class TcpMetrics:
     Attributes:
         registry: where the series are.
         direction: ``"inbound"`` or ``"outbound"``.
+        name: the role, where a stack has more than one.
     """
 
     registry: Registry = attrs.field(repr=False)
     direction: str = attrs.field(default="inbound", validator=attrs.validators.in_(("inbound", "outbound")))
+    name: str = attrs.field(default="", repr=False, kw_only=True)
 
     def layer(self, inner: NewAccept[T], /) -> NewAccept[T]:
         """Counts the connections that the services of *inner* serve."""

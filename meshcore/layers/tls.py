@@ -10,9 +10,10 @@ from meshcore.errors import TlsError
 
 if TYPE_CHECKING:
     from meshcore.abc import Connect
+    from meshcore.identity.store import Identity  # noqa: TC004 – would load OpenSSL; no file structures it
     from meshcore.transport.connection import Connection
     from meshcore.transport.identity import ClientContexts
-    from meshcore.transport.target import Endpoint
+    from meshcore.transport.target import Endpoint, TlsClient
 
 __all__ = ["Tls"]
 
@@ -25,32 +26,56 @@ class Tls:
     that was verified in ``connection.identity``.  A failure is a :class:`~meshcore.errors.TlsError`, never
     plaintext (T-17).
 
+    An endpoint of the mesh (``tls.mesh``) is met with the proxy's own identity (T-15); without one it cannot be
+    reached.
+
     Attributes:
         handshake_timeout: seconds for the handshake; None: no limit.
+        identity: the proxy's own, for endpoints of the mesh.
         name: the role, where a stack has more than one.
     """
-    name: str = attrs.field(default="", repr=False, kw_only=True)
 
     handshake_timeout: float | None = 10.0
+    identity: Identity | None = attrs.field(default=None, repr=False)
+    name: str = attrs.field(default="", repr=False, kw_only=True)
 
     def layer(self, inner: Connect, /) -> Connect:
         """A ``Connect`` that shakes hands on what *inner* connected."""
         contexts: ClientContexts | None = None
-        timeout = self.handshake_timeout
+        identity, timeout = self.identity, self.handshake_timeout
 
         async def connect(endpoint: Endpoint) -> Connection:
             nonlocal contexts
+            if endpoint.tls is not None and endpoint.tls.mesh and identity is None:
+                raise TlsError(
+                    f"endpoint {endpoint}: mutual TLS is wanted, and no identity is configured", retryable=False
+                )
             connection = await inner(endpoint)
             if endpoint.tls is None:
                 return connection
             # OpenSSL takes 9 MiB, which is for those to pay who use it.
             from meshcore.transport.identity import ClientContexts, client_tls
 
-            if contexts is None:
-                contexts = ClientContexts()
             try:
+                if endpoint.tls.mesh:
+                    return await _meet(connection, endpoint.tls, identity, timeout)
+                if contexts is None:
+                    contexts = ClientContexts()
                 return await client_tls(connection, endpoint.tls, contexts, timeout)
             except TlsError as error:
-                raise TlsError(f"endpoint {endpoint}: {error}", retryable=error.retryable) from error
+                raise TlsError(
+                    f"endpoint {endpoint}: {error}", retryable=error.retryable, reason=error.reason
+                ) from error
 
         return connect
+
+
+async def _meet(connection: Connection, tls: TlsClient, identity: Identity | None, seconds: float | None) -> Connection:
+    from meshcore.identity.tls import connect_mesh_tls
+
+    # Both were made sure of: by the layer and by TlsClient.
+    assert identity is not None
+    assert tls.identity is not None
+    return await connect_mesh_tls(
+        connection, identity, server_name=tls.server_name, expected=tls.identity, alpn=tls.alpn, timeout=seconds
+    )

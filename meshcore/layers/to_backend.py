@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import attrs
 
+from meshcore.stack import Param, resolve
 from meshcore.transport.target import Backend
 
 if TYPE_CHECKING:
@@ -23,18 +24,17 @@ Rsp = TypeVar("Rsp")
 
 @attrs.frozen
 class ToBackend:
-    """Sends every request, or connection, to the same backend, whatever its target was.
+    """Sends every request, or connection, to the same backend, or to the one that its target says.
 
-    The backend's service is made once for each nursery and shared by all targets above; with nothing
-    to choose it is no frame at all.
+    A backend's service is made once for each nursery and shared by all targets above; it is no frame at all.
 
     Attributes:
-        backend: where to.
+        backend: where to, or a function of the target; one that names many backends has to name few in all.
         name: the role, where a stack has more than one.
     """
     name: str = attrs.field(default="", repr=False, kw_only=True)
 
-    backend: Backend = attrs.field(repr=lambda backend: repr(backend.name))
+    backend: Param[Backend] = attrs.field(repr=lambda backend: repr(getattr(backend, "name", backend)))
 
     # The first says it all; pyright's inference needs the two that are used.
     @overload
@@ -56,14 +56,19 @@ class _NewToBackend(Generic[T, Req, Rsp]):
     def __init__(self, layer: ToBackend, inner: NewService[Backend, Req, Rsp]) -> None:
         self._layer = layer
         self._inner = inner
-        self._made: weakref.WeakKeyDictionary[trio.Nursery, Service[Req, Rsp]] = weakref.WeakKeyDictionary()
+        self._made: weakref.WeakKeyDictionary[trio.Nursery, dict[Backend, Service[Req, Rsp]]]
+        self._made = weakref.WeakKeyDictionary()
 
     def __repr__(self) -> str:
         return f"{self._layer!r} over {self._inner!r}"
 
     def new_service(self, target: T, nursery: trio.Nursery, /) -> Service[Req, Rsp]:
-        """The service of the backend, the same for every target."""
-        service = self._made.get(nursery)
+        """The service of the backend, the same for every target that has it."""
+        backend = resolve(self._layer.backend, target)
+        made = self._made.get(nursery)
+        if made is None:
+            made = self._made[nursery] = {}
+        service = made.get(backend)
         if service is None:
-            service = self._made[nursery] = self._inner.new_service(self._layer.backend, nursery)
+            service = made[backend] = self._inner.new_service(backend, nursery)
         return service

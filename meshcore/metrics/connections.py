@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from meshcore.metrics.labels import TARGET_LABELS, target_labels
+from meshcore.metrics.labels import TARGET_LABELS, server_tls_labels, target_labels
 
 if TYPE_CHECKING:
     from meshcore.metrics.registry import Counter, Registry
@@ -59,8 +59,7 @@ class ConnectionCounts:
         values = target_labels(self._direction, target)
         identity = ""
         if self._peer == "src":
-            tls = ("true", "") if connection.secure else ("no_identity", "no_tls_from_remote")
-            values = (*values[:4], *tls, *values[6:])
+            values = (*values[:4], *server_tls_labels(target, connection), *values[6:])
             identity = connection.identity or ""
         labels = (*values, self._peer, identity)
         found = self._series.get(labels)

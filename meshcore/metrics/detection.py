@@ -1,4 +1,4 @@
-"""What protocol detection found, and how long it took."""
+"""What the detection of protocols and of TLS found, and how long it took."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ if TYPE_CHECKING:
 
     from meshcore.metrics.registry import Registry
 
-__all__ = ["detection"]
+__all__ = ["detection", "tls_detection"]
 
 _BUCKETS = (0.001, 0.1)
 _RESULTS = ("http/1", "http/2", "not_http", "read_timeout", "error")
+_TLS_RESULTS = ("terminated", "passthrough", "no_tls", "timeout", "refused", "error")
 
 
 def detection(registry: Registry, direction: str) -> Callable[[str, float], None]:
@@ -22,13 +23,40 @@ def detection(registry: Registry, direction: str) -> Callable[[str, float], None
         registry: where it is counted.
         direction: ``"inbound"`` or ``"outbound"``.
     """
+    return _observer(registry, direction, "http", "HTTP", _RESULTS)
+
+
+def tls_detection(registry: Registry, direction: str) -> Callable[[str, float], None]:
+    """A function that counts one detection of TLS: its result and its seconds.  One that timed out is an error
+    of its own, too: ``tcp_errors_total{error="tls detection timeout"}`` (D-13, E-08).
+
+    Args:
+        registry: where it is counted.
+        direction: ``"inbound"`` or ``"outbound"``.
+    """
+    observe = _observer(registry, direction, "tls", "TLS", _TLS_RESULTS)
+    timeouts = registry.counter(
+        f"{direction}_tcp_errors_total", "The total number of TCP connections that failed before a request.", "error"
+    ).labels("tls detection timeout")
+
+    def observe_tls(result: str, seconds: float) -> None:
+        observe(result, seconds)
+        if result == "timeout":
+            timeouts.value += 1
+
+    return observe_tls
+
+
+def _observer(
+    registry: Registry, direction: str, what: str, title: str, known: tuple[str, ...]
+) -> Callable[[str, float], None]:
     results = registry.counter(
-        f"{direction}_tcp_detect_http_results_total", "Outcomes of looking for HTTP on a connection.", "result"
+        f"{direction}_tcp_detect_{what}_results_total", f"Outcomes of looking for {title} on a connection.", "result"
     )
-    cells = {result: results.labels(result) for result in _RESULTS}
+    cells = {result: results.labels(result) for result in known}
     durations = registry.histogram(
-        f"{direction}_tcp_detect_http_duration_seconds",
-        "Time that looking for HTTP on a connection took.",
+        f"{direction}_tcp_detect_{what}_duration_seconds",
+        f"Time that looking for {title} on a connection took.",
         buckets=_BUCKETS,
     ).labels()
 

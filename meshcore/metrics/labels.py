@@ -8,8 +8,9 @@ from meshcore.transport.target import Accepted, Address, Backend, Endpoint
 
 if TYPE_CHECKING:
     from meshcore.metrics.prometheus import Labels
+    from meshcore.transport.connection import Connection
 
-__all__ = ["TARGET_LABELS", "extra_labels", "target_labels"]
+__all__ = ["TARGET_LABELS", "extra_labels", "server_tls_labels", "target_labels"]
 
 TARGET_LABELS = ("direction", "target_addr", "target_ip", "target_port", "tls", "no_tls_reason", "server_id")
 """The names of what :func:`target_labels` gives."""
@@ -20,7 +21,7 @@ def target_labels(direction: str, target: object) -> tuple[str, ...]:
     address that a connection was accepted at, nothing for other targets."""
     if isinstance(target, Endpoint):
         if target.tls is None:
-            tls = ("no_identity", "not_provided_by_service_discovery", "")
+            tls = (*_not_secure(target.no_tls or "not_provided_by_service_discovery"), "")
         else:
             tls = ("true", "", target.tls.identity or target.tls.server_name)
         return (direction, *_address(target.address), *tls)
@@ -38,6 +39,23 @@ def extra_labels(target: object) -> Labels:
     if isinstance(target, Accepted):
         return (("listener", target.listener),)
     return ()
+
+
+def server_tls_labels(target: object, connection: Connection) -> tuple[str, str]:
+    """The values of ``tls`` and ``no_tls_reason`` for a connection accepted as *target* (T-16): ``"true"`` where
+    it was terminated here, ``"opaque"`` where it is passed through, and why there is none."""
+    if connection.secure:
+        return ("true", "")
+    if isinstance(target, Accepted):
+        if target.sni is not None:
+            return ("opaque", "")
+        if target.no_tls:
+            return _not_secure(target.no_tls)
+    return _not_secure("no_tls_from_remote")
+
+
+def _not_secure(why: str) -> tuple[str, str]:
+    return ("disabled", "") if why == "disabled" else ("no_identity", why)
 
 
 def _address(address: Address) -> tuple[str, str, str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
-from meshcore.pipeline.gateway import endpoint, gateway
+from meshcore.pipeline.gateway import gateway, listener
+from meshcore.pipeline.inbound import inbound
+from meshcore.pipeline.outbound import outbound
+from meshcore.pipeline.runtime import Runtime
 
-__all__ = ["endpoint", "gateway"]
+__all__ = ["Runtime", "gateway", "inbound", "listener", "outbound"]

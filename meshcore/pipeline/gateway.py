@@ -2,43 +2,75 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from meshcore.client.http import Http
 from meshcore.layers.access_log import AccessLog
 from meshcore.layers.balance import Balance
-from meshcore.layers.connect_metrics import ConnectMetrics
-from meshcore.layers.connect_timeout import ConnectTimeout
 from meshcore.layers.metrics import Metrics
-from meshcore.layers.prevent_loop import PreventLoop
 from meshcore.layers.rescue import Rescue
 from meshcore.layers.retry import Retry
+from meshcore.layers.route import Route
+from meshcore.layers.set_client_id import SetClientId
+from meshcore.layers.stream_timeouts import StreamTimeouts
 from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.timeout import Timeout
-from meshcore.layers.tls import Tls
 from meshcore.layers.to_backend import ToBackend
 from meshcore.metrics.detection import detection
-from meshcore.metrics.process import h2_abuse_closed_total
 from meshcore.metrics.registry import Registry
+from meshcore.pipeline.abuse import counting_abuse
+from meshcore.pipeline.endpoint import forwarding, requesting
+from meshcore.pipeline.runtime import Runtime
+from meshcore.pipeline.targets import backend_of
+from meshcore.resolve.discover import Discover
+from meshcore.resolve.static import Static
 from meshcore.server.detect import Detect
 from meshcore.server.http import ServeHttp
-from meshcore.server.opaque import Forward
-from meshcore.stack import Stack, accept, stack
-from meshcore.transport.target import Accepted, Address, Backend, Endpoint
+from meshcore.stack import Stack, accept
+from meshcore.transport.target import Accepted, Address, Backend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
-    from meshcore.abc import Connect, NewAccept, NewHttp
-    from meshcore.config import Listen, ProxyConfig
+    from meshcore.abc import Connect, NewAccept, NewHttp, Resolve
+    from meshcore.client.options import ClientOptions
+    from meshcore.config import Gateway, Listen, MeshConfig, ProxyConfig
     from meshcore.server.options import ServerOptions
+    from meshcore.stack import Param
     from meshcore.transport.connection import Owner
 
-__all__ = ["connecting", "endpoint", "gateway", "http", "opaque"]
+__all__ = ["NOWHERE", "gateway", "http", "listener", "opaque"]
 
 BACKEND = "gateway"
+
+NOWHERE = Backend("no destination", retries=0)
+"""Where bytes go that nothing says the destination of: it has no endpoints, so their connection is closed."""
+
+_PROTOCOLS = {"http": None, "http1": "http/1", "h2c": "h2", "tcp": "opaque"}
+
+
+@attrs.frozen(kw_only=True)
+class _Plan:
+    """What a gateway is built from, wherever it was configured."""
+
+    backends: Mapping[str, Backend]
+    bytes_to: Backend
+    resolve: Resolve[Backend] = attrs.Factory(Static)
+    protocol: str | None
+    server: ServerOptions
+    client: ClientOptions
+    access_log: Any
+    retries: Param[int]
+    timeout: float | None = None
+    limited: bool = False
+    balance: Any
+    fail_fast: float
+    connect_timeout: float
+    detect_timeout: float
+    opaque_ports: frozenset[int]
+    mesh: bool = False
 
 
 def gateway(
@@ -63,132 +95,165 @@ def gateway(
         own: the addresses of the process's listeners, which are no endpoints; by default nothing is checked.
     """
     listen = config.listen[0] if listen is None else listen
-    registry = Registry() if registry is None else registry
-    top: Stack[NewAccept[Accepted], NewAccept[Accepted]] = accept(Accepted)
-    # Knows every connection, those whose handshake fails included, so: above everything.
-    top = top.then(TcpMetrics(registry))
+    runtime = Runtime(
+        registry=Registry() if registry is None else registry, write=write, clock=clock, owner=owner, own=own
+    )
+    secured = None
     if config.tls is not None:
         # Imported here: OpenSSL takes 9 MiB, which is for those to pay who use it.
+        from meshcore.transport.server_tls import ServerTls
+
+        secured = ServerTls(config.tls.cert, config.tls.key)
+    return _accepting(_plan(config, listen), runtime, secured)
+
+
+def listener(config: MeshConfig, name: str, runtime: Runtime | None = None) -> Stack[Connect, NewAccept[Accepted]]:
+    """From a connection at the listener *name* of a config file to a connected endpoint of its backends."""
+    runtime = Runtime() if runtime is None else runtime
+    found = config.listen[name]
+    secured = None
+    if found.tls is not None:
+        from meshcore.transport.server_tls import ServerTls
+
+        secured = ServerTls(
+            certificates=tuple((each.cert, each.key) for each in found.tls.all),
+            client_certificates=found.tls.client_certificates,
+            trust_anchors=found.tls.trust_anchors,
+        )
+    return _accepting(_listener_plan(config, found), runtime, secured)
+
+
+def _accepting(plan: _Plan, runtime: Runtime, secured: Any) -> Stack[Connect, NewAccept[Accepted]]:
+    top: Stack[NewAccept[Accepted], NewAccept[Accepted]] = accept(Accepted)
+    # Knows every connection, those whose handshake fails included, so: above everything.
+    top = top.then(TcpMetrics(runtime.registry))
+    if secured is not None:
         from meshcore.server.terminate_tls import TerminateTls
-        from meshcore.transport.identity import ServerTls
 
         # Detection looks at plaintext, so: above it.
-        top = top.then(TerminateTls(ServerTls(config.tls.cert, config.tls.key)))
+        top = top.then(TerminateTls(secured))
     return top.then(
         # Nothing below may guess the protocol: from here on there are requests, or bytes.
         Detect(
-            http=http(config, registry, write, clock, owner, own),
-            opaque=opaque(config, registry, owner, own),
-            opaque_ports=config.opaque_ports,
-            timeout=config.detect_timeout,
-            protocol=_protocol(config, listen),
-            observe=detection(registry, "inbound"),
+            http=_http(plan, runtime),
+            opaque=_opaque(plan, runtime),
+            opaque_ports=plan.opaque_ports,
+            timeout=plan.detect_timeout,
+            protocol=plan.protocol,
+            observe=detection(runtime.registry, "inbound"),
         )
     )
 
 
-def http(
-    config: ProxyConfig,
-    registry: Registry,
-    write: Callable[[str], None] | None = None,
-    clock: Callable[[], float] | None = None,
-    owner: Owner | None = None,
-    own: Callable[[], Iterable[Address]] | None = None,
-) -> Stack[Connect, NewAccept[Accepted]]:
+def http(config: ProxyConfig, registry: Registry) -> Stack[Connect, NewAccept[Accepted]]:
     """From a connection that speaks HTTP to a connected endpoint."""
+    return _http(_plan(config, config.listen[0]), Runtime(registry=registry))
+
+
+def _http(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]]:
     top = (
         accept(Accepted)
         # Turns a connection into requests; above it there are only bytes.
-        .then(ServeHttp(_counting_abuse(config.server, registry)))
+        .then(ServeHttp(counting_abuse(plan.server, runtime.registry)))
         # Sees what the client sees, so: above Rescue.
-        .then(Metrics(registry, "inbound", name="server_metrics"))
+        .then(Metrics(runtime.registry, "inbound", name="server_metrics"))
     )
-    if config.access_log != "off":
+    if plan.access_log != "off":
         # The same; a line tells the status that the client got.
-        top = top.then(AccessLog(write, format=config.access_log, clock=clock))
-    routed = (
-        # The only place where errors become responses.
-        top.then(Rescue())
+        top = top.then(AccessLog(runtime.write, format=plan.access_log, clock=runtime.clock))
+    # The only place where errors become responses.
+    rescued = top.then(Rescue())
+    if plan.mesh:
+        # What clients say of identities is taken away before anybody believes it.
+        rescued = rescued.then(SetClientId())
+    routed: Stack[NewHttp[Backend], NewAccept[Accepted]]
+    if list(plan.backends) == ["*"]:
         # From here on, one stack per backend; here there is one, kept for as long as the gateway.
-        .then(ToBackend(Backend(BACKEND, config.endpoints)))
-        # Below what answers, above what picks: another try is another endpoint.
-        .then(Retry(config.retries))
-    )
-    if config.timeout is not None:
+        routed = rescued.then(ToBackend(plan.backends["*"]))
+    else:
+        # From here on, one stack per backend, kept for as long as the gateway.
+        routed = rescued.then(Route(plan.backends))
+    if plan.limited:
+        # The tries of a request share its limits, so: above Retry.
+        routed = routed.then(StreamTimeouts(attrgetter("timeouts")))
+    # Below what answers, above what picks: another try is another endpoint.
+    routed = routed.then(Retry(plan.retries))
+    if plan.timeout is not None:
         # Each try has its own limit, so: below Retry.
-        routed = routed.then(Timeout(config.timeout))
+        routed = routed.then(Timeout(plan.timeout))
     return (
         # From here on, one stack per endpoint.
-        routed.then(Balance(policy=config.balance, fail_fast=config.fail_fast, owner=owner))
-        .then(endpoint(config, registry, own))
+        routed.then(
+            Balance(plan.resolve, policy=plan.balance, fail_fast=plan.fail_fast, owner=runtime.owner)
+        ).then(requesting(runtime, plan.client, connect_timeout=plan.connect_timeout, mesh=plan.mesh))
     )
 
 
-def endpoint(
-    config: ProxyConfig, registry: Registry, own: Callable[[], Iterable[Address]] | None = None
-) -> Stack[Connect, NewHttp[Endpoint]]:
-    """From a request for one endpoint to a connection to it."""
-    return (
-        stack(Endpoint)
-        # Counts each try and knows its endpoint, so: below Retry and Balance.
-        .then(Metrics(registry, "outbound", name="endpoint_metrics"))
-        # Speaks HTTP/1 or HTTP/2, and keeps the connections.
-        .then(Http(config.client))
-        .then(connecting(config, registry, own))
-    )
-
-
-def opaque(
-    config: ProxyConfig,
-    registry: Registry,
-    owner: Owner | None = None,
-    own: Callable[[], Iterable[Address]] | None = None,
-) -> Stack[Connect, NewAccept[Accepted]]:
+def opaque(config: ProxyConfig, registry: Registry) -> Stack[Connect, NewAccept[Accepted]]:
     """From a connection whose bytes mean nothing here to a connected endpoint."""
+    return _opaque(_plan(config, config.listen[0]), Runtime(registry=registry))
+
+
+def _opaque(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]]:
+    balance = Balance(
+        plan.resolve, policy=plan.balance, fail_fast=plan.fail_fast, owner=runtime.owner, name="opaque_balance"
+    )
     return (
         accept(Accepted)
         # Names of their own, so that the HTTP branch's layers can be edited by theirs.
-        .then(ToBackend(Backend(BACKEND, config.endpoints), name="opaque_to_backend"))
+        .then(ToBackend(plan.bytes_to, name="opaque_to_backend"))
         # By connection: that is all there is to balance.
-        .then(Balance(policy=config.balance, fail_fast=config.fail_fast, owner=owner, name="opaque_balance"))
-        # Both directions until both have ended.
-        .then(Forward())
-        .then(connecting(config, registry, own, prefix="opaque_"))
+        .then(balance)
+        .then(forwarding(runtime, connect_timeout=plan.connect_timeout, mesh=plan.mesh))
     )
 
 
-def connecting(
-    config: ProxyConfig,
-    registry: Registry,
-    own: Callable[[], Iterable[Address]] | None = None,
-    *,
-    prefix: str = "",
-) -> Stack[Connect, Connect]:
-    """From the wish for a connection to one that is ready to use; *prefix* goes before the roles."""
-    empty: Stack[Connect, Connect] = Stack()
-    connect = (
-        empty
-        # A connection is secured once, so: below what keeps it.
-        .then(Tls(name=f"{prefix}tls"))
-        # Knows the connection that was made, so: below Tls, which hides it.
-        .then(ConnectMetrics(registry, name=f"{prefix}connect_metrics"))
+def _plan(config: ProxyConfig, listen: Listen) -> _Plan:
+    backend = Backend(BACKEND, config.endpoints)
+    return _Plan(
+        backends={"*": backend},
+        bytes_to=backend,
+        protocol=_protocol(config, listen),
+        server=config.server,
+        client=config.client,
+        access_log=config.access_log,
+        retries=config.retries,
+        timeout=config.timeout,
+        balance=config.balance,
+        fail_fast=config.fail_fast,
+        connect_timeout=config.connect_timeout,
+        detect_timeout=config.detect_timeout,
+        opaque_ports=config.opaque_ports,
     )
-    if own is not None:
-        # Judges where the connect has led to, before a byte is sent there, so: below Tls.
-        connect = connect.then(PreventLoop(own, name=f"{prefix}prevent_loop"))
-    # Limits the connect alone (TLS has a limit of its own), so: lowest.
-    return connect.then(ConnectTimeout(config.connect_timeout, name=f"{prefix}connect_timeout"))
 
 
-def _counting_abuse(options: ServerOptions, registry: Registry) -> ServerOptions:
-    """The options with closed abusers counted, unless somebody hears of them already."""
-    if options.on_abuse is not None:
-        return options
+def _listener_plan(config: MeshConfig, found: Gateway) -> _Plan:
+    def backend(name: str, *, opaque: bool = False) -> Backend:
+        return backend_of(name, config.backend[name], retry=found.retry, timeout=found.timeout, opaque=opaque)
 
-    def closed(kind: str) -> None:
-        h2_abuse_closed_total(registry, kind).value += 1
-
-    return attrs.evolve(options, on_abuse=closed)
+    table = found.table
+    takers = {name: config.backend[name] for name in table.values()}
+    backends = {host: backend(name) for host, name in table.items()}
+    protocol = _PROTOCOLS[found.protocol]
+    if protocol is None and takers and all(each.opaque for each in takers.values()):
+        protocol = "opaque"
+    return _Plan(
+        backends=backends,
+        bytes_to=backend(table["*"], opaque=True) if "*" in table else NOWHERE,
+        resolve=Discover(),
+        protocol=protocol,
+        server=config.proxy.server_options(),
+        client=config.proxy.client_options(),
+        access_log=config.proxy.access_log,
+        retries=attrgetter("retries"),
+        limited=any(each.timeouts is not None for each in backends.values()),
+        balance=attrgetter("balance"),
+        fail_fast=found.fail_fast,
+        connect_timeout=found.connect_timeout,
+        detect_timeout=found.detect_timeout,
+        opaque_ports=found.opaque_ports,
+        mesh=True,
+    )
 
 
 def _protocol(config: ProxyConfig, listen: Listen) -> str | None:

@@ -6,7 +6,9 @@ Every resolver has one method, ``watch(target, publish)``, which publishes whole
 
 from __future__ import annotations
 
+from meshcore.resolve.discover import Discover
+from meshcore.resolve.file import File, parse_endpoints
 from meshcore.resolve.static import Static
 from meshcore.resolve.update import Update, changes
 
-__all__ = ["Static", "Update", "changes"]
+__all__ = ["Discover", "File", "Static", "Update", "changes", "parse_endpoints"]

@@ -42,7 +42,7 @@ class Detect(Generic[T]):
     served; if the server has spoken, the connection is closed: silence is no way round what the HTTP
     branch would have refused.  TLS is opaque here.
 
-    After TLS was terminated, what ALPN negotiated decides at once.
+    After TLS was terminated, what a transport header said, or else what ALPN negotiated, decides at once.
 
     Attributes:
         http: the branch for HTTP/1 and HTTP/2; ``connection.protocol`` says which.
@@ -123,6 +123,9 @@ class _NewDetect(Generic[T]):
 
 def _known(layer: Detect[Any], target: object, connection: Connection) -> str | None:
     """What needs no look at the bytes."""
+    if connection.protocol is not None:
+        # A transport header has said it.
+        return connection.protocol
     if connection.alpn == "h2":
         return "h2"
     if connection.alpn in ("http/1.1", "http/1.0"):
@@ -207,6 +210,7 @@ class _Undecided(Connection):
         self._scope = scope
         self._decided = False
         self._spoken = False
+        self.silent = True
         self.seen = b""
         self.http: str | None = None
         self.identity = inner.identity

@@ -150,6 +150,7 @@ class _Http1(Watched):
         options = self._options
         protocol = event.protocol
         body: Body
+        self._continued = False
         if event.end_stream:
             if event.method == b"CONNECT" or protocol is not None:
                 body, protocol = self._offer_tunnel(event)
@@ -160,7 +161,6 @@ class _Http1(Watched):
             protocol = None
             body = self._body = RequestBody(self._connection, self._codec, event.content_length)
             if event.expect_continue:
-                self._continued = False
                 body.before = self._ask_to_continue
         request = Request(
             event.method,
@@ -444,7 +444,8 @@ class _Http1(Watched):
 
     def _send_informational(self, status: int, fields: Fields) -> None:
         """``request.informational``: writes a 1xx at once as far as the connection takes it."""
-        if self._phase != WAITING:
+        if self._phase != WAITING or (status == 100 and self._continued):
+            # Towards HTTP/2 the body is asked for at once: an upstream's 100 would be the second one.
             return
         try:
             data = self._codec.send_informational(status, fields)

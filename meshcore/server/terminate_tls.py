@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 
-from meshcore.transport.identity import ServerTls, server_tls
+from meshcore.transport.identity import server_tls
+from meshcore.transport.server_tls import ServerTls, WatchedServerTls
 
 if TYPE_CHECKING:
     import trio
-    from OpenSSL import SSL
 
     from meshcore.abc import NewAccept, Service
     from meshcore.transport.connection import Connection
@@ -24,7 +24,9 @@ T = TypeVar("T")
 class TerminateTls:
     """Secures each accepted connection; what is under it sees plaintext, and ALPN's choice in ``connection.alpn``.
 
-    The files are read when it is applied.
+    ``connection.identity`` is the name in a client's certificate, where those are asked for and it showed one.  The
+    files are read when it is applied, and again when they have changed; connections that are open keep what they
+    began with.
 
     Attributes:
         tls: certificate, key and what is allowed.
@@ -40,18 +42,18 @@ class TerminateTls:
         Raises:
             ConfigError: certificate or key cannot be used.
         """
-        return _NewTerminateTls(self, inner, self.tls.context())
+        return _NewTerminateTls(self, inner, WatchedServerTls(self.tls))
 
 
 class _NewTerminateTls(Generic[T]):
     """Makes the service of each accepted connection."""
 
-    __slots__ = ("_context", "_inner", "_layer")
+    __slots__ = ("_inner", "_layer", "_tls")
 
-    def __init__(self, layer: TerminateTls, inner: NewAccept[T], context: SSL.Context) -> None:
+    def __init__(self, layer: TerminateTls, inner: NewAccept[T], tls: WatchedServerTls) -> None:
         self._layer = layer
         self._inner = inner
-        self._context = context
+        self._tls = tls
 
     def __repr__(self) -> str:
         return f"{self._layer!r} over {self._inner!r}"
@@ -61,7 +63,7 @@ class _NewTerminateTls(Generic[T]):
         service = self._inner.new_service(target, nursery)
 
         async def terminate(connection: Connection) -> None:
-            secured = await server_tls(connection, self._context, self._layer.handshake_timeout)
+            secured = await server_tls(connection, self._tls.context(), self._layer.handshake_timeout)
             try:
                 await service(secured)
             finally:

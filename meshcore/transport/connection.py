@@ -43,7 +43,9 @@ class Connection(ABC):
         identity: the name in the peer's verified certificate; None without mutual TLS.
         alpn: the protocol negotiated by TLS; None without.
         secure: whether TLS protects it.
-        protocol: what detection found: ``"http/1"``, ``"h2"``, ``"opaque"``; None: not yet looked.
+        protocol: what detection found, or a transport header said: ``"http/1"``, ``"h2"``, ``"opaque"``; None: not
+            yet looked.
+        silent: its client waits for the server to speak first, as far as is known.
         bytes_read, bytes_written: so far, on the wire side of this transport.
         error: what broke it, for ``tcp_close_total{errno}``; None for an orderly close.
     """
@@ -62,6 +64,7 @@ class Connection(ABC):
         "peer",
         "protocol",
         "secure",
+        "silent",
         "sweeper",
     )
 
@@ -71,6 +74,7 @@ class Connection(ABC):
         self.identity: str | None = None
         self.alpn: str | None = None
         self.secure = False
+        self.silent = False
         self.protocol: str | None = None
         self.bytes_read = 0
         self.bytes_written = 0

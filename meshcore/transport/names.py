@@ -10,7 +10,18 @@ from cryptography import x509
 
 from meshcore.errors import TlsError
 
-__all__ = ["SubjectNames", "ascii_host", "check_name", "ip_address", "subject_names"]
+__all__ = [
+    "SubjectNames",
+    "ascii_host",
+    "check_identity",
+    "check_name",
+    "client_name",
+    "identity_names",
+    "ip_address",
+    "is_authority",
+    "same_identity",
+    "subject_names",
+]
 
 
 def ip_address(host: str) -> IPv4Address | IPv6Address | None:
@@ -65,11 +76,11 @@ def subject_names(certificate: x509.Certificate) -> SubjectNames:
     except x509.ExtensionNotFound:
         return SubjectNames()
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        raise TlsError(f"certificate has a malformed subject alternative name: {error}") from error
+        raise TlsError(f"certificate has a malformed subject alternative name: {error}", reason="name") from error
     texts = names.get_values_for_type(x509.DNSName), names.get_values_for_type(x509.UniformResourceIdentifier)
     for text in (*texts[0], *texts[1]):
         if not text or not all("!" <= character <= "~" for character in text):
-            raise TlsError(f"certificate has a malformed name: {text!r}")
+            raise TlsError(f"certificate has a malformed name: {text!r}", reason="name")
     addresses = [
         address
         for address in names.get_values_for_type(x509.IPAddress)
@@ -95,7 +106,57 @@ def check_name(certificate: x509.Certificate, expected: str) -> None:
         host = ascii_host(expected)
         matched = bool(host) and any(_same_host(name, host) for name in names.dns)
     if not matched:
-        raise TlsError(f"certificate does not match TLS identity: expected {expected}, found {names}")
+        raise TlsError(f"certificate does not match TLS identity: expected {expected}, found {names}", reason="name")
+
+
+def identity_names(certificate: x509.Certificate) -> tuple[str, ...]:
+    """The names in *certificate* that can be a workload's, in its own order: host names (lower case) and SPIFFE URIs.
+    A host name with a wildcard or a dot at the end is none (T-05).
+
+    Raises:
+        TlsError: see :func:`subject_names`.
+    """
+    if subject_names(certificate) == SubjectNames():
+        return ()
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    found = []
+    for name in names:
+        if isinstance(name, x509.DNSName) and "*" not in name.value and not name.value.endswith("."):
+            found.append(name.value.lower())
+        elif isinstance(name, x509.UniformResourceIdentifier) and name.value.startswith("spiffe://"):
+            found.append(name.value)
+    return tuple(found)
+
+
+def client_name(certificate: x509.Certificate) -> str | None:
+    """Who a client is: the first of its :func:`identity_names` (T-05); None if it has none."""
+    return next(iter(identity_names(certificate)), None)
+
+
+def is_authority(certificate: x509.Certificate) -> bool:
+    """Whether it may issue others (RFC 5280 §4.2.1.9)."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
+        return False
+
+
+def same_identity(name: str, expected: str) -> bool:
+    """Whether two names are one: host names whatever their case, URIs exactly; never by a wildcard."""
+    if "://" in name or "://" in expected:
+        return name == expected
+    return name.lower() == ascii_host(expected) != ""
+
+
+def check_identity(certificate: x509.Certificate, expected: str) -> None:
+    """Checks that *certificate* has the identity *expected*: one of its host names or URIs (T-04).
+
+    Raises:
+        TlsError: it has not, or its names are malformed.
+    """
+    names = subject_names(certificate)
+    if not any(same_identity(name, expected) for name in (names.uris if "://" in expected else names.dns)):
+        raise TlsError(f"certificate does not match TLS identity: expected {expected}, found {names}", reason="name")
 
 
 def _same_host(pattern: str, host: str) -> bool:

@@ -78,6 +78,30 @@ class SocketConnection(Connection):
                 self._turns = 0
                 await checkpoint()
 
+    async def wait_for(self, count: int) -> None:
+        """Waits until *count* bytes can be read, or until the end; where the system cannot keep so many, or has
+        other reasons, until fewer can.
+
+        Whoever looks at bytes and leaves them where they are has to wait by this: to any other wait they are
+        news for ever.  SO_RCVLOWAT is what is set for it, and 1 again afterwards.
+        """
+        if self.closed:
+            raise trio.ClosedResourceError
+        readiness = self._readiness
+        try:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+            self.drained()
+            await self.wait_readable()
+        except OSError as error:
+            raise self.lost(error) from error
+        finally:
+            if not self.closed:
+                # Fewer than were waited for may be there, of which no edge has told.
+                if readiness is not None:
+                    readiness.ready = True
+                with contextlib.suppress(OSError):
+                    self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+
     def drained(self) -> None:
         """A read found less than it had room for: whoever reads by ``wait_readable`` waits for more."""
         if self._readiness is not None:
@@ -100,6 +124,20 @@ class SocketConnection(Connection):
             raise self.lost(error) from error
         self.bytes_read += len(data)
         return data
+
+    def peek_nowait(self, max_bytes: int = READ_SIZE) -> bytes:
+        """What could be read at once, and is left to be read; ``b""`` at the end.  Not what was put back.
+
+        Raises:
+            trio.WouldBlock: nothing is there.
+            ConnectionLost: the connection broke.
+        """
+        try:
+            return self.socket.recv(max_bytes, socket.MSG_PEEK)
+        except BlockingIOError:
+            raise trio.WouldBlock from None
+        except OSError as error:
+            raise self.lost(error) from error
 
     def receive_into(self, buffer: memoryview) -> int:
         """Reads into *buffer* what can be read at once: at least one byte; 0 at the end of the stream.  Not while

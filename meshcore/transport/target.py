@@ -6,6 +6,9 @@ from typing import TypeAlias
 
 import attrs
 
+from meshcore.codec.transport_header import TransportHeader
+from meshcore.http.timeouts import Timeouts
+
 __all__ = ["Accepted", "Address", "Authority", "Backend", "Endpoint", "TlsClient"]
 
 Address: TypeAlias = tuple[str, int]
@@ -20,13 +23,21 @@ class Accepted:
         listener: the name of the listener that accepted it (``"gateway"``).
         local: the listener's address.
         peer: the client's address.
-        original: where the client really dialled, before redirection (D-39); None if unknown.
+        original: where the client really dialled, before redirection (D-39), or where the proxy that is the
+            client says that the connection is to go (D-19); None if unknown.
+        sni: the server name that the client asked for, where TLS was looked for (D-12); None without.
+        no_tls: why the connection is not secured, as in metrics (T-16): ``"no_tls_from_remote"``,
+            ``"loopback"``, ``"port_skipped"``, ``"disabled"``; ``""`` where that was not looked at.
+        transport_header: what the proxy that is the client told of the connection; None where it told nothing.
     """
 
     listener: str = ""
     local: Address = ("", 0)
     peer: Address = ("", 0)
     original: Address | None = None
+    sni: str | None = None
+    no_tls: str = ""
+    transport_header: TransportHeader | None = None
 
 
 @attrs.frozen
@@ -42,10 +53,13 @@ class TlsClient:
 
     Attributes:
         server_name: the SNI, and the name that the certificate must have.
-        alpn: protocols offered, in order of preference.
+        alpn: protocols offered, in order of preference; ``()``: none is, and HTTP/2 is spoken by prior knowledge
+            (D-08).
         trust_anchors: PEM of the authorities trusted; None: the system's.
         identity: the DNS or URI SAN required instead of *server_name*.
         verify: False accepts any certificate (for tests and development).
+        mesh: secured with the proxy's own identity (T-15): mutual TLS 1.3 with a peer that has *identity*, by the
+            trust anchors of the own one; *trust_anchors* and *verify* do not apply.
     """
 
     server_name: str
@@ -53,6 +67,11 @@ class TlsClient:
     trust_anchors: bytes | None = None
     identity: str | None = None
     verify: bool = True
+    mesh: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if self.mesh and not self.identity:
+            raise ValueError("mesh TLS needs the identity that must answer")
 
 
 @attrs.frozen(cache_hash=True)
@@ -67,6 +86,12 @@ class Endpoint:
         weight: its share, relative to the others; 0 takes no new requests.
         labels: ``(name, value)`` pairs for metrics.
         zone: where it runs; ``""`` if unknown.
+        mesh_proxy: the other end is a proxy of the mesh: HTTP/1 travels to it over HTTP/2 (D-24), and tunnels
+            over HTTP/1 (D-27).  HTTP/2 is by prior knowledge then, whatever TLS could negotiate (D-08), and never
+            given up for HTTP/1.  With *protocol* ``"http/1"`` nothing is translated.
+        transport_header: what a proxy at *address* is told at the head of each connection (D-20); None:
+            nothing.  Needs *tls*.
+        no_tls: why *tls* is None, as in metrics (T-16): ``"loopback"``; ``""``: discovery told of none.
     """
 
     address: Address
@@ -75,6 +100,9 @@ class Endpoint:
     weight: float = 1.0
     labels: tuple[tuple[str, str], ...] = ()
     zone: str = ""
+    mesh_proxy: bool = False
+    transport_header: TransportHeader | None = None
+    no_tls: str = ""
 
     def __str__(self) -> str:
         host, port = self.address
@@ -89,8 +117,18 @@ class Backend:
         name: from the configuration (or the authority), used in messages and metrics.
         endpoints: the fixed set, where there is one.
         discover: ``dns:…``, ``file:…`` and the like, for a resolver; None for a fixed set.
+        template: what discovered endpoints are where their entries do not say it; None: plain HTTP.
+        retries: further tries for a request that is safe to repeat.
+        timeout: seconds to wait for an answer's head, each try; None: no limit.
+        timeouts: limits of whole exchanges; None: none.
+        balance: the policy's name.
     """
 
     name: str
     endpoints: tuple[Endpoint, ...] = ()
     discover: str | None = None
+    template: Endpoint | None = None
+    retries: int = 1
+    timeout: float | None = None
+    timeouts: Timeouts | None = None
+    balance: str = "p2c-ewma"

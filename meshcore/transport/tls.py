@@ -8,13 +8,14 @@ the handshake, so that a failure can only ever refuse.
 from __future__ import annotations
 
 import os
+import socket
 from typing import TYPE_CHECKING
 
 import trio
 from OpenSSL import SSL
 
 from meshcore._wakeup import checkpoint
-from meshcore.errors import ConnectionLost, TlsError
+from meshcore.errors import ConnectionLost, TlsError, TlsRefused
 from meshcore.transport.connection import READ_SIZE, Connection
 from meshcore.transport.socket import wait_writable
 
@@ -23,6 +24,21 @@ if TYPE_CHECKING:
     from meshcore.transport.socket import SocketConnection
 
 __all__ = ["TlsConnection", "TlsSocketConnection", "TlsStreamConnection", "reason", "tls_connection"]
+
+# Alerts by which a handshake is refused (RFC 8446 §6.2), in OpenSSL's words; what precedes them depends on the
+# version that first had them.
+_REFUSALS = (
+    "alert bad certificate",
+    "alert unsupported certificate",
+    "alert certificate revoked",
+    "alert certificate expired",
+    "alert certificate unknown",
+    "alert certificate required",
+    "alert unknown ca",
+    "alert access denied",
+    "alert decrypt error",
+    "alert handshake failure",
+)
 
 RECORD = 16_384
 _BATCH = 1 << 18
@@ -81,7 +97,8 @@ class TlsConnection(Connection):
         except SSL.Error as error:
             self.error = error
             ended = isinstance(error, SSL.SysCallError) and error.args[:1] == (-1,)
-            raise TlsError(f"TLS handshake failed: {'closed by the peer' if ended else reason(error)}") from error
+            why = "closed by the peer" if ended else reason(error)
+            raise TlsError(f"TLS handshake failed: {why}", reason=_kind(why)) from error
         except Exception as error:
             # Raised in a callback.  OpenSSL's list of errors, one for all connections of the thread, has not
             # been emptied: what was left in it would be taken for the next connection's.
@@ -142,6 +159,11 @@ class TlsConnection(Connection):
             self.error = OSError(error.args[0], os.strerror(error.args[0]))
         else:
             self.error = error
+        if not self.bytes_read:
+            # Only before its first byte can the peer not have begun to work on what we sent.
+            why = reason(error)
+            if why.endswith(_REFUSALS):
+                return TlsRefused(f"certificate was refused by the peer: {why}", reason="refused by peer")
         return ConnectionLost(f"connection to {self.peer[0]}:{self.peer[1]}: {reason(error)}")
 
     def close(self) -> None:
@@ -243,6 +265,16 @@ class TlsSocketConnection(TlsConnection):
             # The writer waits for the same; it will make room.
             await trio.sleep(0.01)
 
+    def _look(self) -> None:
+        """Whether the peer has refused our certificate, before the first writes: a write that fails because the
+        peer has closed leaves OpenSSL unable to read why."""
+        try:
+            self.ssl.recv(1, socket.MSG_PEEK)
+        except (SSL.WantReadError, SSL.WantWriteError, SSL.ZeroReturnError):
+            pass
+        except SSL.Error as error:
+            raise self._lost(error) from error
+
     def _write(self, data: bytes | memoryview) -> int:
         """One record."""
         try:
@@ -256,6 +288,8 @@ class TlsSocketConnection(TlsConnection):
         """See :class:`Connection`.  Bytes not taken must come again, as the first of the next write."""
         if self.closed:
             raise trio.ClosedResourceError
+        if not self.bytes_read and self.bytes_written < READ_SIZE:
+            self._look()
         sent = self._write(data)
         if 0 < sent < len(data):
             view = memoryview(data)
@@ -435,6 +469,19 @@ def tls_connection(context: SSL.Context, inner: Connection) -> TlsConnection:
     if plain is None:
         return TlsStreamConnection(SSL.Connection(context, None), inner)
     return TlsSocketConnection(SSL.Connection(context, plain.socket), plain)
+
+
+def _kind(why: str) -> str:
+    """The label of a failed handshake; few, since the peer may choose what we say of it."""
+    if why.endswith(_REFUSALS):
+        return "refused by peer"
+    if "did not return a certificate" in why:
+        return "no certificate"
+    if "protocol version" in why or "unsupported protocol" in why:
+        return "version"
+    if "alert" in why:
+        return "alert"
+    return "closed" if why.startswith("closed") or "reset" in why else "malformed"
 
 
 def reason(error: BaseException) -> str:

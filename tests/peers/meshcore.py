@@ -13,7 +13,7 @@ from tests.peers.process import Running, running
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["meshcore", "routed"]
+__all__ = ["detecting", "meshcore", "routed"]
 
 ROOT = Path(__file__).parent.parent.parent
 PROGRAMS = Path(__file__).parent / "programs"
@@ -64,4 +64,13 @@ def routed(routes: dict[str, str], engine: str = "auto") -> Iterator[Running]:
     command = [sys.executable, str(PROGRAMS / "routed_proxy.py"), engine]
     command += [f"{pattern}={url}" for pattern, url in routes.items()]
     with running("routed", command, ready=_take_port, env={"PYTHONPATH": str(ROOT)}) as proxy:
+        yield proxy
+
+
+@contextmanager
+def detecting(cert: Path, key: Path, anchors: Path, plain: int, foreign: int) -> Iterator[Running]:
+    """Detection of TLS alone, as an embedder runs it: see ``programs/detecting_proxy.py``."""
+    command = [sys.executable, str(PROGRAMS / "detecting_proxy.py"), str(cert), str(key), str(anchors)]
+    command += [str(plain), str(foreign)]
+    with running("detecting", command, ready=_take_port, env={"PYTHONPATH": str(ROOT)}) as proxy:
         yield proxy

@@ -14,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshcore.errors import TlsError
-from meshcore.transport.names import SubjectNames, ascii_host, check_name, ip_address, subject_names
+from meshcore.transport.names import (
+    SubjectNames,
+    ascii_host,
+    check_identity,
+    check_name,
+    identity_names,
+    ip_address,
+    subject_names,
+)
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 
@@ -176,3 +184,48 @@ def test_nothing_that_a_certificate_may_say_gets_past_with_another_answer(name: 
     except TlsError:
         return
     assert name.lower().removesuffix(".") == ascii_host(expected) or name.startswith("*.")
+
+
+# ----- identities of the mesh: exact, never by a wildcard -----
+
+
+def is_identity(expected: str, *names: x509.GeneralName) -> bool:
+    try:
+        check_identity(certificate(*names), expected)
+    except TlsError:
+        return False
+    return True
+
+
+LABEL = st.text(string.ascii_letters + string.digits, min_size=1, max_size=8)
+HOST = st.lists(LABEL, min_size=1, max_size=4).map(".".join).filter(lambda host: ip_address(host) is None)
+SPIFFE = st.lists(LABEL, min_size=1, max_size=3).map(lambda parts: "spiffe://mesh.local/" + "/".join(parts))
+
+
+@pytest.mark.parity("T-04")
+@given(st.lists(HOST | SPIFFE, min_size=1, max_size=4), HOST | SPIFFE)
+def test_an_identity_is_one_of_the_names_and_nothing_like_it(names: list[str], expected: str) -> None:
+    sans = [x509.UniformResourceIdentifier(name) if "://" in name else x509.DNSName(name) for name in names]
+    same = [name == expected if "://" in expected + name else name.lower() == expected.lower() for name in names]
+
+    assert any(same) == is_identity(expected, *sans)
+    assert is_identity(names[0], *sans)
+    assert not is_identity(names[0] + "x", sans[0])
+    assert not is_identity("*." + expected, *sans)
+
+
+@given(HOST, st.text(string.ascii_lowercase + ".", max_size=10))
+def test_a_nul_anywhere_in_a_name_makes_the_certificate_unusable(host: str, rest: str) -> None:
+    for names in ([x509.DNSName(f"{host}\0{rest}")], [x509.DNSName(host), x509.DNSName(f"a\0{rest}")]):
+        assert not is_identity(host, *names)
+        with pytest.raises(TlsError):
+            identity_names(certificate(*names))
+
+
+@given(HOST)
+def test_no_wildcard_and_no_other_kind_of_name_is_an_identity(host: str) -> None:
+    assert not is_identity(f"a.{host}", x509.DNSName(f"*.{host}"))
+    assert not is_identity(host, x509.UniformResourceIdentifier(f"spiffe://{host}"))
+    assert not is_identity(f"spiffe://{host}", x509.DNSName(host))
+    assert not is_identity("", x509.DNSName(host))
+    assert not is_identity("10.0.0.1", x509.IPAddress(ipaddress.ip_address("10.0.0.1")))

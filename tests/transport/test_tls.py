@@ -484,7 +484,7 @@ async def test_a_callback_that_fails_refuses(
 async def test_a_handshake_whose_callback_was_never_asked_is_refused(
     pair: Any, pki: Any, settings: ServerTls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("meshcore.transport.identity._verify", lambda *_: True)
+    monkeypatch.setattr("meshcore.transport.identity.verify", lambda *_: True)
 
     said, _ = await refused(pair, settings.context(), trusting(pki))
 

@@ -21,6 +21,7 @@ from meshcore.layers.balance.ready import Candidate, Policy
 from meshcore.layers.balance.round_robin import RoundRobin
 from meshcore.resolve.static import Static
 from meshcore.resolve.update import changes, identity
+from meshcore.stack import Param, resolve
 from meshcore.transport.backoff import Backoff
 from meshcore.transport.connection import Owner
 from meshcore.transport.target import Backend, Endpoint
@@ -62,7 +63,8 @@ class Balance:
     Attributes:
         resolve: who the endpoints are; by default the backend's own fixed set.
         load: how load is measured.
-        policy: ``"p2c-ewma"``, ``"round-robin"``, ``"least-request"``, or a policy of your own.
+        policy: ``"p2c-ewma"``, ``"round-robin"``, ``"least-request"``, a policy of your own, or a function of the
+            target that gives one of these.
         fail_fast: seconds that a request waits for an endpoint (B-08).
         capacity: requests that may wait; more are shed (B-08).
         backoff: between probes of an endpoint that is out (B-20).
@@ -76,7 +78,7 @@ class Balance:
 
     resolve: Resolve[Backend] = attrs.field(factory=Static)
     load: Load = attrs.field(factory=PeakEwma)
-    policy: PolicyName | Policy = attrs.field(default="p2c-ewma", validator=_known)
+    policy: Param[PolicyName | Policy] = attrs.field(default="p2c-ewma", validator=_known)
     fail_fast: float = attrs.field(default=3.0, validator=attrs.validators.gt(0))
     capacity: int = attrs.field(default=10_000, validator=attrs.validators.ge(0))
     backoff: Backoff = attrs.field(factory=Backoff, repr=False)
@@ -178,8 +180,9 @@ class _Balancer(Generic[Req, Rsp]):
         self._target = target
         self._resolve = layer.resolve
         # The policy of this name counts requests, whatever they take.
-        self._load: Load = Pending() if layer.policy == "least-request" else layer.load
-        policy = POLICIES[layer.policy] if isinstance(layer.policy, str) else layer.policy
+        chosen: PolicyName | Policy = resolve(layer.policy, target)
+        self._load: Load = Pending() if chosen == "least-request" else layer.load
+        policy = POLICIES[chosen] if isinstance(chosen, str) else chosen
         self._picker = policy.start(layer.rng)
         self._ready = self._picker.ready
         self._fail_fast = layer.fail_fast
@@ -390,10 +393,13 @@ class _Balancer(Generic[Req, Rsp]):
             # A few are enough to tell what is usual here, however many there are.
             some = [other.load.estimate(now) for other in self._ready.members[:_SOME]]
             member.load.anew(now, sum(some) / len(some) if some else None)
-            self._ready.add(member)
-            self._unready_since = None
-            self._shut = False
-            self._waiting.hand_out(self._take)
+            self._add(member)
+
+    def _add(self, member: Member) -> None:
+        self._ready.add(member)
+        self._unready_since = None
+        self._shut = False
+        self._waiting.hand_out(self._take)
 
     def ended(self, member: Member, /) -> None:
         """An endpoint's task is over, or has to begin anew."""
@@ -420,10 +426,14 @@ class _Balancer(Generic[Req, Rsp]):
             nursery.start_soon(member.run, name=f"endpoint {endpoint}")
 
     def _reweigh(self, member: Member, endpoint: Endpoint) -> None:
+        was_ready = member.slot >= 0
         self._ready.remove(member)
         member.endpoint = endpoint
         member.weight = endpoint.weight
-        if member.state == "ready":
+        if was_ready and member.weight > 0:
+            # Only its share is another: what is known of its load holds.
+            self._add(member)
+        elif member.state == "ready":
             self.readied(member)
 
     async def run(self) -> None:

@@ -13,6 +13,7 @@ from meshcore.http.headers import Headers
 from meshcore.http.replay import REPLAY_LIMIT, Replay
 from meshcore.layers.retry.budget import Budget, Tokens
 from meshcore.layers.retry.policy import may_retry
+from meshcore.stack import Param, resolve
 
 if TYPE_CHECKING:
     from meshcore.http.message import Request, Response
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["Retry", "RetryStatistics"]
 
 _now = trio.current_time
+
+
+def _not_negative(retry: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, int) and value < 0:
+        raise ValueError(f"{attribute.name} has to be at least 0: {value}")
 
 
 @attrs.frozen
@@ -32,18 +38,19 @@ class Retry(ServiceLayer):
     ``expect: 100-continue`` are never tried again.  The last error is the one that is raised.
 
     Attributes:
-        attempts: further tries after the first; once by default.
+        attempts: further tries after the first, or a function of the target; once by default.
         budget: bounds what retries add to the load.
         replay: bytes of a request body kept for it (R-07: 64 KiB).
     """
 
-    attempts: int = attrs.field(default=1, validator=attrs.validators.ge(0))
+    attempts: Param[int] = attrs.field(default=1, validator=_not_negative)
     budget: Budget = attrs.field(factory=Budget)
     replay: int = attrs.field(default=REPLAY_LIMIT, validator=attrs.validators.ge(0))
 
     def wrap(self, inner: HttpService, target: Any, /) -> HttpService:
         """*inner* itself where there are no attempts."""
-        return _Retrying(self, inner) if self.attempts else inner
+        attempts = resolve(self.attempts, target)
+        return _Retrying(self, inner, attempts) if attempts else inner
 
 
 @attrs.frozen
@@ -85,9 +92,9 @@ class _Retrying:
         "retries",
     )
 
-    def __init__(self, layer: Retry, inner: HttpService) -> None:
+    def __init__(self, layer: Retry, inner: HttpService, attempts: int) -> None:
         self._inner = inner
-        self._attempts = layer.attempts
+        self._attempts = attempts
         self._limit = layer.replay
         self._budget = layer.budget
         self._tokens: Tokens | None = None

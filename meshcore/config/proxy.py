@@ -1,9 +1,9 @@
-"""What a proxy is told: frozen classes with every default, and the reading of an option's text into them."""
+"""What ``meshcore proxy`` is told: a frozen class with every default, and the reading of its options into it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -14,32 +14,18 @@ from meshcore.addresses import (
     format_address,
     parse_listen,
     parse_upstream,
-    suggest,
 )
 from meshcore.client.options import ClientOptions
+from meshcore.config.problems import Problems
+from meshcore.config.words import ACCESS_LOGS, BALANCERS, ENGINES, OPAQUE_PORTS, AccessLog, Balancer
 from meshcore.durations import parse_duration
-from meshcore.errors import ConfigError
 from meshcore.server.options import ServerOptions
 from meshcore.transport.target import Address, Endpoint, TlsClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-__all__ = ["ACCESS_LOGS", "BALANCERS", "ENGINES", "Listen", "ProxyConfig", "TlsFiles", "proxy_config"]
-
-V = TypeVar("V")
-C = TypeVar("C", bound=str)
-
-Balancer: TypeAlias = Literal["p2c-ewma", "round-robin", "least-request"]
-Engine: TypeAlias = Literal["auto", "pure"]
-AccessLog: TypeAlias = Literal["off", "text", "json"]
-
-BALANCERS: tuple[Balancer, ...] = ("p2c-ewma", "round-robin", "least-request")
-ENGINES: tuple[Engine, ...] = ("auto", "pure")
-ACCESS_LOGS: tuple[AccessLog, ...] = ("off", "text", "json")
-OPAQUE_PORTS = frozenset({25, 587, 3306, 4444, 5432, 6379, 9300, 11211})
-"""Ports whose protocols let the server speak first, as linkerd lists them (D-15)."""
-
+__all__ = ["Listen", "ProxyConfig", "TlsFiles", "proxy_config"]
 
 @attrs.frozen
 class Listen:
@@ -109,65 +95,6 @@ class ProxyConfig:
     opaque_ports: frozenset[int] = OPAQUE_PORTS
     server: ServerOptions = attrs.Factory(ServerOptions)
     client: ClientOptions = attrs.Factory(ClientOptions)
-
-
-class Problems:
-    """Collects what is wrong, so that one run tells everything."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def add(self, place: str, problem: str) -> None:
-        """Notes a problem at an option."""
-        self.lines.append(f"{place}: {problem}")
-
-    def read(self, place: str, text: str, parse: Callable[[str], V], default: V) -> V:
-        """The parsed value, or *default* with its problems noted."""
-        try:
-            return parse(text)
-        except ConfigError as error:
-            for problem in error.problems:
-                self.add(place, problem)
-            return default
-
-    def choice(self, place: str, text: str, known: Sequence[C]) -> C:
-        """The known word that *text* is, else the first one with a problem noted."""
-        for word in known:
-            if text == word:
-                return word
-        self.add(place, f"{text!r} is not one of {', '.join(known)}{suggest(text, list(known))}")
-        return known[0]
-
-    def number(self, place: str, text: str, low: int, high: int) -> int:
-        """A whole number within its bounds."""
-        if text.isascii() and text.isdigit() and len(text) < 12 and low <= int(text) <= high:
-            return int(text)
-        self.add(place, f"{text!r} is not a whole number from {low} to {high}")
-        return low
-
-    def file(self, place: str, text: str) -> Path:
-        """A file that can be read."""
-        path = Path(text)
-        try:
-            with open(path, "rb"):
-                pass
-        except OSError as error:
-            reason = (error.strerror or "cannot be read").lower()
-            near = suggest(path.name, _neighbours(path)) if isinstance(error, FileNotFoundError) else ""
-            self.add(place, f"{text!r}: {reason}{near}")
-        return path
-
-    def finish(self) -> None:
-        """Raises ConfigError if there was any problem."""
-        if self.lines:
-            raise ConfigError(self.lines)
-
-
-def _neighbours(path: Path) -> list[str]:
-    try:
-        return [entry.name for entry in path.parent.iterdir()]
-    except OSError:
-        return []
 
 
 def proxy_config(

@@ -1,0 +1,329 @@
+"""What only shows when the keys of a config file are seen together.
+
+A value that could not be read is ``WRONG`` here: it is there, and nothing more is said about it, so that each mistake
+is told once.
+"""
+
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING, Any
+
+from meshcore.addresses import format_address, suggest
+from meshcore.config.check_upstreams import check_retry, check_upstream
+from meshcore.config.report import right
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from meshcore.config.gateway import Gateway, GatewayTls
+    from meshcore.config.mesh import IdentityConfig, MeshConfig
+    from meshcore.config.report import Report
+    from meshcore.config.toml_lines import KeyPath
+    from meshcore.transport.target import Address
+
+__all__ = ["check"]
+
+_EVERYWHERE = ("", "::")
+
+
+def check(config: MeshConfig, report: Report) -> None:
+    """Reports what does not go together, and what may not be meant."""
+    _something(config, report)
+    if right(config.identity):
+        _identity(config, report)
+    elif config.identity is None:
+        _no_identity(config, report)
+    _listeners(config, report)
+    if right(config.inbound):
+        _inbound(config, report)
+    if right(config.outbound):
+        assert config.outbound is not None
+        for name, destination in (config.outbound.to or {}).items():
+            check_upstream(_named(report, ("outbound", "to"), name), destination, config, report)
+        _outbound(config, report)
+    for name, backend in (config.backend or {}).items():
+        check_upstream(("backend", name), backend, config, report)
+    for name, gateway in (config.listen or {}).items():
+        _gateway(("listen", name), gateway, config, report)
+    _unused(config, report)
+
+
+def _named(report: Report, where: KeyPath, name: str) -> KeyPath:
+    """The path of a table by its name as the file writes it."""
+    table: Any = report.document.values
+    for key in where:
+        table = table[key]
+    return (*where, next((key for key in table if key.lower() == name), name))
+
+
+def _something(config: MeshConfig, report: Report) -> None:
+    if config.inbound is None and config.outbound is None and config.listen == {}:
+        report.error(
+            (),
+            "nothing to run: there is no [inbound], no [outbound] and no [listen.NAME]; `meshcore config init` writes "
+            "a file to start from",
+        )
+
+
+def _no_identity(config: MeshConfig, report: Report) -> None:
+    if config.inbound is not None or config.outbound is not None:
+        report.warn(
+            (),
+            "NO [identity]: everything between the proxies is plain TCP, readable and forgeable on the way; for mutual "
+            'TLS add [identity] (mode = "dev" to try it)',
+        )
+    if right(config.inbound) and config.inbound is not None:
+        policy = config.inbound.default_policy
+        if right(policy) and policy.endswith("-authenticated") and not policy.endswith("-unauthenticated"):
+            report.error(
+                ("inbound", "default_policy"),
+                f"{policy!r} lets nobody in without [identity]: add it, or use {policy.replace('-auth', '-unauth')!r}",
+            )
+
+
+def _identity(config: MeshConfig, report: Report) -> None:
+    identity = config.identity
+    assert identity is not None
+    here: KeyPath = ("identity",)
+    if identity.mode == "files":
+        for name in ("cert", "key", "trust_anchors"):
+            if getattr(identity, name) is None:
+                report.error(
+                    (*here, name), 'has to be given with mode = "files"; `meshcore identity issue` writes such files'
+                )
+        if identity.directory is not None:
+            report.error((*here, "directory"), 'is for mode = "dev"')
+        if right(identity.key) and identity.key is not None:
+            _private(identity.key, (*here, "key"), report)
+    elif identity.mode == "dev":
+        for name in ("cert", "key", "trust_anchors"):
+            if getattr(identity, name) is not None:
+                report.error((*here, name), 'is for mode = "files"; mode = "dev" makes its own')
+        if identity.name is None and config.service is None:
+            report.error(
+                (*here, "mode"), '"dev" takes its name from [service], which is not there; add it, or `name`'
+            )
+    _trust_domain(identity, report)
+
+
+def _trust_domain(identity: IdentityConfig, report: Report) -> None:
+    domain, name = identity.trust_domain, identity.name
+    if domain and name and name.startswith("spiffe://") and name.split("/")[2] != domain:
+        report.error(
+            ("identity", "name"), f"{name!r} is not in the trust domain {domain!r}; the two have to agree"
+        )
+
+
+def _private(path: Path, where: KeyPath, report: Report) -> None:
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    if mode & (stat.S_IRWXO | stat.S_IWGRP):
+        report.warn(where, f"{str(path)!r} can be read by everybody (mode {mode & 0o777:04o}); chmod 0600 it")
+
+
+def _listeners(config: MeshConfig, report: Report) -> None:
+    """Addresses that cannot be listened on at the same time."""
+    found: list[tuple[KeyPath, Any]] = []
+    if right(config.inbound) and config.inbound is not None:
+        found.append((("inbound", "listen"), config.inbound.listen))
+    if right(config.outbound) and config.outbound is not None:
+        found.append((("outbound", "listen"), config.outbound.listen))
+        if right(config.outbound.to):
+            found += [
+                (("outbound", "to", name, "listen"), each.listen)
+                for name, each in config.outbound.to.items()
+                if right(each) and each.listen is not None
+            ]
+    found += [(("listen", name, "bind"), gateway.bind) for name, gateway in (config.listen or {}).items()]
+    if right(config.admin):
+        found.append((("admin", "listen"), config.admin.listen))
+    taken: list[tuple[KeyPath, Address]] = []
+    for path, address in found:
+        if not right(address):
+            continue
+        for other, there in taken:
+            if _clash(address, there):
+                # The later one in the file is the mistake, whichever is read first.
+                first, last = sorted((other, path), key=report.document.line)
+                report.error(
+                    last,
+                    f"{format_address(address if last == path else there)!r} is taken already: "
+                    f"{'.'.join(map(str, first))} listens at "
+                    f"{format_address(there if last == path else address)!r}",
+                )
+                break
+        taken.append((path, address))
+
+
+def _clash(one: Address, other: Address) -> bool:
+    """Whether two addresses cannot be listened on at the same time; port 0 takes a free one."""
+    if one[1] != other[1] or one[1] == 0:
+        return False
+    hosts = {one[0].lower(), other[0].lower()}
+    if len(hosts) == 1 or hosts & set(_EVERYWHERE):
+        return True
+    return "0.0.0.0" in hosts and not any(":" in host for host in hosts)
+
+
+def _loops(address: Address, listen: Address) -> bool:
+    """Whether connecting to *address* comes out at the listener."""
+    loopback = ("127.0.0.1", "::1", "localhost", "0.0.0.0", *_EVERYWHERE)
+    return address[1] == listen[1] != 0 and (
+        address[0] == listen[0] or (address[0] in loopback and listen[0] in loopback)
+    )
+
+
+def _inbound(config: MeshConfig, report: Report) -> None:
+    inbound = config.inbound
+    assert inbound is not None
+    if right(inbound.default_policy) and right(inbound.cluster_networks):
+        clusters = inbound.default_policy.startswith("cluster-")
+        if clusters and not inbound.cluster_networks:
+            report.error(
+                ("inbound", "default_policy"),
+                f'{inbound.default_policy!r} needs cluster_networks, such as ["10.0.0.0/8"]',
+            )
+        elif not clusters and inbound.cluster_networks:
+            report.error(("inbound", "cluster_networks"), "would not be used: default_policy is not cluster-…")
+    if inbound.forward is None:
+        report.warn(
+            ("inbound",),
+            'without `forward` it takes only what was redirected to it or names a port; add forward = "127.0.0.1:8000"',
+        )
+    elif right(inbound.forward) and right(inbound.listen) and _loops(inbound.forward, inbound.listen):
+        report.error(
+            ("inbound", "forward"),
+            f"{format_address(inbound.forward)!r} is where this proxy itself listens: the application's own address "
+            "is wanted",
+        )
+
+
+def _outbound(config: MeshConfig, report: Report) -> None:
+    outbound = config.outbound
+    assert outbound is not None
+    if right(outbound.listen) and outbound.listen[0] not in ("127.0.0.1", "::1", "localhost"):
+        report.warn(
+            ("outbound", "listen"),
+            f"{format_address(outbound.listen)!r} can be reached from elsewhere, and whoever reaches it speaks in this "
+            f"service's name; did you mean '127.0.0.1:{outbound.listen[1]}'?",
+        )
+    if outbound.to == {}:
+        report.warn(("outbound",), "there is no destination; add [outbound.to.\"HOST:PORT\"]")
+    for name, destination in (outbound.to or {}).items():
+        if not right(destination.endpoints) or not right(outbound.listen):
+            continue
+        for index, endpoint in enumerate(destination.endpoints):
+            if right(endpoint) and right(endpoint.address) and _loops(endpoint.address, outbound.listen):
+                report.error(
+                    (*_named(report, ("outbound", "to"), name), "endpoints", index),
+                    f"{format_address(endpoint.address)!r} is where this proxy itself listens for the application",
+                )
+
+
+def _gateway(here: KeyPath, gateway: Gateway, config: MeshConfig, report: Report) -> None:
+    if right(gateway.tls) and gateway.tls is not None:
+        _gateway_tls((*here, "tls"), gateway.tls, report)
+    check_retry((*here, "retry"), gateway.retry, report)
+    if gateway.to == () and gateway.route == ():
+        report.error((*here, "to"), 'has to be given: a list such as [{ backend = "NAME" }]')
+    for path, reference in _references(here, gateway):
+        _reference(path, reference, gateway, config, report)
+    hosts: dict[str, KeyPath] = {}
+    for index, route in enumerate(gateway.route or ()):
+        if not right(route):
+            continue
+        place = (*here, "route", index)
+        if route.to == ():
+            report.error((*place, "to"), 'has to be given: a list such as [{ backend = "NAME" }]')
+        if gateway.protocol == "tcp":
+            report.error(place, 'bytes have no host to route by; with protocol = "tcp" only `to` is left')
+        for number, match in enumerate(route.match or ()):
+            if not right(match) or not right(match.host):
+                continue
+            path = (*place, "match", number)
+            if match.host in hosts or (match.host == "*" and gateway.to):
+                taken = hosts.get(match.host, (*here, "to"))
+                report.error(
+                    (*path, "host"), f"{match.host!r} goes to another backend already ({report.document.place(taken)})"
+                )
+            hosts.setdefault(match.host, path)
+
+
+def _references(here: KeyPath, gateway: Gateway) -> list[tuple[KeyPath, Any]]:
+    """Everything that names backends, each list of them with its path."""
+    found: list[tuple[KeyPath, Any]] = [((*here, "to"), gateway.to)]
+    found += [
+        ((*here, "route", index, "to"), route.to)
+        for index, route in enumerate(gateway.route or ())
+        if right(route)
+    ]
+    return found
+
+
+def _reference(path: KeyPath, references: Any, gateway: Gateway, config: MeshConfig, report: Report) -> None:
+    if not right(references):
+        return
+    if len(references) > 1:
+        report.error((*path, 1), "a second backend is not in this release; a route has one")
+    for index, reference in enumerate(references):
+        if not right(reference) or not right(reference.backend) or not right(config.backend):
+            continue
+        name = reference.backend
+        there = report.document.values.get("backend")
+        if not isinstance(there, dict) or name not in there:
+            known = list(there) if isinstance(there, dict) else []
+            hint = suggest(name, known) or (f" (known: {', '.join(known)})" if known else f"; add [backend.{name}]")
+            report.error((*path, index, "backend"), f"there is no backend {name!r}{hint}")
+        elif name in config.backend:
+            backend = config.backend[name]
+            if right(backend.protocol) and right(gateway.protocol) and backend.opaque != (gateway.protocol == "tcp"):
+                wanted = '"tcp" on both, or on neither'
+                report.error(
+                    (*path, index, "backend"),
+                    f"requests and bytes do not mix: the listener's protocol is {gateway.protocol!r} and that of "
+                    f"{name!r} is {backend.protocol!r}; {wanted}",
+                )
+
+
+def _gateway_tls(here: KeyPath, tls: GatewayTls, report: Report) -> None:
+    if (tls.cert is None) != (tls.key is None):
+        there, missing = ("cert", "key") if tls.key is None else ("key", "cert")
+        report.error((*here, there), f"{missing} is needed with it")
+    elif tls.cert is None and tls.certificates == ():
+        report.error(here, "cert and key have to be given")
+    keys = [((*here, "key"), tls.key)]
+    keys += [
+        ((*here, "certificates", index, "key"), pair.key)
+        for index, pair in enumerate(tls.certificates or ())
+        if right(pair)
+    ]
+    for path, key in keys:
+        if right(key) and key is not None:
+            _private(key, path, report)
+    if right(tls.client_certificates):
+        asked = tls.client_certificates != "off"
+        if asked and tls.trust_anchors is None:
+            report.error(
+                (*here, "client_certificates"),
+                f"{tls.client_certificates!r} needs trust_anchors, the authorities that vouch for clients",
+            )
+        elif not asked and tls.trust_anchors is not None:
+            report.error(
+                (*here, "trust_anchors"),
+                'would not be used: clients are not asked; add client_certificates = "required" or "optional"',
+            )
+
+
+def _unused(config: MeshConfig, report: Report) -> None:
+    if not right(config.listen) or not right(config.backend):
+        return
+    used: set[str] = set()
+    for name, gateway in config.listen.items():
+        for _, references in _references(("listen", name), gateway):
+            used |= {each.backend for each in references or () if right(each) and right(each.backend)}
+    for name in config.backend:
+        if name not in used:
+            report.warn(("backend", name), "no listener sends anything here")

@@ -1,0 +1,65 @@
+"""From a config file to a configuration: read, structured, judged as a whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from meshcore.config.checks import check
+from meshcore.config.document import Document, read_document
+from meshcore.config.mesh import MeshConfig
+from meshcore.config.overrides import override
+from meshcore.config.report import At, Problem, Report
+from meshcore.config.tables import Table
+from meshcore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Loaded", "examine", "load_config"]
+
+
+@attrs.frozen
+class Loaded:
+    """What a config file came to.
+
+    Attributes:
+        document: the file as it was read, with ``--set`` applied.
+        config: the configuration; None if there are problems.
+        problems: everything that is wrong, in the order of the file.
+        warnings: what may not be meant.
+    """
+
+    document: Document
+    config: MeshConfig | None
+    problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+
+
+def examine(path: Path | str, settings: Sequence[str] = ()) -> Loaded:
+    """Everything there is to say about a config file; *settings* are those of ``--set``.
+
+    Raises:
+        ConfigError: the file cannot be read or parsed, or a setting is not one: nothing more can be told then.
+    """
+    document = read_document(Path(path))
+    override(document, settings)
+    report = Report(document)
+    config: MeshConfig = Table(MeshConfig).read(document.values, At(report))
+    check(config, report)
+    report.sort()
+    return Loaded(document, None if report.problems else config, tuple(report.problems), tuple(report.warnings))
+
+
+def load_config(path: Path | str, settings: Sequence[str] = ()) -> MeshConfig:
+    """The configuration of a file.
+
+    Raises:
+        ConfigError: with everything that is wrong, a line each.
+    """
+    loaded = examine(path, settings)
+    if loaded.config is None:
+        raise ConfigError([str(problem) for problem in loaded.problems])
+    return loaded.config

@@ -1,0 +1,156 @@
+"""The whole of a config file: a sidecar, a gateway, or both."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, TypeAlias
+
+import attrs
+
+from meshcore.client.options import ClientOptions
+from meshcore.config.gateway import Gateway
+from meshcore.config.kinds import Choice, Duration, Name, NameKind, Seconds
+from meshcore.config.places import File, Folder, OptionalListenAddress, Peer
+from meshcore.config.sidecar import Inbound, Outbound
+from meshcore.config.tables import Table, Tables
+from meshcore.config.upstream import BackendConfig
+from meshcore.config.words import AccessLog, Engine
+from meshcore.server.options import ServerOptions
+
+__all__ = ["AdminConfig", "IdentityConfig", "Limits", "MeshConfig", "Service"]
+
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+LogFormat: TypeAlias = Literal["text", "json"]
+
+
+@attrs.frozen(kw_only=True)
+class Service:
+    """``[service]``: which workload this proxy stands beside.
+
+    Attributes:
+        name: its name.
+        namespace: where the name is unique.
+    """
+
+    name: Name
+    namespace: Name = "default"
+
+
+@attrs.frozen(kw_only=True)
+class IdentityConfig:
+    """``[identity]``: who this proxy is, and whom it trusts.  Without the table there is no mutual TLS.
+
+    Attributes:
+        mode: where certificates come from: ``files`` that somebody renews, or ``dev``: an own authority in a folder,
+            made on first use, for one machine alone.
+        trust_domain: the domain of the ``spiffe://`` names of this mesh.
+        cert: PEM file: the leaf, then its chain; watched, as the two that follow (``files``).
+        key: PEM file: its private key.
+        trust_anchors: PEM file: the authorities that vouch for peers.
+        directory: where the authority is kept (``dev``); absent: ``meshcore/dev`` in the user's state folder.
+        name: the own name, which the certificate must have; absent: any (``files``), or ``SERVICE.NAMESPACE``
+            from ``[service]`` (``dev``).
+        server_name: what peers ask for by SNI where the certificate has no DNS name; absent: ``SERVICE.NAMESPACE``
+            from ``[service]``.
+    """
+
+    mode: Annotated[Literal["files", "dev"], Choice(("files", "dev"), later=("linkerd", "spiffe"))] = "files"
+    trust_domain: Name | None = None
+    cert: File | None = None
+    key: File | None = None
+    trust_anchors: File | None = None
+    directory: Folder | None = None
+    name: Peer | None = None
+    server_name: Peer | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the development authority."""
+        if self.directory is not None:
+            return self.directory
+        state = os.environ.get("XDG_STATE_HOME", "")
+        return (Path(state) if state.startswith("/") else Path.home() / ".local" / "state") / "meshcore" / "dev"
+
+
+@attrs.frozen(kw_only=True)
+class AdminConfig:
+    """``[admin]``: the server for probes, metrics and questions about the proxy itself.
+
+    Attributes:
+        listen: where to accept; ``off``: nowhere.
+        shutdown: whether ``POST /shutdown`` is enabled.
+    """
+
+    LATER: ClassVar[dict[str, str]] = {"allow_hosts": ""}
+
+    listen: OptionalListenAddress = ("127.0.0.1", 4191)
+    shutdown: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """``[proxy]``: what holds for the whole process.
+
+    Attributes:
+        grace_period: how long what is in flight may take after the drain began (L-04).
+        max_connection_age: connections are drained once they are so old, so that peers see new certificates;
+            absent: never (D-38).
+        engine: ``auto`` takes the fastest codecs installed, ``pure`` those in Python.
+        access_log: a line for each request on standard output.
+        log_level: what is logged on standard error.
+        log_format: and in which form.
+    """
+
+    LATER: ClassVar[dict[str, str]] = {"workers": "one process runs one", "tracing": ""}
+
+    grace_period: Annotated[float, Seconds(zero=True)] = 120.0
+    max_connection_age: Duration | None = None
+    engine: Engine = "auto"
+    access_log: AccessLog = "off"
+    log_level: LogLevel = "info"
+    log_format: LogFormat = "text"
+
+    def server_options(self) -> ServerOptions:
+        """For what is accepted."""
+        return ServerOptions(engine=self.engine, max_age=self.max_connection_age)
+
+    def client_options(self) -> ClientOptions:
+        """For what is connected."""
+        return ClientOptions(engine=self.engine, max_age=self.max_connection_age)
+
+
+@attrs.frozen(kw_only=True)
+class MeshConfig:
+    """A config file: a sidecar (``[inbound]``, ``[outbound]``), a gateway (``[listen.…]``), or both.
+
+    Attributes:
+        service: which workload this proxy stands beside.
+        identity: who this proxy is, and whom it trusts; absent: plain TCP, and a loud warning.
+        inbound: the side that others call.
+        outbound: the side that the application calls.
+        listen: listeners of a gateway by name.
+        backend: sets of endpoints by name, for the gateway.
+        admin: probes, metrics, and questions about the proxy itself.
+        proxy: what holds for the whole process.
+    """
+
+    service: Service | None = None
+    identity: IdentityConfig | None = None
+    inbound: Inbound | None = None
+    outbound: Outbound | None = None
+    listen: Annotated[dict[str, Gateway], Tables(Table(Gateway), NameKind.check)] = attrs.Factory(dict)
+    backend: Annotated[dict[str, BackendConfig], Tables(Table(BackendConfig), NameKind.check)] = attrs.Factory(dict)
+    admin: AdminConfig = attrs.Factory(AdminConfig)
+    proxy: Limits = attrs.Factory(Limits)
+
+    @property
+    def own_name(self) -> str:
+        """The name that the own certificate must have; ``""`` for any."""
+        if self.identity is None:
+            return ""
+        if self.identity.name is not None:
+            return self.identity.name
+        if self.identity.mode == "dev" and self.service is not None:
+            return f"{self.service.name}.{self.service.namespace}"
+        return ""

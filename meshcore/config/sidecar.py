@@ -1,0 +1,71 @@
+"""The two sides of a sidecar: what comes in for the application, and what the application sends."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import attrs
+
+from meshcore.config.kinds import Duration
+from meshcore.config.layers import LayerEdits
+from meshcore.config.places import AppAddress, ListenAddress, Network, authority
+from meshcore.config.tables import Ports, Table, Tables
+from meshcore.config.upstream import Destination
+from meshcore.config.words import OPAQUE_PORTS, Policy
+
+__all__ = ["Inbound", "Outbound"]
+
+
+@attrs.frozen(kw_only=True)
+class Inbound:
+    """``[inbound]``: the side that others call; what it lets in goes to the application in plaintext.
+
+    Attributes:
+        listen: where to accept.
+        forward: the application; absent: where the connection was sent to before it was redirected here.
+        default_policy: who may call, by linkerd's names (R-33); ``audit`` lets everybody in and logs whom
+            ``all-authenticated`` would not.
+        cluster_networks: where the clients of ``cluster-…`` policies come from, as in ``10.0.0.0/8``.
+        opaque_ports: what was sent to these ports is forwarded byte for byte at once (D-15).
+        connect_timeout: for connecting to the application (B-19).
+        detect_timeout: how long TLS and the protocol are waited for (D-13).
+        layer: changes to the built-in pipeline.
+    """
+
+    LATER: ClassVar[dict[str, str]] = {
+        "policy": "default_policy is",
+        "route": "",
+        "rate_limit": "",
+    }
+
+    listen: ListenAddress = ("0.0.0.0", 4143)
+    forward: AppAddress | None = None
+    default_policy: Policy = "all-unauthenticated"
+    cluster_networks: tuple[Network, ...] = ()
+    opaque_ports: Ports = OPAQUE_PORTS
+    connect_timeout: Duration = 0.3
+    detect_timeout: Duration = 10.0
+    layer: LayerEdits = ()
+
+
+@attrs.frozen(kw_only=True)
+class Outbound:
+    """``[outbound]``: the side that the application calls.
+
+    Attributes:
+        listen: where to accept; loopback, for whoever reaches it speaks in the application's name.
+        opaque_ports: what was sent to these ports is forwarded byte for byte at once (D-15).
+        connect_timeout: for each attempt to connect to an endpoint (B-19).
+        detect_timeout: how long the protocol is waited for before the server may speak first.
+        fail_fast: how long requests wait for any endpoint to be ready (B-09).
+        to: destinations by the authority that the application uses (``payments:80``).
+        layer: changes to the built-in pipeline.
+    """
+
+    listen: ListenAddress = ("127.0.0.1", 4140)
+    opaque_ports: Ports = OPAQUE_PORTS
+    connect_timeout: Duration = 1.0
+    detect_timeout: Duration = 10.0
+    fail_fast: Duration = 3.0
+    to: Annotated[dict[str, Destination], Tables(Table(Destination), authority)] = attrs.Factory(dict)
+    layer: LayerEdits = ()

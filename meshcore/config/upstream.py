@@ -1,0 +1,189 @@
+"""Where requests go: destinations of a sidecar, backends of a gateway, and their endpoints."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, TypeAlias
+
+import attrs
+
+from meshcore.addresses import format_address, parse_upstream
+from meshcore.config.kinds import Choice, Duration, Kind, Name, Number, Size, Whole, parsed
+from meshcore.config.places import AppAddress, Discovery, File, OptionalAddress, Peer
+from meshcore.config.report import WRONG, At, shown
+from meshcore.config.tables import Listed, Table
+from meshcore.config.words import Balancer, Protocol
+
+__all__ = ["BackendConfig", "ClientTls", "Destination", "EndpointConfig", "RetryConfig", "TimeoutConfig"]
+
+
+@attrs.frozen(kw_only=True)
+class EndpointConfig:
+    """One concrete peer: ``"HOST:PORT"``, a URL without a path, or a table.
+
+    Attributes:
+        address: host and port; with a scheme in front, that is its protocol.
+        protocol: what it speaks; absent: what its destination or backend says.
+        weight: its share relative to the others; 0 takes no new requests.
+        zone: where it runs; absent: unknown.
+        identity: who must answer there; absent: what its destination or backend says.
+    """
+
+    address: AppAddress
+    protocol: Protocol | None = None
+    weight: Annotated[float, Number(0, 1_000_000)] = 1.0
+    zone: Name | None = None
+    identity: Peer | None = None
+
+
+class EndpointKind(Kind):
+    """An endpoint, as text or as a table."""
+
+    title = "`HOST:PORT`, a URL or a table"
+    table = EndpointConfig
+
+    def read(self, value: object, at: At, /) -> Any:
+        """The endpoint."""
+        if isinstance(value, dict):
+            return Table(EndpointConfig).read(value, at)
+        if not isinstance(value, str):
+            near = f'; did you mean "127.0.0.1:{value}"?' if isinstance(value, int) and 0 < value < 65_536 else ""
+            return at.error(f"{shown(value)} is not an endpoint such as \"10.0.0.7:8080\"{near}")
+        location = parsed(value, at, parse_upstream)
+        if location is WRONG:
+            return WRONG
+        protocol = location.scheme if "://" in value else None
+        return EndpointConfig(address=(location.host, location.port), protocol=protocol)
+
+    def show(self, value: Any, /) -> Any:
+        """Text, where that says all."""
+        address = format_address(value.address)
+        if value == EndpointConfig(address=value.address, protocol=value.protocol):
+            return address if value.protocol is None else f"{value.protocol}://{address}"
+        return Table(EndpointConfig).show(value)
+
+    def schema(self) -> dict[str, Any]:
+        """Its JSON Schema."""
+        return {"anyOf": [{"type": "string", "minLength": 1}, Table(EndpointConfig).schema()]}
+
+
+Endpoints: TypeAlias = Annotated[tuple[EndpointConfig, ...], Listed(EndpointKind(), tuple)]
+Failure: TypeAlias = Annotated[
+    tuple[str, ...],
+    Listed(Choice(("connect-failure", "reset"), later=("5xx", "gateway-error", "retriable-4xx", "4xx")), tuple),
+]
+
+
+@attrs.frozen(kw_only=True)
+class TimeoutConfig:
+    """Limits of one exchange; absent: none.  In seconds.
+
+    Attributes:
+        request: from the request's head to the response's last byte (504 before the head, a reset after it).
+        response: from the end of the request's body to the response's last byte.
+        idle: without a byte in either direction.
+    """
+
+    request: Duration | None = None
+    response: Duration | None = None
+    idle: Duration | None = None
+
+
+@attrs.frozen(kw_only=True)
+class RetryConfig:
+    """Further tries, on another endpoint, of what failed without an answer and is safe to repeat.
+
+    Attributes:
+        limit: further tries after the first.
+        on: which failures: ``"connect-failure"`` and ``"reset"``, which belong together in this release.
+        budget: retries for each request, on average, at the most.
+        replay: bytes of a request's body that are kept for it; a longer one is not tried again.
+    """
+
+    LATER: ClassVar[dict[str, str]] = {"backoff": "another endpoint is tried at once"}
+
+    limit: Annotated[int, Whole(0, 10)] = 1
+    on: Failure = ("connect-failure", "reset")
+    budget: Annotated[float, Number(0, 10)] = 0.2
+    replay: Size = 65_536
+
+
+@attrs.frozen(kw_only=True)
+class ClientTls:
+    """How ``https`` endpoints are secured.
+
+    Attributes:
+        server_name: the SNI, and the name their certificates must have; absent: the endpoint's own host.
+        trust_anchors: PEM file of the authorities that are trusted; absent: the system's.
+        verify: false accepts any certificate, for development alone.
+    """
+
+    server_name: Peer | None = None
+    trust_anchors: File | None = None
+    verify: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class BackendConfig:
+    """``[backend.NAME]``: a set of endpoints under a name that a gateway's ``to`` can use.
+
+    Attributes:
+        endpoints: the fixed set; this or *discover*.
+        discover: who tells the endpoints: ``file:PATH``, read anew whenever it changes.
+        protocol: what is spoken to them; ``http`` is the version that the request came in with, ``tcp`` is bytes.
+        identity: who must answer: mutual TLS with that DNS name or ``spiffe://`` URI, or 502.
+        server_name: the name asked for by SNI; absent: the *identity*, if it is a DNS name.
+        mesh: whether the other end is a mesh proxy, to whom requests are sent as such proxies do; absent: where
+            there is an *identity*.
+        balance: how an endpoint is picked for each request.
+        tls: for ``https`` endpoints.
+    """
+
+    LATER: ClassVar[dict[str, str]] = {
+        "failure_accrual": "endpoints that cannot be connected to are taken out",
+        "health_check": "",
+        "zone_aware": "",
+    }
+
+    endpoints: Endpoints = ()
+    discover: Discovery | None = None
+    protocol: Protocol = "http"
+    identity: Peer | None = None
+    server_name: Peer | None = None
+    mesh: bool | None = None
+    balance: Balancer = "p2c-ewma"
+    tls: ClientTls | None = None
+
+    @property
+    def meshed(self) -> bool:
+        """Whether the other end is a mesh proxy."""
+        return self.identity is not None if self.mesh is None else self.mesh
+
+    @property
+    def opaque(self) -> bool:
+        """Whether it takes bytes instead of requests."""
+        return self.protocol == "tcp"
+
+
+@attrs.frozen(kw_only=True)
+class Destination(BackendConfig):
+    """``[outbound.to."HOST:PORT"]``: what an application reaches under that authority, and how.
+
+    Attributes:
+        endpoints: the fixed set; this or *discover*.
+        discover: who tells the endpoints: ``file:PATH``, read anew whenever it changes.
+        protocol: what is spoken to them; ``http`` is the version that the request came in with, ``tcp`` is bytes.
+        identity: who must answer: mutual TLS with that DNS name or ``spiffe://`` URI, or 502.
+        server_name: the name asked for by SNI; absent: the *identity*, if it is a DNS name.
+        mesh: whether the other end is a mesh proxy, to whom requests are sent as such proxies do; absent: where
+            there is an *identity*.
+        balance: how an endpoint is picked for each request.
+        tls: for ``https`` endpoints.
+        timeout: limits of one exchange.
+        retry: further tries.
+        listen: an address of its own: whatever is accepted there goes to this destination, which is how bytes that
+            name nobody get to theirs; absent: none.
+    """
+
+    timeout: TimeoutConfig = attrs.Factory(TimeoutConfig)
+    retry: RetryConfig = attrs.Factory(RetryConfig)
+    listen: OptionalAddress = None

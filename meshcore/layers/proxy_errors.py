@@ -1,0 +1,68 @@
+"""ProxyErrors: what an endpoint's own proxy says about errors is heard here and goes no further."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import attrs
+
+from meshcore.abc import HttpService, ServiceLayer
+from meshcore.http.reserved import ERROR_CODE, PROXY_CONNECTION, PROXY_ERROR
+
+if TYPE_CHECKING:
+    from meshcore.http.message import Request, Response
+    from meshcore.transport.target import Endpoint
+
+__all__ = ["ProxyErrors"]
+
+log = logging.getLogger(__name__)
+
+_SHOWN = 1_024
+
+
+@attrs.frozen
+class ProxyErrors(ServiceLayer):
+    """Takes ``l5d-proxy-error`` and ``l5d-proxy-connection`` out of an endpoint's responses (E-07).
+
+    What this proxy's clients are told about errors is then always of its own making.  ``x-meshcore-error`` is kept
+    of a ``mesh_proxy``, whose word it is, and removed otherwise: an application must not pass for a proxy.
+
+    Attributes:
+        forwards: the endpoint is the only one that the client can mean, so that ``l5d-proxy-connection: close`` of a
+            ``mesh_proxy`` closes the client's HTTP/1 connection as well; behind a balancer the next request may go
+            elsewhere, and it is kept.
+    """
+
+    forwards: bool = False
+
+    def wrap(self, inner: HttpService, target: Endpoint, /) -> HttpService:
+        """The service of one endpoint: one frame a request."""
+        meshed = target.mesh_proxy
+        forwards = self.forwards and meshed
+
+        async def proxy_errors(request: Request) -> Response:
+            response = await inner(request)
+            headers = response.headers
+            said: bytes | None = None
+            close: bytes | None = None
+            code = False
+            for name, value in headers.raw:
+                if name == PROXY_ERROR:
+                    said = value
+                elif name == PROXY_CONNECTION:
+                    close = value
+                elif name == ERROR_CODE:
+                    code = True
+            if said is not None:
+                headers.remove(PROXY_ERROR)
+                log.info("endpoint %s: its proxy says: %s", target, ascii(said[:_SHOWN].decode("latin-1")))
+            if close is not None:
+                headers.remove(PROXY_CONNECTION)
+                if forwards and close.lower() == b"close":
+                    response.close = True
+            if code and not meshed:
+                headers.remove(ERROR_CODE)
+            return response
+
+        return proxy_errors

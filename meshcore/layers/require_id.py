@@ -1,0 +1,74 @@
+"""RequireId: an application may insist on who answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from meshcore.abc import HttpService, ServiceLayer
+from meshcore.errors import IdentityError
+from meshcore.http.headers import Headers
+from meshcore.http.reserved import REQUIRE_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from meshcore.http.message import Request, Response
+    from meshcore.transport.target import Endpoint
+
+__all__ = ["RequireId"]
+
+_LONGEST = 512
+
+
+@attrs.frozen
+class RequireId(ServiceLayer):
+    """Refuses a request whose ``l5d-require-id`` is not the identity that the endpoint has to prove (T-19).
+
+    The endpoint's identity is what its certificate is verified against, so that a request which passes is answered
+    by it or not at all; one on plaintext, or whose certificate is not verified, has none.  DNS names are compared
+    without regard to case, ``spiffe://`` ones exactly.  The field is never sent on; the request of the layers above
+    keeps it, so that another try is judged as well.
+
+    It stands below ``Balance``.
+
+    Raises:
+        IdentityError: when called, before anything is sent: 502 ``required id …; found …``.
+    """
+
+    def wrap(self, inner: HttpService, target: Endpoint, /) -> HttpService:
+        """The service of one endpoint; no frame of its own."""
+        found = _identity(target)
+        right = _comparable(found) if found is not None else None
+
+        def require_id(request: Request) -> Awaitable[Response]:
+            fields = request.headers.raw
+            for name, _ in fields:
+                if name == REQUIRE_ID:
+                    break
+            else:
+                return inner(request)
+            kept = []
+            for field in fields:
+                if field[0] != REQUIRE_ID:
+                    kept.append(field)
+                    continue
+                required = field[1].decode("latin-1")
+                if right is None or _comparable(required) != right:
+                    known = found or "none"
+                    raise IdentityError(f"endpoint {target}: required id {required[:_LONGEST]}; found {known}")
+            return inner(request.variant(Headers(kept), request.version))
+
+        return require_id
+
+
+def _identity(endpoint: Endpoint) -> str | None:
+    tls = endpoint.tls
+    if tls is None or not (tls.mesh or tls.verify):
+        return None
+    return tls.identity or tls.server_name or None
+
+
+def _comparable(identity: str) -> str:
+    return identity if "://" in identity else identity.lower()

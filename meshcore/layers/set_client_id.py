@@ -1,0 +1,59 @@
+"""SetClientId: the application is told who the client is, by the proxy and by nobody else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from meshcore.abc import HttpService, ServiceLayer
+from meshcore.codec.validate import is_field_value
+from meshcore.errors import AuthorizationError
+from meshcore.http.reserved import CLIENT_ID, strip_reserved
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from meshcore.http.message import Request, Response
+
+__all__ = ["SetClientId"]
+
+_LONGEST = 2_048
+
+
+@attrs.frozen
+class SetClientId(ServiceLayer):
+    """Sets ``l5d-client-id`` and ``request.client_id`` from the client's verified certificate (T-18).
+
+    What a client sent under that name, and every other field that only proxies may send
+    (:mod:`meshcore.http.reserved`), is removed; a client with a verified identity may say what its proxy may.
+    Without an identity ``request.client_id`` is None and the field is not there.
+
+    It stands below ``DowngradeOrigProto``, whose field it would remove.
+
+    Raises:
+        AuthorizationError: when called, for an identity that cannot stand in a field: the application must not take
+            such a client for an anonymous one.
+    """
+
+    def wrap(self, inner: HttpService, target: Any, /) -> HttpService:
+        """The service behind it; no frame of its own."""
+
+        def set_client_id(request: Request) -> Awaitable[Response]:
+            connection = request.connection
+            identity = connection.identity if connection is not None else None
+            headers = request.headers
+            strip_reserved(headers, meshed=identity is not None)
+            request.client_id = identity
+            if identity is not None:
+                headers.add(CLIENT_ID, _value(identity))
+            return inner(request)
+
+        return set_client_id
+
+
+def _value(identity: str) -> bytes:
+    value = identity.encode() if identity.isascii() else b""
+    if not value or len(value) > _LONGEST or not is_field_value(value):
+        raise AuthorizationError("client identity cannot be passed on")
+    return value

@@ -1,0 +1,152 @@
+"""A stack that takes what others send to the application, in TLS or not, and hands it to the application."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshcore.errors import ConfigError
+from meshcore.layers.access_log import AccessLog
+from meshcore.layers.authorize import Authorize
+from meshcore.layers.balance import Balance
+from meshcore.layers.downgrade_orig_proto import DowngradeOrigProto
+from meshcore.layers.metrics import Metrics
+from meshcore.layers.rescue import Rescue
+from meshcore.layers.set_client_id import SetClientId
+from meshcore.layers.tcp_metrics import TcpMetrics
+from meshcore.layers.to_backend import ToBackend
+from meshcore.metrics.detection import detection, tls_detection
+from meshcore.pipeline.abuse import counting_abuse
+from meshcore.pipeline.endpoint import forwarding, requesting
+from meshcore.pipeline.runtime import Runtime
+from meshcore.server.detect import Detect
+from meshcore.server.detect_tls import DetectTls
+from meshcore.server.http import ServeHttp
+from meshcore.server.read_transport_header import ReadTransportHeader
+from meshcore.stack import Stack, accept
+from meshcore.transport.target import Accepted, Backend, Endpoint
+
+if TYPE_CHECKING:
+    from meshcore.abc import Connect, NewAccept
+    from meshcore.config import Inbound, MeshConfig
+
+__all__ = ["http", "inbound", "opaque"]
+
+APPLICATION = "application"
+_FAIL_FAST = 1.0
+"""Seconds that requests wait for an application that does not accept connections (B-09)."""
+
+
+def inbound(config: MeshConfig, runtime: Runtime | None = None) -> Stack[Connect, NewAccept[Accepted]]:
+    """From a connection of a peer, or of anybody, to a connection to the application."""
+    runtime = Runtime() if runtime is None else runtime
+    side = _side(config)
+    forced = side.forward is not None and side.forward[1] in side.opaque_ports
+    plain = (
+        accept(Accepted)
+        # Knows what TLS has found out, so: below it, in each of its branches.
+        .then(TcpMetrics(runtime.registry, "inbound"))
+        # Another proxy may say what the connection is: the first bytes inside of TLS, so: below it.
+        .then(ReadTransportHeader(timeout=side.detect_timeout))
+        # Nothing below may guess the protocol: from here on there are requests, or bytes.
+        .then(
+            Detect(
+                http=http(config, runtime),
+                opaque=opaque(config, runtime),
+                opaque_ports=side.opaque_ports,
+                timeout=_SILENCE,
+                protocol="opaque" if forced else None,
+                observe=detection(runtime.registry, "inbound"),
+            )
+        )
+    )
+    passthrough = (
+        accept(Accepted)
+        .then(TcpMetrics(runtime.registry, "inbound", name="passthrough_tcp_metrics"))
+        # TLS between the peer and the application is not for us to look into.
+        .then(opaque(config, runtime, prefix="passthrough_"))
+    )
+    # Everything below looks at plaintext, so: above it.
+    return accept(Accepted).then(
+        DetectTls(
+            identity=runtime.identity,
+            plain=plain,
+            passthrough=passthrough,
+            names=_names(config),
+            timeout=side.detect_timeout,
+            observe=tls_detection(runtime.registry, "inbound"),
+        )
+    )
+
+
+_SILENCE = 1.0
+"""Seconds that a peer may be silent, once TLS is dealt with, before the application may speak first."""
+
+
+def _names(config: MeshConfig) -> tuple[str, ...]:
+    """The names that peers ask for in TLS, beside those in the certificate."""
+    if config.identity is not None and config.identity.server_name is not None:
+        return (config.identity.server_name,)
+    return () if config.service is None else (f"{config.service.name}.{config.service.namespace}",)
+
+
+def http(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]]:
+    """From a connection that speaks HTTP to the application."""
+    side = _side(config)
+    server, client = config.proxy.server_options(), config.proxy.client_options()
+    top = (
+        accept(Accepted)
+        # Turns a connection into requests; above it there are only bytes.
+        .then(ServeHttp(counting_abuse(server, runtime.registry)))
+        # Sees what the peer sees, refusals too, so: above Rescue.
+        .then(Metrics(runtime.registry, "inbound"))
+    )
+    if config.proxy.access_log != "off":
+        # The same; a line tells the status that the peer got.
+        top = top.then(AccessLog(runtime.write, format=config.proxy.access_log, clock=runtime.clock))
+    return (
+        # The only place where errors become responses; what went wrong in here is told to the mesh alone (E-06).
+        top.then(Rescue("meshed"))
+        # Nobody else's request costs more than this, so: above what changes requests.
+        .then(_authorize(side, "authorize"))
+        # The request as the application at the other end made it, for all that is below.
+        .then(DowngradeOrigProto())
+        # Whatever the peer said of itself is taken away before the application sees it.
+        .then(SetClientId())
+        # From here on, one stack, for as long as the sidecar.
+        .then(ToBackend(_application(side)))
+        # Waits for an application that is starting, and stops waiting for one that is gone.
+        .then(Balance(fail_fast=_FAIL_FAST, owner=runtime.owner))
+        .then(requesting(runtime, client, connect_timeout=side.connect_timeout, direction="inbound", measured=False))
+    )
+
+
+def opaque(config: MeshConfig, runtime: Runtime, *, prefix: str = "opaque_") -> Stack[Connect, NewAccept[Accepted]]:
+    """From a connection whose bytes mean nothing here to the application; *prefix* goes before the roles."""
+    side = _side(config)
+    return (
+        accept(Accepted)
+        # Before a byte reaches the application.
+        .then(_authorize(side, f"{prefix}authorize"))
+        .then(ToBackend(_application(side), name=f"{prefix}to_backend"))
+        .then(Balance(fail_fast=_FAIL_FAST, owner=runtime.owner, name=f"{prefix}balance"))
+        .then(forwarding(runtime, connect_timeout=side.connect_timeout, direction="inbound", prefix=prefix))
+    )
+
+
+def _authorize(side: Inbound, name: str) -> Authorize:
+    # Who shares the host is not trusted for that: sidecars of a host are told apart by their identities.
+    return Authorize(side.default_policy, side.cluster_networks, loopback=False, name=name)
+
+
+def _side(config: MeshConfig) -> Inbound:
+    if config.inbound is None:
+        raise ConfigError(["[inbound] is not there"])
+    return config.inbound
+
+
+def _application(side: Inbound) -> Backend:
+    if side.forward is None:
+        raise ConfigError(
+            ["inbound.forward: an address is needed, such as 127.0.0.1:8000: redirection is not in this release"]
+        )
+    return Backend(APPLICATION, (Endpoint(side.forward),), retries=0)

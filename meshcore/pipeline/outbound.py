@@ -1,0 +1,198 @@
+"""A stack that takes an application's connections and sends their requests, or bytes, to where they are meant to go."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from meshcore.errors import ConfigError
+from meshcore.layers.access_log import AccessLog
+from meshcore.layers.balance import Balance
+from meshcore.layers.rescue import Rescue
+from meshcore.layers.retry import Retry
+from meshcore.layers.route import Route, match_authority
+from meshcore.layers.stream_timeouts import StreamTimeouts
+from meshcore.layers.tcp_metrics import TcpMetrics
+from meshcore.layers.to_backend import ToBackend
+from meshcore.metrics.detection import detection
+from meshcore.pipeline.abuse import counting_abuse
+from meshcore.pipeline.endpoint import forwarding, requesting
+from meshcore.pipeline.gateway import NOWHERE
+from meshcore.pipeline.runtime import Runtime
+from meshcore.pipeline.targets import backend_of
+from meshcore.resolve.discover import Discover
+from meshcore.server.detect import Detect
+from meshcore.server.detect_tls import DetectTls
+from meshcore.server.http import ServeHttp
+from meshcore.stack import Stack, accept, stack
+from meshcore.transport.target import Accepted, Backend
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from meshcore.abc import Connect, NewAccept, NewHttp
+    from meshcore.config import Destination, MeshConfig, Outbound
+
+__all__ = ["backends", "destination", "http", "logical", "opaque", "outbound"]
+
+
+def outbound(config: MeshConfig, runtime: Runtime | None = None) -> Stack[Connect, NewAccept[Accepted]]:
+    """From a connection of the application to a connected endpoint of the destination that each request names."""
+    return _detecting(config, Runtime() if runtime is None else runtime, _side(config).to)
+
+
+def destination(config: MeshConfig, name: str, runtime: Runtime | None = None) -> Stack[Connect, NewAccept[Accepted]]:
+    """From a connection at a destination's own listener to its endpoints, whatever its requests name."""
+    side = _side(config)
+    found = side.to[name]
+    own_port = found.listen[1] if found.listen is not None else 0
+    opaque = found.opaque or own_port in side.opaque_ports
+    return _detecting(config, Runtime() if runtime is None else runtime, {"*": found}, name, opaque=opaque)
+
+
+def _detecting(
+    config: MeshConfig,
+    runtime: Runtime,
+    table: Mapping[str, Destination],
+    name: str = "",
+    *,
+    opaque: bool = False,
+) -> Stack[Connect, NewAccept[Accepted]]:
+    side = _side(config)
+    return (
+        accept(Accepted)
+        # Knows every connection, so: above everything.
+        .then(TcpMetrics(runtime.registry, "outbound"))
+        # Nothing below may guess the protocol: from here on there are requests, or bytes.
+        .then(
+            Detect(
+                http=http(config, runtime, backends(table, name)),
+                opaque=_opaque(config, runtime, backends(table, name, opaque=True), look=not opaque),
+                opaque_ports=side.opaque_ports,
+                timeout=min(side.detect_timeout, _SILENCE),
+                protocol="opaque" if opaque else None,
+                observe=detection(runtime.registry, "outbound"),
+            )
+        )
+    )
+
+
+_SILENCE = 1.0
+"""Seconds that an application may be silent before the server may speak first (linkerd waits 10 s: D-05)."""
+
+
+def http(config: MeshConfig, runtime: Runtime, table: Mapping[str, Backend]) -> Stack[Connect, NewAccept[Accepted]]:
+    """From a connection that speaks HTTP to a connected endpoint."""
+    top = (
+        accept(Accepted)
+        # Turns a connection into requests; above it there are only bytes.
+        .then(ServeHttp(counting_abuse(config.proxy.server_options(), runtime.registry)))
+    )
+    if config.proxy.access_log != "off":
+        # A line tells what the application got, so: above Rescue.
+        top = top.then(AccessLog(runtime.write, format=config.proxy.access_log, clock=runtime.clock))
+    return (
+        # The only place where errors become responses.
+        top.then(Rescue())
+        # From here on, one stack per destination, kept for as long as the sidecar.
+        .then(Route(table))
+        .then(logical(config, runtime))
+    )
+
+
+def logical(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewHttp[Backend]]:
+    """From a request for one destination to a connection to one of its endpoints."""
+    side = _side(config)
+    policy = attrgetter("balance")
+    return (
+        stack(Backend)
+        # The tries of a request share its limits, so: above Retry.
+        .then(StreamTimeouts(attrgetter("timeouts")))
+        # Below what answers, above what picks: another try is another endpoint.
+        .then(Retry(attrgetter("retries")))
+        # From here on, one stack per endpoint.
+        .then(Balance(Discover(), policy=policy, fail_fast=side.fail_fast, owner=runtime.owner))
+        .then(
+            requesting(
+                runtime, config.proxy.client_options(), connect_timeout=side.connect_timeout, mesh=True
+            )
+        )
+    )
+
+
+def opaque(config: MeshConfig, runtime: Runtime, table: Mapping[str, Backend]) -> Stack[Connect, NewAccept[Accepted]]:
+    """From a connection whose bytes mean nothing here to a connected endpoint."""
+    return _opaque(config, runtime, table, look=True)
+
+
+def _opaque(
+    config: MeshConfig, runtime: Runtime, table: Mapping[str, Backend], *, look: bool
+) -> Stack[Connect, NewAccept[Accepted]]:
+    side = _side(config)
+    if not look:
+        return _carrying(config, runtime, table)
+    return accept(Accepted).then(
+        # The only thing that bytes may tell of where they are meant to go: the name in a TLS client's hello (D-14).
+        DetectTls(
+            identity=None,
+            plain=_carrying(config, runtime, table, "plain_"),
+            passthrough=_carrying(config, runtime, table),
+            timeout=side.detect_timeout,
+            ports_skipped=side.opaque_ports,
+        )
+    )
+
+
+def _carrying(
+    config: MeshConfig, runtime: Runtime, table: Mapping[str, Backend], prefix: str = "opaque_"
+) -> Stack[Connect, NewAccept[Accepted]]:
+    side = _side(config)
+    balance = Balance(
+        Discover(),
+        policy=attrgetter("balance"),
+        fail_fast=side.fail_fast,
+        owner=runtime.owner,
+        name=f"{prefix}balance",
+    )
+    return (
+        accept(Accepted)
+        # Names of their own, so that the HTTP branch's layers can be edited by theirs.
+        .then(ToBackend(_BySni(table), name=f"{prefix}to_backend"))
+        # By connection: that is all there is to balance.
+        .then(balance)
+        .then(forwarding(runtime, connect_timeout=side.connect_timeout, mesh=True, prefix=prefix))
+    )
+
+
+def backends(table: Mapping[str, Destination], name: str = "", *, opaque: bool = False) -> dict[str, Backend]:
+    """The destinations as targets, by pattern; *name* instead of the pattern, where there is one.
+
+    Args:
+        opaque: for bytes that were not detected to be HTTP; without, destinations that take bytes alone are left out.
+    """
+    return {
+        pattern: backend_of(name or pattern, found, retry=found.retry, timeout=found.timeout, opaque=opaque)
+        for pattern, found in table.items()
+        if opaque or not found.opaque
+    }
+
+
+class _BySni:
+    """The backend of a connection that is no HTTP: by the name its client asked for in TLS, else the one for
+    everything (``"*"``)."""
+
+    def __init__(self, table: Mapping[str, Backend]) -> None:
+        self._table = table
+
+    def __repr__(self) -> str:
+        return "by SNI"
+
+    def __call__(self, target: Accepted) -> Backend:
+        found = match_authority(self._table, target.sni.encode(), b"https") if target.sni else None
+        return found or self._table.get("*") or NOWHERE
+
+
+def _side(config: MeshConfig) -> Outbound:
+    if config.outbound is None:
+        raise ConfigError(["[outbound] is not there"])
+    return config.outbound

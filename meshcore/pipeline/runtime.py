@@ -1,0 +1,39 @@
+"""What a running process gives its pipelines, beside their configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from meshcore.metrics.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from meshcore.identity.store import Identity
+    from meshcore.transport.connection import Owner
+    from meshcore.transport.target import Address
+
+__all__ = ["Runtime"]
+
+
+@attrs.frozen(kw_only=True)
+class Runtime:
+    """What the pipelines of one process share.
+
+    Attributes:
+        registry: where metrics go.
+        identity: what the process shows to its peers, and whom it trusts; None: no mutual TLS.
+        write: takes the lines of access logs; standard output by default.
+        clock: seconds since the epoch, for the lines' time stamps; by default Trio's, whose zero means nothing.
+        owner: who is told of crashes in what serves the endpoints; by default they are only logged.
+        own: the addresses of the process's listeners, which are no endpoints; by default nothing is checked.
+    """
+
+    registry: Registry = attrs.Factory(Registry)
+    identity: Identity | None = None
+    write: Callable[[str], None] | None = None
+    clock: Callable[[], float] | None = None
+    owner: Owner | None = None
+    own: Callable[[], Iterable[Address]] | None = None

@@ -1,0 +1,104 @@
+"""Backends and endpoints as targets, made from what the configuration says of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from meshcore.codec.transport_header import ALPN, TransportHeader
+from meshcore.errors import ConfigError
+from meshcore.http.timeouts import Timeouts
+from meshcore.transport.target import Backend, Endpoint, TlsClient
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from meshcore.config import BackendConfig, ClientTls, EndpointConfig, RetryConfig, TimeoutConfig
+
+__all__ = ["backend_of"]
+
+_PROTOCOLS = {"http": "http", "http1": "http/1", "h2c": "h2", "https": "http", "tcp": "opaque"}
+_ALPN = {"http": ("h2", "http/1.1"), "https": ("h2", "http/1.1"), "h2c": ("h2",), "http1": ("http/1.1",), "tcp": ()}
+
+
+def backend_of(
+    name: str,
+    config: BackendConfig,
+    *,
+    retry: RetryConfig,
+    timeout: TimeoutConfig,
+    opaque: bool = False,
+) -> Backend:
+    """The target that a table of the configuration describes.
+
+    Args:
+        name: the table's: for a destination the authority that the application uses.
+        config: the table.
+        retry: how requests to it are tried again.
+        timeout: limits of its exchanges.
+        opaque: for bytes that were not detected to be HTTP, whatever is spoken there otherwise.
+
+    Raises:
+        ConfigError: a file that it names cannot be read.
+    """
+    template = _endpoint(name, config, None, opaque)
+    limits = Timeouts(request=timeout.request, response=timeout.response, idle=timeout.idle)
+    return Backend(
+        name,
+        tuple(_endpoint(name, config, each, opaque) for each in config.endpoints),
+        config.discover,
+        template=template,
+        retries=retry.limit,
+        timeouts=None if limits == Timeouts() else limits,
+        balance=config.balance,
+    )
+
+
+def _endpoint(name: str, config: BackendConfig, endpoint: EndpointConfig | None, opaque: bool) -> Endpoint:
+    """One endpoint; None: what discovery finds, whose address is still to come."""
+    address = ("", 0) if endpoint is None else endpoint.address
+    spoken = config.protocol if endpoint is None or endpoint.protocol is None else endpoint.protocol
+    identity = config.identity if endpoint is None or endpoint.identity is None else endpoint.identity
+    if opaque and spoken != "https":
+        spoken = "tcp"
+    found = Endpoint(
+        address,
+        _PROTOCOLS[spoken],
+        weight=1.0 if endpoint is None else endpoint.weight,
+        zone="" if endpoint is None else endpoint.zone or "",
+    )
+    if identity is None:
+        if spoken != "https":
+            return found
+        return attrs.evolve(found, tls=_public(config.tls, address[0]))
+    server_name = config.server_name or ("" if "://" in identity else identity)
+    if not config.meshed:
+        tls = TlsClient(server_name, _ALPN[spoken], identity=identity, mesh=True)
+        return attrs.evolve(found, tls=tls)
+    if spoken == "tcp":
+        # Bytes do not say where they belong, so the other proxy is told (D-20).
+        tls = TlsClient(server_name, (ALPN,), identity=identity, mesh=True)
+        return attrs.evolve(found, tls=tls, transport_header=TransportHeader(_port(name) or address[1] or 1))
+    # Between proxies HTTP/2 is known, not negotiated (D-08).
+    return attrs.evolve(found, tls=TlsClient(server_name, (), identity=identity, mesh=True), mesh_proxy=True)
+
+
+def _public(tls: ClientTls | None, host: str) -> TlsClient:
+    if tls is None:
+        return TlsClient(host)
+    anchors = None if tls.trust_anchors is None else _read(tls.trust_anchors)
+    return TlsClient(tls.server_name or host, trust_anchors=anchors, verify=tls.verify)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError([f"{path}: {(error.strerror or 'cannot be read').lower()}"]) from error
+
+
+def _port(authority: str) -> int | None:
+    """The port of an authority; None without one."""
+    _, colon, port = authority.rpartition(":")
+    return int(port) if colon and port.isascii() and port.isdigit() and 0 < int(port) < 65_536 else None

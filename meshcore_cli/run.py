@@ -1,0 +1,68 @@
+"""``meshcore run``: the sidecar or gateway of a config file."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+from meshcore_cli.config_file import add_file_arguments, examined
+from meshcore_cli.parser import PROBLEM, Parser, fail
+
+if TYPE_CHECKING:
+    import argparse
+
+COMMAND = "meshcore run"
+DESCRIPTION = """\
+Runs the sidecar or gateway of a config file.
+
+  meshcore run -c orders.toml
+  meshcore run -c orders.toml -- python -m orders
+
+With a command after --, the application is wrapped: it is started once the proxy is ready, signals are passed on to
+it, and when it has ended the proxy drains and exits with its code (128 and the signal's number if a signal ended
+it; 127 if there is no such command, 126 if it cannot be run).  After SIGTERM or SIGINT it has the grace period.
+
+Without one, SIGTERM or SIGINT drains: nothing new is accepted, what is in flight is finished within the
+grace period; a second signal stops at once."""
+
+
+def add_arguments(parser: Parser) -> None:
+    """The options of the command."""
+    add_file_arguments(parser)
+    parser.add_argument("command", nargs="*", metavar="CMD", help="after --: the application to wrap")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs until a signal, or until the application has ended; the exit code."""
+    loaded = examined(COMMAND, arguments)
+    if isinstance(loaded, int):
+        return loaded
+    if loaded.config is None:
+        return fail(COMMAND, [str(problem) for problem in loaded.problems])
+    command: list[str] = arguments.command
+    if command and shutil.which(command[0]) is None:
+        fail(COMMAND, [f"{command[0]!r}: no such command, or it cannot be run"])
+        return 127
+
+    from meshcore_cli.logs import configure
+
+    config = loaded.config
+    configure(config.proxy.log_level, config.proxy.log_format)
+    for warning in loaded.warnings:
+        logging.getLogger("meshcore.config").warning("%s", warning)
+    from meshcore import proxy
+    from meshcore.errors import ConfigError
+
+    main = getattr(proxy, "main_mesh", None)
+    if main is None:
+        print(f"{COMMAND}: the pipelines of config files are not in this build", file=sys.stderr)
+        return PROBLEM
+    try:
+        return int(main(config, command or None))
+    except proxy.AddressError as error:
+        fail(COMMAND, error.problems)
+        return PROBLEM
+    except ConfigError as error:
+        return fail(COMMAND, error.problems)
