@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from meshcore.abc import Status as Status
     from meshcore.client.http import Http as Http
     from meshcore.client.options import ClientOptions as ClientOptions
+    from meshcore.config import MeshConfig as MeshConfig
     from meshcore.config import ProxyConfig as ProxyConfig
+    from meshcore.config import load_config as load_config
     from meshcore.errors import MeshError as MeshError
     from meshcore.http.body import Empty as Empty
     from meshcore.http.body import EndOfStream as EndOfStream
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from meshcore.http.message import Request as Request
     from meshcore.http.message import Response as Response
     from meshcore.http.message import Timeouts as Timeouts
+    from meshcore.proxy import Proxy as Proxy
+    from meshcore.proxy import serve_config as serve_config
     from meshcore.server.detect import Detect as Detect
     from meshcore.server.detect_tls import DetectTls as DetectTls
     from meshcore.server.http import ServeHttp as ServeHttp
@@ -59,11 +63,12 @@ _HOMES = {
     "abc": "Body Connect HttpService Layer NewAccept NewHttp NewService Resolve Service ServiceLayer Status",
     "client.http": "Http",
     "client.options": "ClientOptions",
-    "config": "ProxyConfig",
+    "config": "MeshConfig ProxyConfig load_config",
     "errors": "MeshError",
     "http.body": "Empty EndOfStream Full",
     "http.headers": "Headers",
     "http.message": "Request Response Timeouts",
+    "proxy": "Proxy serve_config",
     "server.detect": "Detect",
     "server.detect_tls": "DetectTls",
     "server.http": "ServeHttp",
@@ -101,11 +106,13 @@ __all__ = [
     "Http",
     "HttpService",
     "Layer",
+    "MeshConfig",
     "MeshError",
     "NewAccept",
     "NewHttp",
     "NewService",
     "Param",
+    "Proxy",
     "ProxyConfig",
     "ReadTransportHeader",
     "Request",
@@ -122,8 +129,10 @@ __all__ = [
     "accept",
     "connect_tcp",
     "drain_on_signal",
+    "load_config",
     "middleware",
     "serve",
+    "serve_config",
 ]
 
 

@@ -116,6 +116,15 @@ class TlsError(ConnectError):
         super().__init__(message, retryable=retryable)
         self.reason = reason
 
+    @property
+    def lasting(self) -> bool:
+        """Whether another try would fail in the same way until somebody does something about it: a certificate was
+        looked at and refused."""
+        return self.reason not in _PASSING
+
+
+_PASSING = frozenset({"failed", "timeout", "closed", "protocol", "not certified"})
+
 
 class IdentityError(MeshError):
     """The peer is not who was required (T-19: 502)."""

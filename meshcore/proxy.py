@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     # OpenSSL stays unloaded where there is no TLS.
     from meshcore.identity.store import Identity
 
-__all__ = ["AddressError", "Proxy", "main", "main_mesh", "run", "stacks"]
+__all__ = ["AddressError", "Proxy", "main", "main_mesh", "run", "serve_config", "stacks"]
 
 log = logging.getLogger(__name__)
 
@@ -205,6 +205,10 @@ async def run(
             upstreams.cancel_scope.cancel()
         stop_admin.start("the proxy has drained")
     log.info("stopped")
+
+
+serve_config = run
+"""What an embedder calls: ``mesh = await nursery.start(meshcore.serve_config, config)``."""
 
 
 async def _certified(identity: Identity, drain: Drain) -> bool:

@@ -12,10 +12,15 @@ from typing import Any, Final
 
 import attrs
 
-__all__ = ["ALPN", "MAX_MESSAGE", "TransportHeader", "decode", "encode"]
+__all__ = ["ALPN", "MAX_MESSAGE", "MESH", "TransportHeader", "decode", "encode"]
 
 ALPN: Final = "transport.l5d.io/v1"
 """The protocol that is negotiated by TLS where the header is to come (RFC 7301)."""
+
+MESH: Final = "mesh.meshcore/1"
+"""What a proxy of the mesh offers beside it (RFC 7301), so that another one knows that the connection is meant for it,
+whatever name was asked for: it then shows who it is, and the first can say who answered in place of whom it wanted.
+Nothing else follows from it, and proxies that do not know it choose another protocol, or none."""
 
 MAX_MESSAGE: Final = 65_536
 """Bytes that the message may have (D-22)."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from meshcore.codec.transport_header import MESH
 from meshcore.errors import TlsError
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class Tls:
 
             try:
                 if endpoint.tls.mesh:
-                    return await _meet(connection, endpoint.tls, identity, timeout)
+                    between = endpoint.mesh_proxy or endpoint.transport_header is not None
+                    return await _meet(connection, endpoint.tls, identity, timeout, (MESH,) if between else ())
                 if contexts is None:
                     contexts = ClientContexts()
                 return await client_tls(connection, endpoint.tls, contexts, timeout)
@@ -70,12 +72,14 @@ class Tls:
         return connect
 
 
-async def _meet(connection: Connection, tls: TlsClient, identity: Identity | None, seconds: float | None) -> Connection:
+async def _meet(
+    connection: Connection, tls: TlsClient, identity: Identity | None, seconds: float | None, mark: tuple[str, ...]
+) -> Connection:
     from meshcore.identity.tls import connect_mesh_tls
 
     # Both were made sure of: by the layer and by TlsClient.
     assert identity is not None
     assert tls.identity is not None
     return await connect_mesh_tls(
-        connection, identity, server_name=tls.server_name, expected=tls.identity, alpn=tls.alpn, timeout=seconds
+        connection, identity, server_name=tls.server_name, expected=tls.identity, alpn=tls.alpn + mark, timeout=seconds
     )

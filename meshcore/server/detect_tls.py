@@ -9,7 +9,7 @@ import trio
 
 from meshcore.abc import Connect, NewAccept
 from meshcore.codec.client_hello import MAX_HELLO, ClientHello, Incomplete, NotTls, parse
-from meshcore.codec.transport_header import ALPN
+from meshcore.codec.transport_header import ALPN, MESH
 from meshcore.errors import TlsError
 from meshcore.server.detect import Observe
 from meshcore.stack import Stack
@@ -35,7 +35,8 @@ class DetectTls(Generic[T]):
     """Terminates the TLS that is meant for this proxy, and leaves any other as it is.
 
     The client's hello is looked at and not taken.  If it asks for one of the own names, the handshake
-    follows and *plain* gets what was encrypted; if it asks for another one, *passthrough* gets the
+    follows and *plain* gets what was encrypted, and so it does for a hello that only another proxy of the mesh can
+    have sent, by the protocols that it offers; if it asks for another one, *passthrough* gets the
     connection untouched (D-12); if there is no hello, or one that asks for nobody, *plain* gets it untouched.
     The first byte that no hello has decides at once (D-11).  Nothing is ever downgraded: a hello that does
     not come whole in time, or that cannot be relied on, ends the connection (D-13, T-17).
@@ -61,7 +62,7 @@ class DetectTls(Generic[T]):
     plain: Stack[Connect, NewAccept[T]]
     passthrough: Stack[Connect, NewAccept[T]]
     names: tuple[str, ...] = ()
-    alpn: tuple[str, ...] = (ALPN, "h2", "http/1.1")
+    alpn: tuple[str, ...] = (ALPN, "h2", "http/1.1", MESH)
     timeout: float = 10.0
     handshake_timeout: float = 10.0
     ports_skipped: frozenset[int] = frozenset()
@@ -191,7 +192,7 @@ class _Detection:
                 hello = NotTls()
             if hello is None:
                 return None
-            found = _judge(hello, names)
+            found = _judge(hello, names, layer.identity is not None)
             if found.sni is None and layer.require_sni:
                 result = "refused"
                 raise TlsError("could not find SNI", retryable=False)
@@ -225,8 +226,13 @@ class _Detection:
         raise ValueError("TLS hello breaks off")
 
 
-def _judge(hello: NotTls | ClientHello, names: _OwnNames) -> _Found:
-    if isinstance(hello, NotTls) or hello.sni is None:
+def _judge(hello: NotTls | ClientHello, names: _OwnNames, terminates: bool) -> _Found:
+    if isinstance(hello, NotTls):
+        return _Found("no_tls")
+    if terminates and (MESH in hello.alpn or ALPN in hello.alpn):
+        # No application speaks these: the other proxy has its connection here on purpose.
+        return _Found("terminated", hello.sni)
+    if hello.sni is None:
         return _Found("no_tls")
     return _Found("terminated" if hello.sni.lower() in names.now() else "passthrough", hello.sni)
 

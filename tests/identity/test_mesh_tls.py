@@ -450,7 +450,7 @@ def forget_sockets() -> None:
 
 def ours() -> int:
     """Objects of the library and of pyOpenSSL."""
-    return sum(type(each).__module__.partition(".")[0] in ("meshcore", "OpenSSL") for each in gc.get_objects())
+    return sum(str(type(each).__module__).partition(".")[0] in ("meshcore", "OpenSSL") for each in gc.get_objects())
 
 
 def resident() -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import attrs
 import trio
 
-from meshcore.errors import ConnectError
+from meshcore.errors import ConnectError, again
 from meshcore.http.body import Body, Full
 from meshcore.http.message import Request, Response
 from meshcore.transport.target import Address, Endpoint
@@ -19,6 +19,7 @@ class Peer:
 
     latency: float = 0.001
     down: bool = False
+    refuses: ConnectError | None = None
     status: int = 200
     error: Exception | None = None
     body: Callable[[], Body] = lambda: Full(b"x")
@@ -38,9 +39,9 @@ class Service:
 
     async def __call__(self, request: Request) -> Response:
         peer = self.peer
-        if peer.down:
+        if peer.down or peer.refuses is not None:
             await trio.lowlevel.checkpoint()
-            raise ConnectError(f"endpoint {self.endpoint}: connection refused")
+            raise again(peer.refuses) if peer.refuses else ConnectError(f"endpoint {self.endpoint}: connection refused")
         await trio.sleep(peer.latency)
         if peer.error is not None:
             raise peer.error
@@ -50,6 +51,8 @@ class Service:
     async def ready(self) -> None:
         self.peer.probes.append(trio.current_time())
         await trio.lowlevel.checkpoint()
+        if self.peer.refuses is not None:
+            raise again(self.peer.refuses)
         if self.peer.down:
             raise ConnectError(f"endpoint {self.endpoint}: connection refused")
 

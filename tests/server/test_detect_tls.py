@@ -31,7 +31,7 @@ from meshcore.transport.identity import ServerTls
 from meshcore.transport.socket import SocketConnection
 from meshcore.transport.target import Accepted, Endpoint
 from meshcore.transport.tcp import connect_tcp, open_listeners
-from tests.codec.hellos import message, padded, real, records, server_name
+from tests.codec.hellos import message, padded, protocols, real, records, server_name
 from tests.server.mesh import CLIENT, OWN, Renamed, identity, secured
 from tests.server.stacks import Branch, MemoryServer, To, read_all, until
 
@@ -381,6 +381,26 @@ async def test_the_own_names_are_those_given_and_those_of_the_certificate_in_any
     )
     assert ["terminated", "terminated"] == await results(Proxy(nursery, own, names=("B.test",)), OWN, "b.test")
     assert ["passthrough"] == await results(Proxy(nursery, Renamed(own, spiffe)), OWN)
+
+
+@pytest.mark.parametrize("protocol", [b"mesh.meshcore/1", b"transport.l5d.io/v1"])
+async def test_a_hello_that_only_a_mesh_proxy_sends_is_for_this_one_whatever_it_asks_for(
+    nursery: trio.Nursery, own: Identity, protocol: bytes
+) -> None:
+    def looked_at(identity: Identity | None, data: bytes) -> Proxy:
+        proxy = Proxy(nursery, identity)
+        nursery.start_soon(proxy.connect().send_all, data)
+        return proxy
+
+    offered = protocols(protocol, b"h2")
+    asked_for_another = looked_at(own, records(message(server_name(b"a.test"), offered)))
+    asked_for_nobody = looked_at(own, records(message(offered)))
+    nobody_here = looked_at(None, records(message(server_name(b"a.test"), offered)))
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert ["terminated"] == [result for result, _ in asked_for_another.observed]
+    assert ["terminated"] == [result for result, _ in asked_for_nobody.observed]
+    assert ["passthrough"] == [result for result, _ in nobody_here.observed]
 
 
 @pytest.mark.parity("T-06")

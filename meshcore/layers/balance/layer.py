@@ -18,6 +18,7 @@ from meshcore.layers.balance.load import Load, PeakEwma, Pending
 from meshcore.layers.balance.member import HASTE, EndpointStatistics, Member
 from meshcore.layers.balance.p2c import P2c
 from meshcore.layers.balance.ready import Candidate, Policy
+from meshcore.layers.balance.refused import all_refused
 from meshcore.layers.balance.round_robin import RoundRobin
 from meshcore.resolve.static import Static
 from meshcore.resolve.update import changes, identity
@@ -339,6 +340,9 @@ class _Balancer(Generic[Req, Rsp]):
         """Waits until *waiter* may have been given an endpoint."""
         if self._hopeless:
             raise self._failure(cause)
+        refused = all_refused(self._target.name, self._members.values())
+        if refused is not None:
+            raise refused
         since = now = self._now()
         if not len(self._ready):
             if self._unready_since is None:
@@ -379,12 +383,18 @@ class _Balancer(Generic[Req, Rsp]):
             log.info("endpoint %s is out: %s", member.endpoint, error)
         member.failures += 1
         member.take_out(error)
+        self.failed()
 
     # ----- endpoints -----
 
     def wanted(self) -> bool:
         """Whether requests wait for an endpoint."""
         return len(self._waiting) > 0
+
+    def failed(self) -> None:
+        """An endpoint could not be connected: those who wait are told if that is of no use any more."""
+        if self._waiting and all_refused(self._target.name, self._members.values()):
+            self._waiting.wake_all()
 
     def readied(self, member: Member, /) -> None:
         """An endpoint can take requests: those who wait get it, in their order (B-11)."""

@@ -77,6 +77,9 @@ class Pool(Protocol):
         """Whether requests wait for an endpoint."""
         ...
 
+    def failed(self) -> None:
+        """It could not be connected."""
+
     def readied(self, member: Member, /) -> None:
         """It can take requests."""
 
@@ -245,6 +248,7 @@ class Member:
             if self.state == "connecting":
                 self.state = "out"
                 log.info("endpoint %s cannot be connected: %s", self.endpoint, error)
+            self._pool.failed()
             return False
         return self._wanted()
 
