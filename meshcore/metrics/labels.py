@@ -26,18 +26,21 @@ def target_labels(direction: str, target: object) -> tuple[str, ...]:
             tls = ("true", "", target.tls.identity or target.tls.server_name)
         return (direction, *_address(target.address), *tls)
     if isinstance(target, Accepted):
-        return (direction, *_address(target.original or target.local), "", "", "")
+        how = ("true", "") if target.secure else _not_secure(target.no_tls) if target.no_tls else ("", "")
+        return (direction, *_address(target.original or target.local), *how, "")
     return (direction, "", "", "", "", "", "")
 
 
 def extra_labels(target: object) -> Labels:
-    """What discovery says of an endpoint (``dst_…``); of a backend its name; of a listener its name."""
+    """What discovery says of an endpoint (``dst_…``); of a backend its name; of a listener its name, and who the
+    client is."""
     if isinstance(target, Endpoint):
         return tuple((f"dst_{name}", value) for name, value in target.labels)
     if isinstance(target, Backend):
         return (("backend", target.name),)
     if isinstance(target, Accepted):
-        return (("listener", target.listener),)
+        listener = ("listener", target.listener)
+        return (listener,) if target.client_id is None else (listener, ("client_id", target.client_id))
     return ()
 
 

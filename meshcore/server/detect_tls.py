@@ -146,7 +146,7 @@ class _NewDetectTls(Generic[T]):
             connection, layer.identity, alpn=layer.alpn, timeout=layer.handshake_timeout
         )
         try:
-            await self._plain.new_service(target, nursery)(secured)
+            await self._plain.new_service(_secured(target, secured), nursery)(secured)
         finally:
             secured.close()
 
@@ -275,6 +275,13 @@ def _reason(layer: DetectTls[Any], connection: Connection) -> str:
 def _asked(target: T, sni: str | None) -> T:
     """The target that knows whom the client asked for, if it is one that can."""
     return attrs.evolve(target, sni=sni) if isinstance(target, Accepted) else target
+
+
+def _secured(target: T, connection: Connection) -> T:
+    """The target that knows who the client is, if it is one that can."""
+    if isinstance(target, Accepted):
+        return attrs.evolve(target, secure=True, client_id=connection.identity)
+    return target
 
 
 def _plain(target: T, reason: str) -> T:

@@ -8,6 +8,7 @@ import attrs
 
 from meshcore.transport.identity import server_tls
 from meshcore.transport.server_tls import ServerTls, WatchedServerTls
+from meshcore.transport.target import Accepted
 
 if TYPE_CHECKING:
     import trio
@@ -60,12 +61,14 @@ class _NewTerminateTls(Generic[T]):
 
     def new_service(self, target: T, nursery: trio.Nursery, /) -> Service[Connection, None]:
         """Shakes hands, then serves."""
-        service = self._inner.new_service(target, nursery)
 
         async def terminate(connection: Connection) -> None:
             secured = await server_tls(connection, self._tls.context(), self._layer.handshake_timeout)
+            told = target
+            if isinstance(target, Accepted):
+                told = attrs.evolve(target, secure=True, client_id=secured.identity)
             try:
-                await service(secured)
+                await self._inner.new_service(told, nursery)(secured)
             finally:
                 secured.close()
 

@@ -29,6 +29,8 @@ class Accepted:
         no_tls: why the connection is not secured, as in metrics (T-16): ``"no_tls_from_remote"``,
             ``"loopback"``, ``"port_skipped"``, ``"disabled"``; ``""`` where that was not looked at.
         transport_header: what the proxy that is the client told of the connection; None where it told nothing.
+        secure: whether TLS was terminated here.
+        client_id: the client's verified identity; None without.
     """
 
     listener: str = ""
@@ -38,6 +40,8 @@ class Accepted:
     sni: str | None = None
     no_tls: str = ""
     transport_header: TransportHeader | None = None
+    secure: bool = False
+    client_id: str | None = None
 
 
 @attrs.frozen
