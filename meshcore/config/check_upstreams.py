@@ -83,10 +83,6 @@ def _identity(here: KeyPath, upstream: BackendConfig, config: MeshConfig, report
                 'cannot be asked for: this proxy has no [identity] of its own; add it (mode = "dev" to try it), or '
                 "leave this out",
             )
-    if upstream.server_name is None:
-        for path, identity in places:
-            if right(identity) and isinstance(identity, str) and "://" in identity:
-                report.error(path, 'a spiffe:// name cannot be asked for by SNI; add server_name = "NAME.NAMESPACE"')
     if given and "https" in _schemes(upstream):
         report.error(given[0], 'mutual TLS of the mesh and "https" exclude each other; one of the two has to go')
 

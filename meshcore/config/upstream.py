@@ -131,7 +131,8 @@ class BackendConfig:
         discover: who tells the endpoints: ``file:PATH``, read anew whenever it changes.
         protocol: what is spoken to them; ``http`` is the version that the request came in with, ``tcp`` is bytes.
         identity: who must answer: mutual TLS with that DNS name or ``spiffe://`` URI, or 502.
-        server_name: the name asked for by SNI; absent: the *identity*, if it is a DNS name.
+        server_name: the name asked for by SNI; absent: the *identity*, if it is a DNS name (proxies like this one know
+            without that they are meant; linkerd's need it).
         mesh: whether the other end is a mesh proxy, to whom requests are sent as such proxies do; absent: where
             there is an *identity*.
         balance: how an endpoint is picked for each request.
@@ -173,7 +174,8 @@ class Destination(BackendConfig):
         discover: who tells the endpoints: ``file:PATH``, read anew whenever it changes.
         protocol: what is spoken to them; ``http`` is the version that the request came in with, ``tcp`` is bytes.
         identity: who must answer: mutual TLS with that DNS name or ``spiffe://`` URI, or 502.
-        server_name: the name asked for by SNI; absent: the *identity*, if it is a DNS name.
+        server_name: the name asked for by SNI; absent: the *identity*, if it is a DNS name (proxies like this one know
+            without that they are meant; linkerd's need it).
         mesh: whether the other end is a mesh proxy, to whom requests are sent as such proxies do; absent: where
             there is an *identity*.
         balance: how an endpoint is picked for each request.
