@@ -41,7 +41,6 @@ def test_new_credentials_replace_the_old_ones_and_are_counted() -> None:
     assert pytest.approx(NOW) == float(values["control_identity_cert_refresh_timestamp_seconds"])
 
 
-@pytest.mark.parity("T-12")
 def test_what_must_not_be_used_is_refused_and_the_old_one_stays(caplog: pytest.LogCaptureFixture) -> None:
     ca, other = authority(), authority("another CA")
     kept, registry = store()
