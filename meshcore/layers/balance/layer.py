@@ -269,8 +269,8 @@ class _Balancer(Generic[Req, Rsp]):
         deadline = 0.0
         cause: MeshError | None = None
         while True:
-            member: Any = None if self._waiting else self._picker.pick(self._now())
-            if member is None or cause is not None:
+            member: Any = None if self._waiting or cause is not None else self._picker.pick(self._now())
+            if member is None:
                 member = await self._choose((), cause, deadline)
             member.load.hold()
             member.in_flight += 1
@@ -378,6 +378,7 @@ class _Balancer(Generic[Req, Rsp]):
 
     def _take_out(self, member: Member, error: MeshError) -> None:
         self._error = error
+        self._ready.take_back(member)
         if member.slot >= 0:
             self._ready.remove(member)
             log.info("endpoint %s is out: %s", member.endpoint, error)

@@ -145,6 +145,12 @@ class Ready:
         member.served = clock + ahead + share
         self.clock = clock + 1.0 / self.total
 
+    def take_back(self, member: Candidate) -> None:
+        """*member* could not serve what it was given: nobody is behind, or ahead, for that."""
+        total = self.total if member.slot >= 0 else self.total + member.weight
+        self.clock -= 1.0 / total
+        member.served -= 1.0 / member.weight
+
     def outside(self, avoid: Container[Endpoint]) -> Candidate | None:
         """Some member whose endpoint is not in *avoid*, from a random place on; None if all are."""
         members = self.members
