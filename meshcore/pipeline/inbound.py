@@ -72,7 +72,9 @@ def inbound(config: MeshConfig, runtime: Runtime | None = None) -> Stack[Connect
             plain=plain,
             passthrough=passthrough,
             names=_names(config),
-            timeout=side.detect_timeout,
+            # The first bytes of TLS come at once; who may have nothing to say is not waited for as long.
+            timeout=_SILENCE if forced or runtime.identity is None else side.detect_timeout,
+            server_first=forced,
             observe=tls_detection(runtime.registry, "inbound"),
         )
     )

@@ -53,6 +53,8 @@ class DetectTls(Generic[T]):
             servers speak first belong in *ports_skipped*.
         handshake_timeout: seconds for the handshake, once the hello is there.
         ports_skipped: ports (of the original destination, or the listener's) at which TLS is not looked for.
+        server_first: the server may be the one that speaks first: a client that stays silent for *timeout* is handed
+            on as plaintext instead of being refused.
         require_sni: refuses what asks for no name, for routes by name (D-14).
         observe: hears of each detection: ``terminated``, ``passthrough``, ``no_tls``, ``timeout``, ``refused`` or
             ``error`` (an end before anything, mostly), and its seconds.
@@ -66,6 +68,7 @@ class DetectTls(Generic[T]):
     timeout: float = 10.0
     handshake_timeout: float = 10.0
     ports_skipped: frozenset[int] = frozenset()
+    server_first: bool = False
     require_sni: bool = False
     observe: Observe | None = attrs.field(default=None, repr=False)
 
@@ -76,6 +79,8 @@ class DetectTls(Generic[T]):
         parts.append(f"timeout={self.timeout}")
         if self.ports_skipped:
             parts.append(f"ports_skipped={sorted(self.ports_skipped)}")
+        if self.server_first:
+            parts.append("server_first=True")
         if self.require_sni:
             parts.append("require_sni=True")
         return f"DetectTls({', '.join(parts)})"
@@ -185,7 +190,8 @@ class _Detection:
                 result = "refused"
                 raise TlsError(str(error), retryable=False) from error
             except trio.TooSlowError:
-                if layer.identity is not None or layer.require_sni or self._ahead.data:
+                waits = layer.identity is None or layer.server_first
+                if not waits or layer.require_sni or self._ahead.data:
                     result = "timeout"
                     what = "SNI" if layer.require_sni else "TLS"
                     raise TlsError(f"{what} detection timed out after {layer.timeout:g} s", retryable=False) from None

@@ -208,6 +208,19 @@ async def test_without_an_identity_silence_is_handed_on_and_a_stalled_hello_is_n
     assert [("no_tls", 2.0), ("timeout", 2.0)] == proxy.observed
 
 
+async def test_where_the_server_may_speak_first_silence_is_handed_on_with_an_identity_too(
+    autojump_clock: Any, own: Any, nursery: trio.Nursery
+) -> None:
+    proxy = Proxy(nursery, own, timeout=1.0, server_first=True)
+    client = proxy.connect()
+    await trio.sleep(1.1)
+    await client.send_all(b"late")
+    assert b"late" == await client.receive_some()
+
+    assert [("plain", b"late", None)] == proxy.facts()
+    assert [("no_tls", 1.0)] == proxy.observed
+
+
 @pytest.mark.parity("D-13", "X-56")
 @pytest.mark.parametrize("data", [b"", b"\x16", FOREIGN[:5], FOREIGN[:-1]])
 @pytest.mark.parametrize("nowait", [True, False])
