@@ -12,6 +12,7 @@ from meshcore.client.http1 import Http1Client
 from meshcore.client.http2 import Http2Client
 from meshcore.client.options import ClientOptions
 from meshcore.errors import ConnectError, ConnectionLost, UpstreamProtocolError
+from meshcore.stack import Param, resolve
 from meshcore.transport.sweep import Sweeper
 
 if TYPE_CHECKING:
@@ -39,9 +40,12 @@ class Http:
 
     A ``mesh_proxy`` is offered no version by ALPN (D-08): requests of version 20 are sent by HTTP/2, or fail, and
     all others by HTTP/1.
+
+    Attributes:
+        options: limits, windows and times; or a function of the endpoint, where they differ (D-37).
     """
 
-    options: ClientOptions = _OPTIONS
+    options: Param[ClientOptions] = _OPTIONS
 
     def layer(self, inner: Connect, /) -> NewHttp[Endpoint]:
         """What makes a service for each endpoint, whose connections *inner* makes."""
@@ -53,7 +57,7 @@ class _NewClient:
 
     __slots__ = ("_connect", "_nurseries", "_options", "_sweeper", "_sweeping")
 
-    def __init__(self, connect: Connect, options: ClientOptions) -> None:
+    def __init__(self, connect: Connect, options: Param[ClientOptions]) -> None:
         self._connect = connect
         self._options = options
         self._sweeper = Sweeper()
@@ -62,7 +66,7 @@ class _NewClient:
 
     def new_service(self, endpoint: Endpoint, nursery: trio.Nursery, /) -> HttpService:
         """The client of *endpoint*; its connections are closed when *nursery* is cancelled."""
-        client = EndpointClient(endpoint, self._connect, nursery, self._options, self._sweeper)
+        client = EndpointClient(endpoint, self._connect, nursery, resolve(self._options, endpoint), self._sweeper)
         nursery.start_soon(self._keep, client, nursery)
         if not self._sweeping:
             self._sweeping = True
