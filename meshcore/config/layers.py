@@ -106,9 +106,9 @@ class LayerKind(Kind):
         if edit == "remove":
             for key in fields:
                 at.child(key).error("what is removed has no fields")
-        elif right(use):
+        elif use is not None and right(use):
             layer = _made(use, fields, at)
-        if not right(use) or edit is WRONG or not right(role) or layer is WRONG:
+        if use is None or not right(use) or edit is WRONG or not right(role) or layer is WRONG:
             return WRONG
         place = at.report.document.place(at.path)
         return LayerEdit(use=use, edit=edit, role=role, fields=fields, layer=layer, where=f"{place}: {dotted(at.path)}")

@@ -76,7 +76,7 @@ def _put(document: Document, keys: list[str], value: Any) -> KeyPath:
         if isinstance(where, list):
             if not (key.isascii() and key.isdigit() and len(key) < 6 and int(key) < len(where)):
                 raise ConfigError([f"--set {'.'.join(keys)}: {shown(key)} is none of the {len(where)} items there"])
-            at: str | int = int(key)
+            at: Any = int(key)
         elif isinstance(where, dict):
             at = key
         else:

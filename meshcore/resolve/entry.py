@@ -13,9 +13,7 @@ from meshcore.transport.target import Endpoint, TlsClient
 
 __all__ = ["endpoint_from"]
 
-_KEYS: Final[dict[str, object]] = dict.fromkeys(
-    ("address", "protocol", "weight", "zone", "identity", "server_name", "mesh", "labels")
-)
+_KEYS: Final = ("address", "protocol", "weight", "zone", "identity", "server_name", "mesh", "labels")
 _HEAVIEST: Final = 1e6
 _LONGEST: Final = 2_048
 _MOST_LABELS: Final = 32
@@ -59,7 +57,7 @@ class _Entry:
         self.table = table
         for key in table:
             if key not in _KEYS:
-                self.problem(str(key)[:60], f"unknown key{suggest(str(key)[:60], _KEYS)}")
+                self.problem(str(key)[:60], f"unknown key{suggest(str(key)[:60], list(_KEYS))}")
 
     def problem(self, key: str, text: str) -> None:
         place = f"{self.where}.{key}" if self.where and key else self.where or key
