@@ -8,7 +8,7 @@ import attrs
 
 from meshcore.config.kinds import Duration
 from meshcore.config.layers import LayerEdits
-from meshcore.config.places import AppAddress, ListenAddress, Network, authority
+from meshcore.config.places import AppAddress, ListenAddress, Network, host_pattern
 from meshcore.config.tables import Ports, Table, Tables
 from meshcore.config.upstream import Destination
 from meshcore.config.words import OPAQUE_PORTS, Policy
@@ -58,7 +58,8 @@ class Outbound:
         connect_timeout: for each attempt to connect to an endpoint (B-19).
         detect_timeout: how long the protocol is waited for before the server may speak first.
         fail_fast: how long requests wait for any endpoint to be ready (B-09).
-        to: destinations by the authority that the application uses (``payments:80``).
+        to: destinations by the authority that the application uses (``payments:80``); ``*.SUFFIX`` stands for all
+            that end so, and ``*`` for everything else, bytes that name nobody included.
         layer: changes to the built-in pipeline.
     """
 
@@ -67,5 +68,5 @@ class Outbound:
     connect_timeout: Duration = 1.0
     detect_timeout: Duration = 10.0
     fail_fast: Duration = 3.0
-    to: Annotated[dict[str, Destination], Tables(Table(Destination), authority)] = attrs.Factory(dict)
+    to: Annotated[dict[str, Destination], Tables(Table(Destination), host_pattern)] = attrs.Factory(dict)
     layer: LayerEdits = ()
