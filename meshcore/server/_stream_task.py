@@ -100,6 +100,11 @@ class StreamTask:
         self.body = body
         request.informational = self._inform
 
+    @property
+    def kept(self) -> bool:
+        """Whether it has run before, and waits for this one."""
+        return self._task is not None
+
     def resume(self, context: Context) -> None:
         """Lets a kept task begin what it was given by ``take``, in a context of its own."""
         task = self._task

@@ -96,7 +96,6 @@ class Http2Server:
 
     __slots__ = (
         "__weakref__",
-        "_begun",
         "_context",
         "_dispatching",
         "_drain_sent",
@@ -107,13 +106,13 @@ class Http2Server:
         "_goaway_due",
         "_idle",
         "_liveness",
+        "_new",
         "_nursery",
         "_reading",
         "_started",
         "_sweeper",
         "_swept_idle",
         "_swept_limit",
-        "_upload",
         "connection",
         "link",
         "options",
@@ -136,7 +135,7 @@ class Http2Server:
         self._established = False
         self._finishing = False
         # What was begun since others had their turn, and the last upload of it while it may still come whole.
-        self._begun = self._upload = 0
+        self._new: list[StreamTask] = []
         self._dispatching = False
         self._failed = False
         self._drain_sent: float | None = None
@@ -191,20 +190,17 @@ class Http2Server:
             data = await connection.receive_some()
             if not data:
                 return
-            if not self._upload:
-                self._begun = 0
             self._dispatching = True
             while True:
                 for event in codec.receive_data(data, trio.current_time()):
-                    if self._begun >= REQUESTS_IN_A_ROW and type(event) is h2events.RequestReceived:
-                        # What has been read is promised: a cancellation has to wait for the rest of it.
-                        await self._give_way()
                     if _ACTIONS[type(event)](self, event):
                         return
+                if self._new:
+                    await self._begin()
                 if not codec.unfinished:
                     break
                 data = b""
-                await self._give_way()
+                await give_way()
             if self._goaway_due is not None:
                 self._last_goaway(self._goaway_due)
             self._dispatching = False
@@ -221,10 +217,22 @@ class Http2Server:
                 turns = 0
                 await checkpoint()
 
-    async def _give_way(self) -> None:
-        """Lets others, and what was begun here, have their turn."""
-        self._begun = self._upload = 0
-        await give_way()
+    async def _begin(self) -> None:
+        """Begins the requests of one read: now it is known which of them have come whole."""
+        new, self._new = self._new, []
+        begun = 0
+        for task in new:
+            if begun >= REQUESTS_IN_A_ROW:
+                # What has been read is promised: a cancellation has to wait for the rest of it.
+                begun = 0
+                await give_way()
+            body = task.body
+            begun += 1 if body is None or body.complete else UPLOAD
+            if task.kept:
+                task.resume(self._context.copy())
+            else:
+                assert self._nursery is not None
+                self._nursery.start_soon(task.run)
 
     async def _linger(self) -> None:
         """Sends what is left and half-closes, then waits for the client to have seen it: closing at once would make
@@ -275,11 +283,7 @@ class Http2Server:
             return
         link.opened += 1
         body: FlowBody | None = None
-        if event.end_stream:
-            self._begun += 1
-        else:
-            self._begun += UPLOAD
-            self._upload = stream_id
+        if not event.end_stream:
             body = FlowBody(link, stream_id, event.content_length)
         request = Request(
             event.method if event.protocol is None else b"GET",
@@ -294,23 +298,12 @@ class Http2Server:
             event.expect_continue,
             connection=self.connection,
         )
-        if self._idle:
-            task = self._idle.pop()
-            task.take(stream_id, request, body)
-            streams[stream_id] = task
-            task.resume(self._context.copy())
-        else:
-            assert self._nursery is not None
-            task = StreamTask(self)
-            task.take(stream_id, request, body)
-            streams[stream_id] = task
-            self._nursery.start_soon(task.run)
+        task = self._idle.pop() if self._idle else StreamTask(self)
+        task.take(stream_id, request, body)
+        streams[stream_id] = task
+        self._new.append(task)
 
     def _data(self, event: h2events.DataReceived) -> None:
-        if event.end_stream and event.stream_id == self._upload:
-            # It has come whole, before anything was done about it: no more work than a request without a body.
-            self._begun -= UPLOAD - 1
-            self._upload = 0
         exchange = self.link.streams.get(event.stream_id)
         if exchange is None or exchange.body is None:
             if event.flow and self.link.codec.acknowledge(event.stream_id, event.flow):
