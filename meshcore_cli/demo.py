@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meshcore_cli.demo_outcome import PHASES, REPLICAS, Outcome
@@ -13,17 +14,21 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Awaitable, Callable
 
-DESCRIPTION = """\
-Three replicas of a small service behind a gateway, and a steady load on it.  Then one replica becomes slow, later it
-is killed, and at last a busy one is killed as well.  Watch where the requests go, and that none of them fails.
+    from meshcore import Proxy
+    from meshcore_cli.demo_mesh import Replica
 
-Everything runs in this one process, on loopback ports that happen to be free.  Exit code 1 if a request failed, or if
-the slow replica kept more than its share."""
+DESCRIPTION = """\
+Three replicas of a small service and the one who calls them, with a sidecar each, and a development CA that vouches for
+all of them: between the sidecars there is mutual TLS and nothing else.  Under a steady load one replica becomes slow,
+later it is killed, and at last a busy one is killed as well, its sidecar with it.  Watch where the requests go, and
+that none of them fails.
+
+Everything runs in this one process, on loopback ports that happen to be free; the CA lives in a temporary folder.  Exit
+code 1 if a request failed, if the slow replica kept more than its share, or if anything went unsecured between
+sidecars."""
 
 SLOW = 0.2
 """Seconds that the slow replica takes for each answer."""
-WORK = 0.005
-"""Seconds that any replica takes for an answer."""
 WORKERS = 24
 """Requests that the load keeps under way at most."""
 
@@ -44,6 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     if problems:
         return fail("meshcore demo", problems)
 
+    import tempfile
+
     import trio
 
     from meshcore_cli.logs import configure
@@ -51,10 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
     configure("error")
     quiet = arguments.output == "json"
     demo = Demo(float(arguments.seconds), int(arguments.rate), (lambda line: None) if quiet else _say)
-    try:
-        trio.run(demo.run)
-    except* KeyboardInterrupt:
-        _say("interrupted")
+    with tempfile.TemporaryDirectory(prefix="meshcore-demo-") as folder:
+        try:
+            trio.run(demo.run, Path(folder))
+        except* KeyboardInterrupt:
+            _say("interrupted")
     if quiet:
         print_json(demo.outcome.summary())
     else:
@@ -66,52 +74,6 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-class Replica:
-    """A small HTTP service that can be made slow, killed and started again at the same port."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.delay = 0.0
-        self.port = 0
-        self._scope: Any = None
-
-    async def serve(self, upstreams: Any, *, task_status: Any) -> None:
-        """Serves until killed."""
-        import trio
-
-        import meshcore
-        from meshcore.transport.tcp import open_listeners
-
-        name = self.name.encode()
-
-        async def answer(request: meshcore.Request) -> meshcore.Response:
-            await trio.sleep(WORK + self.delay)
-            body = b"replica " + name + b"\n"
-            fields = [(b"x-replica", name), (b"content-length", b"%d" % len(body))]
-            return meshcore.Response(200, meshcore.Headers(fields), meshcore.Full(body))
-
-        new_accept = meshcore.accept(meshcore.Accepted).then(meshcore.ServeHttp()).layer(Fixed(answer))
-        listeners = await open_listeners("127.0.0.1", self.port)
-        self.port = listeners[0].socket.getsockname()[1]
-        with trio.CancelScope() as self._scope:
-            await meshcore.serve(new_accept, listeners, upstreams=upstreams, task_status=task_status)
-
-    def kill(self) -> None:
-        """Ends it as a crash would: listener and connections are gone at once."""
-        self._scope.cancel()
-
-
-class Fixed:
-    """The same service for every target."""
-
-    def __init__(self, service: Callable[[Any], Awaitable[Any]]) -> None:
-        self._service = service
-
-    def new_service(self, target: object, nursery: Any, /) -> Callable[[Any], Awaitable[Any]]:
-        """The service."""
-        return self._service
-
-
 class Demo:
     """The story and the load."""
 
@@ -121,27 +83,25 @@ class Demo:
         self.say = say
         self.outcome = Outcome()
         self.phase = PHASES[0][0]
-        self._replicas = {name: Replica(name) for name in REPLICAS}
+        self._replicas: dict[str, Replica] = {}
 
-    async def run(self) -> None:
-        """From the first listener to the last."""
+    async def run(self, folder: Path) -> None:
+        """From the first listener to the last; *folder* is for the development CA."""
         import trio
 
-        import meshcore.proxy
-        from meshcore.config import proxy_config
+        import meshcore
         from meshcore.stack import stack
+        from meshcore_cli.demo_mesh import Replica, caller, security
 
+        self._replicas = {name: Replica(name, folder) for name in REPLICAS}
         async with trio.open_nursery() as nursery:
             for replica in self._replicas.values():
-                await nursery.start(replica.serve, nursery)
-            urls = ",".join(f"127.0.0.1:{replica.port}" for replica in self._replicas.values())
-            config = proxy_config(["127.0.0.1:0"], [urls], admin="127.0.0.1:0", retries="2", grace_period="2s")
+                await nursery.start(replica.serve)
             drain = meshcore.Drain()
-            proxy: meshcore.proxy.Proxy = await nursery.start(partial(meshcore.proxy.run, config, drain=drain))
-            host, port = proxy.addresses[0]
-            self.say(f"gateway at http://{host}:{port}, replicas {', '.join(REPLICAS)} at {urls.replace(',', ', ')}")
-            if proxy.admin is not None:
-                self.say(f"admin at http://127.0.0.1:{proxy.admin.addresses[0][1]}/metrics\n")
+            config = caller(self._replicas.values(), folder)
+            web: meshcore.Proxy = await nursery.start(partial(meshcore.serve_config, config, drain=drain))
+            host, port = web.addresses[0]
+            self._introduce(web)
             client = stack(meshcore.Endpoint).then(meshcore.Http()).layer(meshcore.connect_tcp)
             call = client.new_service(meshcore.Endpoint((host, port)), nursery)
             async with trio.open_nursery() as load:
@@ -149,9 +109,17 @@ class Demo:
                     load.start_soon(self._work, call, number)
                 await self._story()
                 load.cancel_scope.cancel()
-            self.outcome.retries = _retries(proxy.statistics())
+            self.outcome.retries = _retries(web.statistics())
+            self.outcome.security = security(web, self._replicas.values())
             drain.start("the demonstration is over")
             nursery.cancel_scope.cancel()
+
+    def _introduce(self, web: Proxy) -> None:
+        for replica in self._replicas.values():
+            self.say(f"orders {replica.name}: behind its sidecar at 127.0.0.1:{replica.address[1]}")
+        self.say(f"web: calls http://orders through its sidecar at 127.0.0.1:{web.addresses[0][1]}")
+        if web.admin is not None:
+            self.say(f"its metrics: http://127.0.0.1:{web.admin.addresses[0][1]}/metrics\n")
 
     async def _story(self) -> None:
         import trio
@@ -162,7 +130,7 @@ class Demo:
                 self.say(colour("yellow", f"--- replica c now takes {SLOW * 1_000:.0f} ms longer"))
                 self._replicas["c"].delay = SLOW
             elif name != "healthy":
-                self.say(colour("red", f"--- replica {name[0]} is killed"))
+                self.say(colour("red", f"--- replica {name[0]} and its sidecar are killed"))
                 self._replicas[name[0]].kill()
             end = trio.current_time() + self.seconds * part
             while (left := end - trio.current_time()) > 0.05:
@@ -197,7 +165,7 @@ class Demo:
             samples = self.outcome.phases[self.phase]
             start = trio.current_time()
             try:
-                response = await call(meshcore.Request(b"GET", b"http", b"demo.example", b"/"))
+                response = await call(meshcore.Request(b"GET", b"http", b"orders", b"/"))
                 await read_all(response.body)
             except meshcore.MeshError as error:
                 samples.failures[error.code] = samples.failures.get(error.code, 0) + 1
@@ -211,7 +179,7 @@ class Demo:
 
 
 def _retries(told: Any) -> int:
-    """How many further tries the gateway made, from what its live services tell."""
+    """How many further tries the caller's sidecar made, from what its live services tell."""
     if isinstance(told, dict):
         return sum(count if name == "retries" else _retries(count) for name, count in told.items())
     return sum(map(_retries, told)) if isinstance(told, list) else 0

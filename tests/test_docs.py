@@ -20,6 +20,7 @@ import meshcore
 from meshcore import Endpoint, Headers, Request, Response, ServiceLayer, middleware
 from meshcore.http.body import read_all
 from meshcore.stack import stack
+from meshcore_cli.main import main
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -43,8 +44,10 @@ async def serving(nursery: trio.Nursery, main: Callable[..., Awaitable[None]], *
     async def run(task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
         await main(*args, port=0, task_status=task_status)
 
-    listeners: list[trio.SocketListener] = await nursery.start(run)
-    port: int = listeners[0].socket.getsockname()[1]
+    started: Any = await nursery.start(run)
+    if isinstance(started, tuple):
+        return started
+    port: int = started[0].socket.getsockname()[1]
     return "127.0.0.1", port
 
 
@@ -78,7 +81,7 @@ async def get(address: tuple[str, int], path: str = "/x") -> bytes:
         return answer
 
 
-@pytest.mark.parametrize("name", ["reverse_proxy", "custom_layer", "tcp_forward"])
+@pytest.mark.parametrize("name", ["reverse_proxy", "custom_layer", "tcp_forward", "sidecar"])
 async def test_an_example_proxies_a_request(name: str, nursery: trio.Nursery) -> None:
     upstream = await nursery.start(origin)
     address = await serving(nursery, load(name).main, upstream)
@@ -106,6 +109,12 @@ async def test_the_grpc_gateway_sends_calls_to_the_service_that_they_name(nurser
         assert await read_all(found.body) == b"hello /Users/Get"
     assert unknown.headers.get(b"grpc-status") == b"5"
     nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples" / "config").glob("*.toml")), ids=lambda path: path.name)
+def test_an_example_of_a_config_file_passes_its_check(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["check", "-c", str(path)])
+    assert (code, capsys.readouterr().err) == (0, "")
 
 
 def test_every_example_is_short_and_says_what_it_is() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from meshcore_cli.demo_outcome import PHASES, Outcome
+from meshcore_cli.demo_outcome import PHASES, Outcome, Security
 from meshcore_cli.main import main
 
 ROOT = Path(__file__).parent.parent.parent
@@ -20,6 +20,8 @@ def outcome(slow_to_c: int = 1) -> Outcome:
         made.phases[name].served = {"a": 50, "b": 50, "c": 0}
     made.phases["c slow"].served = {"a": 50, "b": 50 - slow_to_c, "c": slow_to_c}
     made.retries = 3
+    made.security.connections = 3
+    made.security.certificates = {"web.demo": "2026-11-27T00:00:00Z"}
     return made
 
 
@@ -42,6 +44,26 @@ def test_a_failed_request_is_a_complaint() -> None:
 
 def test_a_slow_replica_that_keeps_its_share_is_a_complaint() -> None:
     assert outcome(slow_to_c=33).complaints() == ["the slow replica kept 33% of the requests"]
+
+
+def test_a_connection_between_sidecars_that_was_not_secured_is_a_complaint() -> None:
+    made = outcome()
+    made.security.plaintext = 1
+    assert made.complaints() == ["1 connections between sidecars were not secured"]
+    assert made.summary()["security"]["unsecured_connections"] == 1
+
+
+def test_requests_without_any_secured_connection_are_a_complaint() -> None:
+    made = outcome()
+    made.security = Security()
+    assert made.complaints() == ["no connection between sidecars was secured"]
+
+
+def test_the_report_tells_of_sidecars_and_identities() -> None:
+    report = outcome().report()
+    assert "mesh web calls 3 replicas of orders, 4 sidecars in one process" in report
+    assert "3 connections between sidecars, each over TLS 1.3 with both identities verified; 0 without" in report
+    assert "identities web.demo (valid until 2026-11-27T00:00:00Z)" in report
 
 
 def test_no_answer_at_all_is_a_complaint() -> None:
@@ -69,3 +91,7 @@ def test_the_demonstration_ends_by_itself_without_a_failed_request() -> None:
     assert (summary["failures"], summary["success_rate"]) == ({}, 1.0)
     assert summary["requests"] > 0
     assert summary["phases"]["b killed"]["share"] == {"a": 1.0, "b": 0.0, "c": 0.0}
+    assert summary["sidecars"] == 4
+    assert summary["security"]["verified_connections"] >= 3
+    assert summary["security"]["unsecured_connections"] == 0
+    assert set(summary["security"]["certificates"]) == {"web.demo", "orders.demo"}
