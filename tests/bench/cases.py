@@ -9,6 +9,7 @@ from tests.bench.contenders import CONTENDERS, OURS
 from tests.bench.growth import growth
 from tests.bench.idle import idle_memory
 from tests.bench.measure import Sample, Settings, chosen, in_turns, one, started
+from tests.bench.mesh import grpc_through_two, handshakes
 from tests.bench.report import number, side_by_side, table
 from tests.peers import servers
 
@@ -49,6 +50,16 @@ def p3(settings: Settings) -> str:
     with servers.nghttpd() as origin, started([*chosen("h2", settings)], [origin.port], "h2") as live:
         series = in_turns(live, load, settings, _warm_h2)
     return side_by_side(series, "µs/request", _per_request)
+
+
+def p4(settings: Settings) -> str:
+    """gRPC unary through two proxies with mutual TLS between them, 8 connections × 16 streams; CPU and memory of both."""
+    return grpc_through_two(settings)
+
+
+def p4_handshakes(settings: Settings) -> str:
+    """Full handshakes of mutual TLS with one small HTTP/1.1 request each, at the server's proxy; 4 clients."""
+    return handshakes(settings)
 
 
 def p5(settings: Settings) -> str:
@@ -132,6 +143,8 @@ CASES: dict[str, Callable[[Settings], str]] = {
     "P1": p1,
     "P2": p2,
     "P3": p3,
+    "P4": p4,
+    "P4-handshakes": p4_handshakes,
     "P5": p5,
     "P6": p6,
     "P7": p7,

@@ -6,17 +6,18 @@ import json
 import re
 import statistics
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from tests.peers.process import scratch
 from tests.peers.servers import program
 
-if TYPE_CHECKING:
-    from pathlib import Path
+PROGRAMS = Path(__file__).parent.parent / "peers" / "programs"
 
-__all__ = ["Load", "h2load", "iperf3", "paced", "wrk"]
+__all__ = ["Load", "grpc", "h2load", "handshakes", "iperf3", "paced", "wrk"]
 
 
 @dataclass
@@ -118,6 +119,28 @@ def h2load(port: int, *, path: str = "/", clients: int = 8, streams: int = 16, s
     """HTTP/2 without TLS, as fast as it goes."""
     url = f"http://127.0.0.1:{port}{path}"
     return _h2load([f"-c{clients}", f"-m{streams}", f"-D{max(1, round(seconds))}", url], seconds + 30)
+
+
+def grpc(port: int, message: Path, *, clients: int = 8, streams: int = 16, seconds: float = 2.0) -> Load:
+    """Unary calls of gRPC, as fast as it goes: each sends the framed *message*."""
+    options = [f"-c{clients}", f"-m{streams}", f"-D{max(1, round(seconds))}", f"--data={message}"]
+    options += ["-Hcontent-type: application/grpc", "-Hte: trailers"]
+    return _h2load([*options, f"http://127.0.0.1:{port}/"], seconds + 30)
+
+
+def handshakes(
+    port: int, cert: Path, key: Path, anchors: Path, name: str, *, clients: int = 4, seconds: float = 2.0
+) -> Load:
+    """Full handshakes of mutual TLS, with one request each, from so many processes at once."""
+    command = [sys.executable, str(PROGRAMS / "handshakes.py"), str(port), str(cert), str(key), str(anchors), name]
+    running = [
+        subprocess.Popen([*command, str(seconds)], stdout=subprocess.PIPE, text=True) for _ in range(clients)
+    ]
+    lines = [line for each in running for line in each.communicate(timeout=seconds + 30)[0].split()]
+    took = sorted(float(line) for line in lines if line != "failed")
+    if not took:
+        raise RuntimeError("not one handshake came to anything")
+    return Load(len(took), seconds, len(lines) - len(took), took[len(took) // 2], took[len(took) * 99 // 100])
 
 
 def requests(port: int, *, total: int, path: str = "/", clients: int = 8, streams: int = 16, h1: bool = False) -> Load:

@@ -12,9 +12,25 @@ from tests.bench.contenders import CONTENDERS, Contender, PeerMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import Protocol
 
     from tests.bench.loads import Load
     from tests.peers.process import Running
+
+    class Named(Protocol):
+        """Who is measured."""
+
+        @property
+        def name(self) -> str: ...
+
+    class Proxy(Protocol):
+        """What is measured of it."""
+
+        port: int
+
+        def cpu_seconds(self) -> float: ...
+        def memory_kib(self) -> int: ...
+        def output(self) -> str: ...
 
 __all__ = ["Sample", "Series", "Settings", "in_turns", "say", "started"]
 
@@ -107,7 +123,7 @@ def started(
         yield live
 
 
-def one(proxy: Running, load: Callable[[int], Load]) -> Sample:
+def one(proxy: Proxy, load: Callable[[int], Load]) -> Sample:
     """One turn: the load, and the CPU time that the proxy spent meanwhile."""
     before = proxy.cpu_seconds()
     seen = load(proxy.port)
@@ -115,7 +131,7 @@ def one(proxy: Running, load: Callable[[int], Load]) -> Sample:
 
 
 def in_turns(
-    live: Sequence[tuple[Contender, Running]],
+    live: Sequence[tuple[Named, Proxy]],
     load: Callable[[int], Load],
     settings: Settings,
     warm: Callable[[int], Load] | None = None,

@@ -41,7 +41,7 @@ def side_by_side(
 ) -> str:
     """One row a contender: cost, ratio to *reference*, rate, latency, memory."""
     base = next((each for each in series if each.name == reference), None)
-    bulk = unit != "µs/request"
+    bulk = unit == "µs/MiB"
     rows = []
     for each in sorted(series, key=lambda one: one.median(value) or 0):
         rate = each.median(
@@ -62,7 +62,7 @@ def side_by_side(
         "proxy",
         f"CPU {unit}",
         f"÷ {reference}",
-        "MiB/s" if bulk else "requests/s",
+        "MiB/s" if bulk else f"{unit.rpartition('/')[2]}s/s",
         "p50 ms",
         "p99 ms",
         "PSS MiB",
