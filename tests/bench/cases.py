@@ -53,7 +53,7 @@ def p3(settings: Settings) -> str:
 
 
 def p4(settings: Settings) -> str:
-    """gRPC unary calls, 8 connections × 16 streams, through two proxies with mutual TLS between them; both are counted."""
+    """gRPC unary calls, 8 connections × 16 streams, through two proxies with mutual TLS between them; both count."""
     return grpc_through_two(settings)
 
 
