@@ -34,7 +34,7 @@ class DevIdentity:
     Attributes:
         name: own name: a DNS name or a ``spiffe://`` URI.
         directory: of the authority: ``ca.crt`` and ``ca.key``, made on first use.
-        days: how long a certificate is valid; it is issued anew after 70 % of that (T-12).
+        days: how long a certificate is valid; it is issued anew after 70 % of that, at the latest after a day (T-12).
         interval: seconds between two looks at the clock.
     """
 
@@ -60,7 +60,7 @@ class DevIdentity:
                 else:
                     said = None
                     if identity.publish(credentials):
-                        due = now + _REFRESH * (credentials.not_after - now)
+                        due = now + min(_REFRESH * (credentials.not_after - now), _DAY)
                     else:
                         due = now + 10 * self.interval
             await trio.sleep(self.interval)

@@ -174,6 +174,7 @@ async def test_an_expired_and_a_foreign_pair_are_refused(
 # ----- dev -----
 
 
+@pytest.mark.parity("T-12")
 async def test_a_development_identity_makes_its_authority_and_renews_itself(
     tmp_path: Path, autojump_clock: object
 ) -> None:
@@ -192,6 +193,17 @@ async def test_a_development_identity_makes_its_authority_and_renews_itself(
         assert made.current.not_after > first.not_after
     assert 0o600 == (tmp_path / "state" / "ca.key").stat().st_mode & 0o777
     assert 0o700 == (tmp_path / "state").stat().st_mode & 0o777
+
+
+@pytest.mark.parity("T-12")
+async def test_a_certificate_of_many_days_is_renewed_after_one(tmp_path: Path, autojump_clock: object) -> None:
+    made = Identity("a.shop", clock=lambda: NOW + trio.current_time())
+    async with running(DevIdentity("a.shop", tmp_path / "state", days=90, interval=60.0), made):
+        await made.wait_certified()
+        await trio.sleep(0.98 * DAY)
+        assert 1 == made.generation
+        await trio.sleep(0.04 * DAY)
+        assert 2 == made.generation
 
 
 async def test_two_development_identities_share_the_authority(tmp_path: Path, autojump_clock: object) -> None:

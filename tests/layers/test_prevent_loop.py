@@ -21,6 +21,7 @@ async def listening() -> tuple[trio.SocketListener, Address]:
     return listener, (host, port)
 
 
+@pytest.mark.parity("D-40")
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::", ""])
 async def test_a_connection_that_leads_back_is_closed(host: str) -> None:
     listener, address = await listening()
@@ -44,7 +45,7 @@ async def test_any_other_connection_passes(own: list[Address]) -> None:
         connection.close()
 
 
-@pytest.mark.parity("X-59")
+@pytest.mark.parity("X-59", "D-40")
 async def test_a_gateway_whose_endpoint_is_itself_refuses_the_request_and_opens_no_spiral(
     nursery: trio.Nursery,
 ) -> None:
