@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from meshcore._wakeup import WakeupQueue, checkpoint
-from meshcore.errors import MeshError
+from meshcore.errors import AuthorizationError, MeshError, TlsError
 from meshcore.transport.drain import Drain
 from meshcore.transport.socket import SocketConnection, address_of, wait_readable
 from meshcore.transport.stream import connection_over
@@ -36,6 +36,8 @@ _BATCH = 16
 """Connections accepted in one turn: what is running goes first again after that."""
 _PAUSE = 0.1
 """Seconds before another try after an accept that failed for want of something."""
+_TELL_EVERY = 1.0
+"""Seconds between two lines about clients that were turned away; what comes between is told at debug."""
 _PER_CONNECTION = frozenset(
     # accept(2): the failure of one connection that was waiting, not of the listener.
     getattr(errno, name)
@@ -110,6 +112,7 @@ class Server:
         self._options = options
         self._max_connections = max_connections
         self._room = WakeupQueue()
+        self._told = float("-inf")
 
     def statistics(self) -> ServerStatistics:
         """The counts now."""
@@ -217,7 +220,7 @@ class Server:
             accepted = Accepted(self._name, connection.local, connection.peer)
             await self._new_accept.new_service(accepted, self._upstreams)(connection)
         except _EXPECTED as error:
-            log.debug("connection closed: client.addr=%s server.addr=%s: %s", connection.peer, connection.local, error)
+            self._ended(connection, error)
         except Exception as error:
             self._crashed_in(connection, error)
         except BaseExceptionGroup as group:
@@ -231,6 +234,19 @@ class Server:
             connection.close()
             self.open_connections -= 1
             self._room.wake_all()
+
+    def _ended(self, connection: Connection, error: BaseException) -> None:
+        """Tells how a connection ended that the network, or its peer, has ended: who was turned away for what it is
+        (a certificate, a policy) at a level that operators see, and no more often than a flood of them may write."""
+        level = logging.DEBUG
+        if isinstance(error, AuthorizationError) or (isinstance(error, TlsError) and error.lasting):
+            now = trio.current_time()
+            if now - self._told >= _TELL_EVERY:
+                self._told = now
+                level = logging.INFO
+        log.log(
+            level, "connection closed: client.addr=%s server.addr=%s: %s", connection.peer, connection.local, error
+        )
 
     def _crashed_in(self, connection: Connection, error: Exception) -> None:
         if isinstance(error, ExceptionGroup) and error.split(_EXPECTED)[1] is None:

@@ -18,7 +18,7 @@ import pytest
 import trio
 import trio.testing
 
-from meshcore.errors import ConnectionLost, RemoteProtocolError
+from meshcore.errors import AuthorizationError, ConnectionLost, RemoteProtocolError, TlsError
 from meshcore.server.detect import Detect
 from meshcore.server.opaque import Forward
 from meshcore.server.serve import Server, drain_on_signal, serve
@@ -372,6 +372,34 @@ async def test_what_the_network_does_is_no_crash_and_never_louder_than_debug(
             assert 0 == server.crashes_total
     assert {logging.DEBUG} == {record.levelno for record in caplog.records}
     assert any("connection closed: client.addr=" in message for message in caplog.messages)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TlsError("client certificate has expired", reason="expired"),
+        AuthorizationError("unauthorized request from 10.0.0.9"),
+    ],
+)
+async def test_who_is_turned_away_is_told_to_operators_and_a_flood_of_them_once_a_second(
+    caplog: pytest.LogCaptureFixture, autojump_clock: Any, error: Exception
+) -> None:
+    async def service(connection: Connection) -> None:
+        raise error
+
+    network = MemoryNetwork()
+    endpoint = Endpoint(("10.0.0.2", 80))
+    with caplog.at_level(logging.INFO, "meshcore"):
+        async with serving(service, [network.listen(endpoint.address)]):
+            for _ in range(20):
+                await network.connect(endpoint)
+            await trio.sleep(2)
+            await network.connect(endpoint)
+            await trio.sleep(0.1)
+
+    told = [message for message in caplog.messages if str(error) in message]
+    assert 2 == len(told)
+    assert all("client.addr=" in message for message in told)
 
 
 async def test_a_cancellation_passes_and_takes_what_crashed_beside_it_along() -> None:

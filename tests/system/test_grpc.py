@@ -120,7 +120,8 @@ def test_cancellation_reaches_the_server(through: Running) -> None:
 
 def test_deadlines_are_passed_on_and_end_the_call(through: Running) -> None:
     with echo(through.port) as client:
-        assert 4 < float(client.call("Deadline", timeout=5)) <= 5
+        # grpcio rounds what is left up, to a little more than was asked for.
+        assert 4 < float(client.call("Deadline", timeout=5)) <= 5.1
         before = int(client.call("Cancelled"))
         began = time.monotonic()
         with pytest.raises(grpc.RpcError) as late:
