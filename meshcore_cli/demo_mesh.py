@@ -70,9 +70,7 @@ class Replica:
         config = meshcore.MeshConfig(
             service=Service(name="orders", namespace="demo"),
             identity=_identity(self._folder),
-            inbound=Inbound(
-                listen=("127.0.0.1", 0), forward=("127.0.0.1", port), default_policy="all-authenticated"
-            ),
+            inbound=Inbound(listen=("127.0.0.1", 0), forward=("127.0.0.1", port), default_policy="all-authenticated"),
             admin=AdminConfig(listen=None),
         )
         with self._scope:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from meshcore.config import ProxyConfig, proxy_config
+from meshcore.config import Destination, Inbound, MeshConfig, Outbound, ProxyConfig, proxy_config
+from meshcore.config.upstream import EndpointConfig
 from meshcore.layers import Balance
 from meshcore.pipeline import gateway
+from meshcore.pipeline.inbound import inbound
+from meshcore.pipeline.outbound import outbound
 from meshcore.stack import middleware
 
 PLAIN = """\
@@ -87,3 +90,138 @@ def test_no_role_is_there_twice() -> None:
 def test_endpoints_whose_servers_speak_first_are_opaque_at_once() -> None:
     database = proxy_config([":8080"], ["10.0.0.1:5432"])
     assert "Detect(protocol='opaque')" in repr(gateway(database))
+
+
+INBOUND = """\
+Stack
+└─ DetectTls(identity=None, timeout=1.0)
+   ┊ plain
+   └─ TcpMetrics(direction='inbound')
+   └─ ReadTransportHeader(timeout=10.0, ports=None)
+   └─ Detect(timeout=1.0)
+      ┊ http
+      └─ ServeHttp(options=ServerOptions())
+      └─ Metrics(scope='inbound')
+      └─ Rescue(informational='meshed')
+      └─ Authorize(policy='all-unauthenticated', networks=(), loopback=False)
+      └─ DowngradeOrigProto()
+      └─ SetClientId()
+      └─ ToBackend(backend='application')
+      └─ Balance(resolve=Static(endpoints=None), load=PeakEwma(decay=10.0, default_rtt=0.03), policy='p2c-ewma', \
+fail_fast=1.0, capacity=10000)
+         ┊ one of these per Endpoint
+         └─ ProxyErrors(forwards=False)
+         └─ Http(options=ClientOptions())
+         └─ Tls(handshake_timeout=10.0)
+         └─ ConnectMetrics(direction='inbound')
+         └─ ConnectTimeout(seconds=0.3)
+      ┊ opaque
+      └─ Authorize(policy='all-unauthenticated', networks=(), loopback=False)
+      └─ ToBackend(backend='application')
+      └─ Balance(resolve=Static(endpoints=None), load=PeakEwma(decay=10.0, default_rtt=0.03), policy='p2c-ewma', \
+fail_fast=1.0, capacity=10000)
+         ┊ one of these per Endpoint
+         └─ Forward(idle_timeout=3600.0)
+         └─ Tls(handshake_timeout=10.0)
+         └─ ConnectMetrics(direction='inbound')
+         └─ ConnectTimeout(seconds=0.3)
+   ┊ passthrough
+   └─ TcpMetrics(direction='inbound')
+   └─ Authorize(policy='all-unauthenticated', networks=(), loopback=False)
+   └─ ToBackend(backend='application')
+   └─ Balance(resolve=Static(endpoints=None), load=PeakEwma(decay=10.0, default_rtt=0.03), policy='p2c-ewma', \
+fail_fast=1.0, capacity=10000)
+      ┊ one of these per Endpoint
+      └─ Forward(idle_timeout=3600.0)
+      └─ Tls(handshake_timeout=10.0)
+      └─ ConnectMetrics(direction='inbound')
+      └─ ConnectTimeout(seconds=0.3)"""
+
+OUTBOUND = """\
+Stack
+└─ TcpMetrics(direction='outbound')
+└─ Detect(timeout=1.0)
+   ┊ http
+   └─ ServeHttp(options=ServerOptions())
+   └─ Rescue(informational=True)
+   └─ Route(routes={'orders:80': 'orders:80'})
+   └─ StreamTimeouts(timeouts=operator.attrgetter('timeouts'))
+   └─ Retry(attempts=operator.attrgetter('retries'), \
+budget=Budget(ratio=0.2, minimum=10.0, ttl=10.0), replay=65536)
+   └─ Balance(resolve=Discover(schemes=['file']), load=PeakEwma(decay=10.0, default_rtt=0.03), \
+policy=operator.attrgetter('balance'), fail_fast=3.0, capacity=10000)
+      ┊ one of these per Endpoint
+      └─ ProxyErrors(forwards=False)
+      └─ RequireId()
+      └─ Metrics(scope='outbound')
+      └─ UpgradeOrigProto()
+      └─ Http(options=ClientOptions())
+      └─ Tls(handshake_timeout=10.0)
+      └─ ConnectMetrics(direction='outbound')
+      └─ ConnectTimeout(seconds=1.0)
+   ┊ opaque
+   └─ DetectTls(identity=None, timeout=10.0)
+      ┊ plain
+      └─ ToBackend(backend=by SNI)
+      └─ Balance(resolve=Discover(schemes=['file']), load=PeakEwma(decay=10.0, default_rtt=0.03), \
+policy=operator.attrgetter('balance'), fail_fast=3.0, capacity=10000)
+         ┊ one of these per Endpoint
+         └─ Forward(idle_timeout=3600.0)
+         └─ SendTransportHeader()
+         └─ Tls(handshake_timeout=10.0)
+         └─ ConnectMetrics(direction='outbound')
+         └─ ConnectTimeout(seconds=1.0)
+      ┊ passthrough
+      └─ ToBackend(backend=by SNI)
+      └─ Balance(resolve=Discover(schemes=['file']), load=PeakEwma(decay=10.0, default_rtt=0.03), \
+policy=operator.attrgetter('balance'), fail_fast=3.0, capacity=10000)
+         ┊ one of these per Endpoint
+         └─ Forward(idle_timeout=3600.0)
+         └─ SendTransportHeader()
+         └─ Tls(handshake_timeout=10.0)
+         └─ ConnectMetrics(direction='outbound')
+         └─ ConnectTimeout(seconds=1.0)"""
+
+NONE: frozenset[int] = frozenset()
+
+
+def sidecar() -> MeshConfig:
+    endpoint = EndpointConfig(address=("10.0.0.7", 4143))
+    return MeshConfig(
+        inbound=Inbound(forward=("127.0.0.1", 8000), opaque_ports=NONE),
+        outbound=Outbound(
+            opaque_ports=NONE, to={"orders:80": Destination(endpoints=(endpoint,), identity="orders.shop")}
+        ),
+    )
+
+
+def test_the_inbound_side_of_a_sidecar_is_these_layers_in_this_order() -> None:
+    assert repr(inbound(sidecar())) == INBOUND
+
+
+def test_the_outbound_side_of_a_sidecar_is_these_layers_in_this_order() -> None:
+    assert repr(outbound(sidecar())) == OUTBOUND
+
+
+def before(roles: list[str], *wanted: str) -> bool:
+    return [role for role in roles if role in wanted] == list(wanted)
+
+
+def test_nothing_of_a_peer_is_believed_before_it_was_asked_who_it_is() -> None:
+    roles = list(inbound(sidecar()).roles())
+    # TLS first; then what only a verified proxy may say; whom it may reach; its name for the application last.
+    assert before(roles, "detect_tls", "read_transport_header", "detect", "authorize", "set_client_id", "to_backend")
+    # Every branch asks before it connects to the application.
+    for branch in ("opaque_", "passthrough_"):
+        assert before(roles, f"{branch}authorize", f"{branch}to_backend")
+    # A refusal is answered and counted, so: Authorize below what does both.
+    assert before(roles, "metrics", "rescue", "authorize")
+
+
+def test_a_try_is_counted_once_its_endpoint_is_known_to_be_the_right_one() -> None:
+    roles = list(outbound(sidecar()).roles())
+    assert before(roles, "stream_timeouts", "retry", "balance", "require_id", "endpoint_metrics", "upgrade_orig_proto")
+    # The header is the first thing inside of TLS, and the version is changed directly above what speaks it.
+    assert roles[roles.index("upgrade_orig_proto") + 1] == "http"
+    for branch in ("plain_", "opaque_"):
+        assert before(roles, f"{branch}send_transport_header", f"{branch}tls")
