@@ -27,9 +27,11 @@ class Forward:
     Attributes:
         idle_timeout: seconds without a byte in either direction after which it is closed; None: never.
             Enforced by the server's sweeper.
+        name: the role, where a stack has more than one.
     """
 
     idle_timeout: float | None = 3600.0
+    name: str = attrs.field(default="", repr=False, kw_only=True)
 
     def layer(self, inner: Connect, /) -> NewService[Endpoint, Connection, None]:
         """Services that forward through connections made by *inner*."""
