@@ -77,7 +77,8 @@ def forwarding(
 ) -> Stack[Connect, NewService[Endpoint, Connection, None]]:
     """From a connection for one endpoint, whose bytes mean nothing here, to a connection to it."""
     # Both directions until both have ended.
-    top: Stack[Connect, NewService[Endpoint, Connection, None]] = Stack((Forward(name="" if prefix == "opaque_" else f"{prefix}forward"),))
+    role = "" if prefix == "opaque_" else f"{prefix}forward"
+    top: Stack[Connect, NewService[Endpoint, Connection, None]] = Stack((Forward(name=role),))
     if mesh:
         # The first bytes inside of TLS, so: above it.
         top = top.then(SendTransportHeader(name=f"{prefix}send_transport_header"))
