@@ -430,17 +430,20 @@ async def test_handshakes_leave_memory_and_descriptors_flat(count: int) -> None:
                 end.close()
 
     await some(100)
-    forget_sockets()
-    gc.collect()
-    before = resident(), len(os.listdir("/proc/self/fd")), ours()
-    await some(count)
-    forget_sockets()
-    gc.collect()
-    after = resident(), len(os.listdir("/proc/self/fd")), ours()
-
-    assert before[1] >= after[1]
-    assert before[2] >= after[2]
-    assert after[0] - before[0] < 2 << 20
+    grown = []
+    for _ in range(3):
+        forget_sockets()
+        gc.collect()
+        before = resident(), len(os.listdir("/proc/self/fd")), ours()
+        await some(count)
+        forget_sockets()
+        gc.collect()
+        after = resident(), len(os.listdir("/proc/self/fd")), ours()
+        assert before[1] >= after[1]
+        assert before[2] >= after[2]
+        grown.append(after[0] - before[0])
+    # The allocator takes more once in a while, for its own reasons; what leaks does so every time.
+    assert min(grown) < 2 << 20
 
 
 def forget_sockets() -> None:
