@@ -147,7 +147,7 @@ Stack
    └─ Route(routes={'orders:80': 'orders:80'})
    └─ StreamTimeouts(timeouts=operator.attrgetter('timeouts'))
    └─ Retry(attempts=operator.attrgetter('retries'), \
-budget=Budget(ratio=0.2, minimum=10.0, ttl=10.0), replay=65536)
+budget=by backend, replay=operator.attrgetter('replay'))
    └─ Balance(resolve=Discover(schemes=['file']), load=PeakEwma(decay=10.0, default_rtt=0.03), \
 policy=operator.attrgetter('balance'), fail_fast=3.0, capacity=10000)
       ┊ one of these per Endpoint

@@ -23,7 +23,7 @@ from meshcore.metrics.registry import Registry
 from meshcore.pipeline.abuse import counting_abuse
 from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.runtime import Runtime
-from meshcore.pipeline.targets import backend_of
+from meshcore.pipeline.targets import backend_of, budget_of
 from meshcore.resolve.discover import Discover
 from meshcore.resolve.static import Static
 from meshcore.server.detect import Detect
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from meshcore.client.options import ClientOptions
     from meshcore.config import Gateway, Listen, MeshConfig, ProxyConfig
     from meshcore.server.options import ServerOptions
-    from meshcore.stack import Param
     from meshcore.transport.connection import Owner
 
 __all__ = ["NOWHERE", "gateway", "http", "listener", "opaque"]
@@ -62,7 +61,7 @@ class _Plan:
     server: ServerOptions
     client: ClientOptions
     access_log: Any
-    retries: Param[int]
+    retry: Retry
     timeout: float | None = None
     limited: bool = False
     balance: Any
@@ -177,7 +176,7 @@ def _http(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]]:
         # The tries of a request share its limits, so: above Retry.
         routed = routed.then(StreamTimeouts(attrgetter("timeouts")))
     # Below what answers, above what picks: another try is another endpoint.
-    routed = routed.then(Retry(plan.retries))
+    routed = routed.then(plan.retry)
     if plan.timeout is not None:
         # Each try has its own limit, so: below Retry.
         routed = routed.then(Timeout(plan.timeout))
@@ -217,7 +216,7 @@ def _plan(config: ProxyConfig, listen: Listen) -> _Plan:
         server=config.server,
         client=config.client,
         access_log=config.access_log,
-        retries=config.retries,
+        retry=Retry(config.retries),
         timeout=config.timeout,
         balance=config.balance,
         fail_fast=config.fail_fast,
@@ -245,7 +244,7 @@ def _listener_plan(config: MeshConfig, found: Gateway) -> _Plan:
         server=config.proxy.server_options(),
         client=config.proxy.client_options(),
         access_log=config.proxy.access_log,
-        retries=attrgetter("retries"),
+        retry=Retry(attrgetter("retries"), budget_of, attrgetter("replay")),
         limited=any(each.timeouts is not None for each in backends.values()),
         balance=attrgetter("balance"),
         fail_fast=found.fail_fast,

@@ -19,7 +19,7 @@ from meshcore.pipeline.abuse import counting_abuse
 from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.gateway import NOWHERE
 from meshcore.pipeline.runtime import Runtime
-from meshcore.pipeline.targets import backend_of
+from meshcore.pipeline.targets import backend_of, budget_of
 from meshcore.resolve.discover import Discover
 from meshcore.server.detect import Detect
 from meshcore.server.detect_tls import DetectTls
@@ -109,7 +109,7 @@ def logical(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewHttp[Back
         # The tries of a request share its limits, so: above Retry.
         .then(StreamTimeouts(attrgetter("timeouts")))
         # Below what answers, above what picks: another try is another endpoint.
-        .then(Retry(attrgetter("retries")))
+        .then(Retry(attrgetter("retries"), budget_of, attrgetter("replay")))
         # From here on, one stack per endpoint.
         .then(Balance(Discover(), policy=policy, fail_fast=side.fail_fast, owner=runtime.owner))
         .then(

@@ -9,6 +9,7 @@ import attrs
 from meshcore.codec.transport_header import ALPN, TransportHeader
 from meshcore.errors import ConfigError
 from meshcore.http.timeouts import Timeouts
+from meshcore.layers.retry import Budget
 from meshcore.transport.target import Backend, Endpoint, TlsClient
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from meshcore.config import BackendConfig, ClientTls, EndpointConfig, RetryConfig, TimeoutConfig
 
-__all__ = ["backend_of"]
+__all__ = ["backend_of", "budget_of"]
 
 _PROTOCOLS = {"http": "http", "http1": "http/1", "h2c": "h2", "https": "http", "tcp": "opaque"}
 _ALPN = {"http": ("h2", "http/1.1"), "https": ("h2", "http/1.1"), "h2c": ("h2",), "http1": ("http/1.1",), "tcp": ()}
@@ -50,9 +51,24 @@ def backend_of(
         config.discover,
         template=template,
         retries=retry.limit,
+        retry_ratio=retry.budget,
+        replay=retry.replay,
         timeouts=None if limits == Timeouts() else limits,
         balance=config.balance,
     )
+
+
+class _BudgetOf:
+    """What retries may add to a backend's load."""
+
+    def __repr__(self) -> str:
+        return "by backend"
+
+    def __call__(self, backend: Backend) -> Budget:
+        return Budget(ratio=backend.retry_ratio)
+
+
+budget_of = _BudgetOf()
 
 
 def _endpoint(name: str, config: BackendConfig, endpoint: EndpointConfig | None, opaque: bool) -> Endpoint:

@@ -123,6 +123,8 @@ class Backend:
         discover: ``dns:…``, ``file:…`` and the like, for a resolver; None for a fixed set.
         template: what discovered endpoints are where their entries do not say it; None: plain HTTP.
         retries: further tries for a request that is safe to repeat.
+        retry_ratio: how many of its requests may be tried again, on average (the budget).
+        replay: bytes of a request's body that are kept for another try.
         timeout: seconds to wait for an answer's head, each try; None: no limit.
         timeouts: limits of whole exchanges; None: none.
         balance: the policy's name.
@@ -133,6 +135,8 @@ class Backend:
     discover: str | None = None
     template: Endpoint | None = None
     retries: int = 1
+    retry_ratio: float = 0.2
+    replay: int = 65_536
     timeout: float | None = None
     timeouts: Timeouts | None = None
     balance: str = "p2c-ewma"

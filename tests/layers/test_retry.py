@@ -399,3 +399,16 @@ def test_what_was_not_used_expires() -> None:
     assert tokens.withdraw(1.0)
     assert pytest.approx(199) == tokens.balance
     assert not tokens.withdraw(100.0)
+
+
+async def test_budget_and_replay_may_be_functions_of_the_target(autojump_clock: MockClock) -> None:
+    layer = Retry(1, lambda target: Budget(ratio=0.0, minimum=target), lambda target: 4)
+    refused = ConnectionLost("closed", retryable=True)
+
+    allowed = layer.wrap(mock_service(refused, response()), 10.0)
+    assert 200 == (await allowed(request())).status
+    for target, body in ((0.0, b""), (10.0, b"too long")):
+        service = layer.wrap(mock_service(refused, response()), target)
+        sent = request(body=body) if body else request()
+        with pytest.raises(ConnectionLost):
+            await service(sent)

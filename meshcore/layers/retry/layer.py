@@ -39,18 +39,20 @@ class Retry(ServiceLayer):
 
     Attributes:
         attempts: further tries after the first, or a function of the target; once by default.
-        budget: bounds what retries add to the load.
-        replay: bytes of a request body kept for it (R-07: 64 KiB).
+        budget: bounds what retries add to the load; or a function of the target.
+        replay: bytes of a request body kept for it (R-07: 64 KiB); or a function of the target.
     """
 
     attempts: Param[int] = attrs.field(default=1, validator=_not_negative)
-    budget: Budget = attrs.field(factory=Budget)
-    replay: int = attrs.field(default=REPLAY_LIMIT, validator=attrs.validators.ge(0))
+    budget: Param[Budget] = attrs.field(factory=Budget)
+    replay: Param[int] = attrs.field(default=REPLAY_LIMIT, validator=_not_negative)
 
     def wrap(self, inner: HttpService, target: Any, /) -> HttpService:
         """*inner* itself where there are no attempts."""
         attempts = resolve(self.attempts, target)
-        return _Retrying(self, inner, attempts) if attempts else inner
+        if not attempts:
+            return inner
+        return _Retrying(self, inner, attempts, resolve(self.budget, target), resolve(self.replay, target))
 
 
 @attrs.frozen
@@ -92,11 +94,11 @@ class _Retrying:
         "retries",
     )
 
-    def __init__(self, layer: Retry, inner: HttpService, attempts: int) -> None:
+    def __init__(self, layer: Retry, inner: HttpService, attempts: int, budget: Budget, replay: int) -> None:
         self._inner = inner
         self._attempts = attempts
-        self._limit = layer.replay
-        self._budget = layer.budget
+        self._limit = replay
+        self._budget = budget
         self._tokens: Tokens | None = None
         self.retries = 0
         self.recovered = 0
