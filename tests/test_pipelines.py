@@ -160,7 +160,7 @@ policy=operator.attrgetter('balance'), fail_fast=3.0, capacity=10000)
       └─ ConnectMetrics(direction='outbound')
       └─ ConnectTimeout(seconds=1.0)
    ┊ opaque
-   └─ DetectTls(identity=None, timeout=10.0)
+   └─ DetectTls(identity=None, timeout=1.0)
       ┊ plain
       └─ ToBackend(backend=by SNI)
       └─ Balance(resolve=Discover(schemes=['file']), load=PeakEwma(decay=10.0, default_rtt=0.03), \

@@ -66,7 +66,7 @@ class Outbound:
     listen: ListenAddress = ("127.0.0.1", 4140)
     opaque_ports: Ports = OPAQUE_PORTS
     connect_timeout: Duration = 1.0
-    detect_timeout: Duration = 10.0
+    detect_timeout: Duration = 1.0
     fail_fast: Duration = 3.0
     to: Annotated[dict[str, Destination], Tables(Table(Destination), host_pattern)] = attrs.Factory(dict)
     layer: LayerEdits = ()

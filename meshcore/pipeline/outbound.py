@@ -69,16 +69,12 @@ def _detecting(
                 http=http(config, runtime, backends(table, name)),
                 opaque=_opaque(config, runtime, backends(table, name, opaque=True), look=not opaque),
                 opaque_ports=side.opaque_ports,
-                timeout=min(side.detect_timeout, _SILENCE),
+                timeout=side.detect_timeout,
                 protocol="opaque" if opaque else None,
                 observe=detection(runtime.registry, "outbound"),
             )
         )
     )
-
-
-_SILENCE = 1.0
-"""Seconds that an application may be silent before the server may speak first (linkerd waits 10 s: D-05)."""
 
 
 def http(config: MeshConfig, runtime: Runtime, table: Mapping[str, Backend]) -> Stack[Connect, NewAccept[Accepted]]:
