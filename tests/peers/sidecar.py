@@ -5,13 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meshcore.identity import Authority
+from tests.peers.meshcore import command_line
 from tests.peers.process import Running, running, scratch
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def sidecar(told: dict[str, Any], *command: str, serving: bool = True) -> Iterat
     with scratch("sidecar") as directory:
         file = directory / "mesh.json"
         file.write_text(json.dumps(told))
-        words = [sys.executable, "-m", "meshcore_cli", "run", "-c", str(file)]
+        words = [*command_line(), "run", "-c", str(file)]
         if command:
             words += ["--", *command]
 
