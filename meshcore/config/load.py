@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from meshcore.config.checks import check
-from meshcore.config.document import Document, read_document
+from meshcore.config.document import Document, parse_document, read_document
 from meshcore.config.mesh import MeshConfig
 from meshcore.config.overrides import override
 from meshcore.config.report import At, Problem, Report
@@ -18,7 +18,7 @@ from meshcore.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Loaded", "examine", "load_config"]
+__all__ = ["Loaded", "examine", "load_config", "parse_config"]
 
 
 @attrs.frozen
@@ -44,7 +44,10 @@ def examine(path: Path | str, settings: Sequence[str] = ()) -> Loaded:
     Raises:
         ConfigError: the file cannot be read or parsed, or a setting is not one: nothing more can be told then.
     """
-    document = read_document(Path(path))
+    return _examine(read_document(Path(path)), settings)
+
+
+def _examine(document: Document, settings: Sequence[str] = ()) -> Loaded:
     override(document, settings)
     report = Report(document)
     config: MeshConfig = Table(MeshConfig).read(document.values, At(report))
@@ -59,7 +62,23 @@ def load_config(path: Path | str, settings: Sequence[str] = ()) -> MeshConfig:
     Raises:
         ConfigError: with everything that is wrong, a line each.
     """
-    loaded = examine(path, settings)
+    return _config(examine(path, settings))
+
+
+def parse_config(text: str, path: Path | str = "config.toml") -> MeshConfig:
+    """The configuration of a text, as for tests.
+
+    Args:
+        text: TOML, or JSON if *path* ends so.
+        path: the file that it would be: names it in messages, and relative paths start there.
+
+    Raises:
+        ConfigError: with everything that is wrong, a line each.
+    """
+    return _config(_examine(parse_document(Path(path), text)))
+
+
+def _config(loaded: Loaded) -> MeshConfig:
     if loaded.config is None:
         raise ConfigError([str(problem) for problem in loaded.problems])
     return loaded.config
