@@ -319,8 +319,11 @@ class _Single:
 
 
 def _admin(proxy: Proxy) -> Admin:
-    def ready() -> list[str] | None:
-        if len(proxy.servers) < len(proxy.stacks) or (proxy.identity is not None and not proxy.identity.certified):
+    def ready() -> list[str] | str | None:
+        if proxy.identity is not None and not proxy.identity.certified:
+            refused = proxy.identity.refused
+            return f"waiting for the identity{f': {refused}' if refused else ''}"
+        if len(proxy.servers) < len(proxy.stacks):
             return None
         return [format_address(address) for address in proxy.addresses]
 

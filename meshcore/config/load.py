@@ -38,31 +38,36 @@ class Loaded:
     warnings: tuple[Problem, ...]
 
 
-def examine(path: Path | str, settings: Sequence[str] = ()) -> Loaded:
-    """Everything there is to say about a config file; *settings* are those of ``--set``.
+def examine(path: Path | str, settings: Sequence[str] = (), *, waiting: bool = False) -> Loaded:
+    """Everything there is to say about a config file.
+
+    Args:
+        path: the file.
+        settings: those of ``--set``.
+        waiting: whether files of ``[identity]`` that are not there yet are a warning: whoever runs waits for them.
 
     Raises:
         ConfigError: the file cannot be read or parsed, or a setting is not one: nothing more can be told then.
     """
-    return _examine(read_document(Path(path)), settings)
+    return _examine(read_document(Path(path)), settings, waiting)
 
 
-def _examine(document: Document, settings: Sequence[str] = ()) -> Loaded:
+def _examine(document: Document, settings: Sequence[str] = (), waiting: bool = False) -> Loaded:
     override(document, settings)
-    report = Report(document)
+    report = Report(document, waiting=waiting)
     config: MeshConfig = Table(MeshConfig).read(document.values, At(report))
     check(config, report)
     report.sort()
     return Loaded(document, None if report.problems else config, tuple(report.problems), tuple(report.warnings))
 
 
-def load_config(path: Path | str, settings: Sequence[str] = ()) -> MeshConfig:
-    """The configuration of a file.
+def load_config(path: Path | str, settings: Sequence[str] = (), *, waiting: bool = False) -> MeshConfig:
+    """The configuration of a file; the arguments are those of :func:`examine`.
 
     Raises:
         ConfigError: with everything that is wrong, a line each.
     """
-    return _config(examine(path, settings))
+    return _config(examine(path, settings, waiting=waiting))
 
 
 def parse_config(text: str, path: Path | str = "config.toml") -> MeshConfig:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import trio.testing
 import meshcore
 from meshcore import Connection, Headers, Proxy, Request, Response
 from meshcore.http.body import Chunks, read_all
+from meshcore.proxy import run
 from meshcore.testing import MemoryMesh, MemoryStream, MockService, mock_service, request, response
 
 APPLICATION, INBOUND, OUTBOUND, DATABASE = ("orders", 8000), ("orders", 4143), ("127.0.0.1", 4140), ("127.0.0.1", 5432)
@@ -312,6 +315,50 @@ async def test_a_sidecar_is_ready_drains_and_leaves_its_addresses(
     assert b"late" == await read_all(answers[0].body)
     # Free for its successor.
     await mesh.start(ORDERS.format(policy="all-unauthenticated"))
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parity("A-05", "T-13", "L-01")
+async def test_files_of_the_identity_that_are_not_there_yet_are_waited_for_and_nothing_is_served_before(
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    mesh = MemoryMesh(nursery)
+    await mesh.serve(APPLICATION, mock_service(echo))
+    files = 'mode = "files"\ncert = "late.crt"\nkey = "late.key"\ntrust_anchors = "ca.crt"'
+    (tmp_path / "orders.toml").write_text(ORDERS.replace('mode = "dev"', files).format(policy="all-unauthenticated"))
+    with pytest.raises(meshcore.errors.ConfigError, match=r"orders.toml:7: identity.cert: 'late.crt': no such file"):
+        meshcore.load_config(tmp_path / "orders.toml")
+    config = meshcore.load_config(tmp_path / "orders.toml", waiting=True)
+    network = mesh.network
+    nursery.start_soon(partial(run, config, connect=network.connect, listen=network.open_listeners))
+    answers: list[Response] = []
+
+    async def ask() -> None:
+        answers.append(await mesh.client(INBOUND)(request(authority=b"orders")))
+
+    async def ready() -> tuple[int, bytes]:
+        answer = await mesh.client(("orders", 4191))(request(authority=b"localhost", path=b"/ready"))
+        return answer.status, await read_all(answer.body)
+
+    nursery.start_soon(ask)
+    await trio.sleep(10)
+
+    status, said = await ready()
+    assert 503 == status
+    assert said.startswith(b"not ready: waiting for the identity: ")
+    assert said.count(b"no such file or directory") == 3
+    assert 1 == caplog.text.count("refused")
+    assert [] == answers
+    cert, key = mesh.authority.issue("orders.shop", now=mesh.now())
+    for name, data in (("ca.crt", mesh.authority.cert_pem()), ("late.crt", cert), ("late.key", key)):
+        (tmp_path / name).write_bytes(data)
+    await trio.sleep(1.5)
+    # Whoever had come too early was not turned away.
+    assert [200] == [answer.status for answer in answers]
+    assert (200, b"ready from=orders:4143\n") == await ready()
     nursery.cancel_scope.cancel()
 
 
