@@ -15,6 +15,7 @@ from meshcore import Connection, Headers, Proxy, Request, Response
 from meshcore.http.body import Chunks, read_all
 from meshcore.proxy import run
 from meshcore.testing import MemoryMesh, MemoryStream, MockService, mock_service, request, response
+from tests.codec.hellos import real
 
 APPLICATION, INBOUND, OUTBOUND, DATABASE = ("orders", 8000), ("orders", 4143), ("127.0.0.1", 4140), ("127.0.0.1", 5432)
 
@@ -256,6 +257,27 @@ async def test_whoever_another_authority_vouches_for_is_refused(
     assert said.endswith(b"certificate was refused by the peer: tlsv1 alert unknown ca")
     assert [] == application.requests
     assert pair.metrics(pair.orders, 'tls_handshake_errors_total{side="server",reason="unknown issuer"}')
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("limit", [2.0, 30.0])
+async def test_a_client_that_stalls_in_its_handshake_is_given_as_long_as_the_config_says(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, limit: float
+) -> None:
+    mesh = MemoryMesh(nursery)
+    orders = await mesh.start(
+        ORDERS.format(policy="audit").replace("[inbound]", f'[inbound]\ndetect_timeout = "{limit:g}s"')
+    )
+    client = await mesh.network.open_stream(INBOUND)
+    await client.send_all(real("orders.shop"))
+
+    assert (await client.receive_some()).startswith(b"\x16\3\3")
+    while await client.receive_some():
+        pass
+
+    assert limit == trio.current_time()
+    errors = orders.registry.render(now=trio.current_time())
+    assert 'tls_handshake_errors_total{side="server",reason="timeout"} 1' in errors
     nursery.cancel_scope.cancel()
 
 
