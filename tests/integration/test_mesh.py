@@ -14,7 +14,16 @@ import meshcore
 from meshcore import Connection, Headers, Proxy, Request, Response
 from meshcore.http.body import Chunks, read_all
 from meshcore.proxy import run
-from meshcore.testing import MemoryMesh, MemoryStream, MockService, mock_service, request, response
+from meshcore.testing import (
+    MemoryMesh,
+    MemoryNetwork,
+    MemoryStream,
+    MockService,
+    explore_schedules,
+    mock_service,
+    request,
+    response,
+)
 from tests.codec.hellos import real
 
 APPLICATION, INBOUND, OUTBOUND, DATABASE = ("orders", 8000), ("orders", 4143), ("127.0.0.1", 4140), ("127.0.0.1", 5432)
@@ -66,9 +75,10 @@ class Pair:
         between = mesh.network.faults(INBOUND)
         between.request.tap = between.response.tap = self.wire.extend
 
-    async def start(self, *, policy: str = "all-authenticated", identity: str = "orders.shop") -> None:
-        self.orders: Proxy = await self.mesh.start(ORDERS.format(policy=policy))
-        self.web: Proxy = await self.mesh.start(WEB.format(identity=identity))
+    async def start(self, *, policy: str = "all-authenticated", identity: str = "orders.shop", more: str = "") -> None:
+        """Both; *more* is appended to either's config."""
+        self.orders: Proxy = await self.mesh.start(ORDERS.format(policy=policy) + more)
+        self.web: Proxy = await self.mesh.start(WEB.format(identity=identity) + more)
 
     async def ask(self, version: int = 11, **more: Any) -> Response:
         return await self.mesh.client(OUTBOUND)(request(authority=b"orders:80", version=version, **more))
@@ -85,20 +95,21 @@ def echo(seen: Request) -> Response:
     return response(200, b"hello " + (seen.headers.get(b"l5d-client-id") or b"nobody"))
 
 
-async def meshed(nursery: trio.Nursery, application: Any, **more: str) -> Pair:
-    pair = Pair(MemoryMesh(nursery))
+async def meshed(nursery: trio.Nursery, application: Any, network: MemoryNetwork | None = None, **more: str) -> Pair:
+    pair = Pair(MemoryMesh(nursery, network))
     await pair.mesh.serve(APPLICATION, application)
     await pair.start(**more)
     return pair
 
 
+@pytest.mark.parametrize("nowait", [True, False])
 @pytest.mark.parametrize("version", [11, 20])
 @pytest.mark.parity("D-24", "T-18", "T-05")
 async def test_requests_pass_over_mutual_tls_and_the_application_knows_from_whom(
-    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, version: int
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, version: int, nowait: bool
 ) -> None:
     application = mock_service(echo)
-    pair = await meshed(nursery, application)
+    pair = await meshed(nursery, application, network=MemoryNetwork(nowait=nowait))
 
     answers = [await pair.ask(version, body=b"secret", method=b"POST") for _ in range(3)]
 
@@ -218,6 +229,66 @@ async def test_the_authority_is_replaced_in_three_steps_and_no_new_connection_fa
     mesh.renew()
     await still_reached(5)
     nursery.cancel_scope.cancel()
+
+
+@explore_schedules(examples=12)
+async def test_under_every_schedule_no_request_fails_while_certificates_and_connections_are_replaced() -> None:
+    async with trio.open_nursery() as nursery:
+        pair = Pair(MemoryMesh(nursery))
+        mesh = pair.mesh
+        await mesh.serve(APPLICATION, mock_service(echo))
+        await pair.start(more='[proxy]\nmax_connection_age = "1s"\n')
+        statuses: list[int] = []
+
+        async def ask(version: int) -> None:
+            for _ in range(12):
+                answer = await pair.ask(version)
+                await read_all(answer.body)
+                statuses.append(answer.status)
+                await trio.sleep(1)
+
+        async def replace() -> None:
+            for _ in range(6):
+                await trio.sleep(2)
+                mesh.authority = mesh.new_authority()
+                mesh.anchors.append(mesh.authority)
+                mesh.renew()
+
+        async with trio.open_nursery() as busy:
+            for version in (11, 20, 11, 20):
+                busy.start_soon(ask, version)
+            busy.start_soon(replace)
+
+        assert [200] * 48 == statuses
+        assert mesh.network.connects[INBOUND] > 4
+        assert 0 == pair.crashes()
+        nursery.cancel_scope.cancel()
+
+
+@explore_schedules(examples=12)
+async def test_under_every_schedule_a_link_that_breaks_is_made_anew_and_nothing_crashes() -> None:
+    async with trio.open_nursery() as nursery:
+        pair = await meshed(nursery, mock_service(0.01, echo))
+        statuses: list[int] = []
+
+        async def ask(version: int) -> None:
+            for _ in range(4):
+                answer = await pair.ask(version)
+                await read_all(answer.body)
+                statuses.append(answer.status)
+
+        async with trio.open_nursery() as busy:
+            for version in (11, 20, 11, 20):
+                busy.start_soon(ask, version)
+            for _ in range(4):
+                await trio.sleep(0.005)
+                pair.mesh.network.reset_all(INBOUND)
+
+        assert 16 == len(statuses)
+        assert set(statuses) <= {200, 502}
+        assert 0 == pair.crashes()
+        assert 200 == (await pair.ask()).status
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("version", [11, 20])
