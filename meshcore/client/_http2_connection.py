@@ -95,11 +95,10 @@ class Http2Connection:
         self.link: Http2Link[ClientStream] = Http2Link(client_codec(options.http2, options.engine), connection)
         self.reserved = 0
         self.room = ASSUMED_STREAMS
-        self.retired = False
+        self.retired = self.settled = False
         self._endpoint = endpoint
         self._changed = changed
         self._freed = freed
-        self.settled = False
         self._settings = WakeupQueue()
         self._closing = False
         self._reason: MeshError | None = None
@@ -132,9 +131,11 @@ class Http2Connection:
         return len(self.link.streams) + self.reserved < self.room and self.link.codec.can_open
 
     async def settles(self) -> bool:
-        """Waits for the peer's SETTINGS; False if it was over before they came."""
+        """Waits for the peer's SETTINGS; False if it was over before.  Raises a refusal of our certificate."""
         while not self.settled and not self.connection.closed:
             await self._settings.wait()
+        if isinstance(self._reason, TlsError):
+            raise self._reason
         return self.settled
 
     # ----- the connection's life -----

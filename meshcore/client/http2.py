@@ -144,7 +144,7 @@ class Http2Client:
         """Waits for the SETTINGS of a connection, opening one if there is none; whether they came.
 
         Raises:
-            ConnectError: none could be made.
+            ConnectError: none could be made, or the peer refused our certificate.
         """
         connection = await self._wait()
         try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from meshcore.config.gateway import BackendRef, CertificateFiles, Gateway, GatewayRoute, GatewayTls, Match
 from meshcore.config.layers import LayerEdit, edited
-from meshcore.config.load import Loaded, examine, load_config
+from meshcore.config.load import Loaded, examine, load_config, parse_config
 from meshcore.config.mesh import AdminConfig, IdentityConfig, Limits, MeshConfig, Service
 from meshcore.config.problems import Problems
 from meshcore.config.proxy import Listen, ProxyConfig, TlsFiles, proxy_config
@@ -50,5 +50,6 @@ __all__ = [
     "edited",
     "examine",
     "load_config",
+    "parse_config",
     "proxy_config",
 ]

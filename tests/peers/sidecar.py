@@ -90,13 +90,16 @@ def config(
 
 
 @contextmanager
-def sidecar(told: dict[str, Any], *command: str, serving: bool = True) -> Iterator[Running]:
+def sidecar(
+    told: dict[str, Any], *command: str, serving: bool = True, env: dict[str, str] | None = None
+) -> Iterator[Running]:
     """``meshcore run`` with that config; ``ports`` are its listeners' by name, ``port`` the first of them.
 
     Args:
         told: the config file's tables.
         command: an application that it wraps.
         serving: whether to wait until it serves; else until the admin server answers (at a port that was told).
+        env: more of its environment.
     """
 
     def ready(program: Running) -> bool:
@@ -123,7 +126,7 @@ def sidecar(told: dict[str, Any], *command: str, serving: bool = True) -> Iterat
         if command:
             words += ["--", *command]
 
-        with running("sidecar", words, ready=ready, env={"PYTHONPATH": str(ROOT)}) as program:
+        with running("sidecar", words, ready=ready, env={"PYTHONPATH": str(ROOT), **(env or {})}) as program:
             yield program
 
 
