@@ -104,8 +104,10 @@ def compile_into(folder: Path) -> None:
     os.chdir(ROOT)
     paths = [f"meshcore/{module}.py" for module in MODULES]
     with tempfile.TemporaryDirectory() as scratch:
+        # Not judged here, only compiled: what is not installed for it is Any.
+        options = ["--config-file=", "--follow-imports=silent", "--ignore-missing-imports", "--cache-dir", os.devnull]
         extensions = mypycify(
-            ["--follow-imports=silent", "--ignore-missing-imports", "--cache-dir", os.devnull, *paths],
+            [*options, *paths],
             opt_level="3",
             debug_level="0",
             target_dir=scratch,

@@ -11,6 +11,7 @@ import trio
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from meshcore.codec import h2
 from meshcore.codec.events import RequestReceived
 from meshcore.codec.h1 import server_codec
 from meshcore.errors import BodyAbandoned, ConnectionLost, MeshError, RequestBodyError, StreamReset
@@ -76,23 +77,12 @@ async def replayable() -> Driver:
     return drive(source, Replay(source).body())
 
 
-class Codec:
-    """The codec under a flow-controlled body: only credit matters here."""
-
-    def __init__(self) -> None:
-        self.credit = 0
-
-    def acknowledge(self, stream_id: int, size: int) -> bool:
-        self.credit += size
-        return False
-
-
-def link_over(codec: Codec) -> Http2Link[Any]:
-    return Http2Link(codec, memory_connection_pair()[0])  # type: ignore[arg-type]
+def link() -> Http2Link[Any]:
+    return Http2Link(h2.server_codec(), memory_connection_pair()[0])
 
 
 async def flow() -> Driver:
-    body = FlowBody(link_over(Codec()), 1, None)
+    body = FlowBody(link(), 1, None)
     return drive(body, body)
 
 
@@ -427,8 +417,8 @@ async def test_an_abort_while_a_reader_waits_wakes_it() -> None:
 
 async def test_all_credit_is_returned_whatever_becomes_of_a_body() -> None:
     for steps in ("take", "abort", "fail"):
-        codec = Codec()
-        body = FlowBody(link_over(codec), 1, None)
+        over = link()
+        body = FlowBody(over, 1, None)
         body.push(b"12345")
         body.push(b"678")
         if steps == "take":
@@ -440,7 +430,7 @@ async def test_all_credit_is_returned_whatever_becomes_of_a_body() -> None:
         else:
             body.receive_nowait()
             body.push_error(ConnectionLost("x"))
-        assert 8 == codec.credit
+        assert 8 == over.codec._credit
 
 
 async def test_a_request_body_that_breaks_is_the_clients_fault() -> None:
