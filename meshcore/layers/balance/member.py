@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import attrs
 import trio
 
-from meshcore._unwrap import ready_source
+from meshcore._unwrap import gates, ready_source
 from meshcore._wakeup import Wakeup
+from meshcore.abc import Status
 from meshcore.errors import MeshError
 from meshcore.transport.target import Address
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable
 
-    from meshcore.abc import NewService, Service
+    from meshcore.abc import Gate, NewService, Service
     from meshcore.layers.balance.load import EndpointLoad
     from meshcore.transport.backoff import Backoff
     from meshcore.transport.connection import Owner
@@ -48,7 +49,9 @@ class EndpointStatistics:
         in_flight: requests whose answers have not ended.
         successes, failures: responses; failures are those with a status of 500 or more, and errors.
         age: seconds since it was added.
-        error: why it is out; ``""`` otherwise.
+        error: why it is out, or not open; ``""`` otherwise.
+        status: what its gates say (:class:`meshcore.abc.Gate`): ``"open"``, ``"busy"`` or ``"closed"``.
+        zone: where it runs; ``""`` if unknown.
     """
 
     address: Address
@@ -62,6 +65,8 @@ class EndpointStatistics:
     failures: int
     age: float
     error: str
+    status: str = "open"
+    zone: str = ""
 
 
 class Pool(Protocol):
@@ -83,6 +88,9 @@ class Pool(Protocol):
     def readied(self, member: Member, /) -> None:
         """It can take requests."""
 
+    def place(self, member: Member, /) -> None:
+        """Whether it can take requests may have changed."""
+
     def ended(self, member: Member, /) -> None:
         """Its task is over."""
 
@@ -92,6 +100,7 @@ class Member:
 
     __slots__ = (
         "_failed_probes",
+        "_gates",
         "_pool",
         "_removed",
         "_scope",
@@ -107,6 +116,7 @@ class Member:
         "service",
         "slot",
         "state",
+        "status",
         "successes",
         "weight",
     )
@@ -119,6 +129,8 @@ class Member:
         self.added = now
         self.state: State = "connecting"
         self.error: MeshError | None = None
+        self.status = Status.OPEN
+        self._gates: list[Gate] = []
         self.service: Service[Any, Any] | None = None
         self.slot = -1
         self.served = 0.0
@@ -147,8 +159,39 @@ class Member:
             successes=self.successes,
             failures=self.failures,
             age=now - self.added,
-            error=str(self.error) if self.error is not None else "",
+            error=str(self.cause or ""),
+            status=self.status.name.lower(),
+            zone=self.endpoint.zone,
         )
+
+    @property
+    def cause(self) -> MeshError | None:
+        """Why it takes no requests, where that is known."""
+        if self.error is not None or self.status is Status.OPEN:
+            return self.error
+        return next((gate.cause for gate in self._gates if gate.cause is not None), None)
+
+    def reweigh(self, endpoint: Endpoint) -> None:
+        """It has another weight now."""
+        self.endpoint = endpoint
+        self.weight = endpoint.weight
+
+    def _judge(self) -> None:
+        """A gate opens or shuts: the worst one counts."""
+        before = self.status
+        self.status = min((gate.status() for gate in self._gates), default=Status.OPEN)
+        if self.status is before:
+            return
+        if self.status is Status.OPEN and self.state == "ready":
+            self._pool.readied(self)
+        else:
+            self._pool.place(self)
+
+    def refused(self) -> None:
+        """A gate was shut for a request that it was given; the balancer has taken it off its list.  A gate that says
+        that it is open all the same is looked at again from its own task: asked at once, it could go on for ever."""
+        self._judge()
+        self._wakeup.wake()
 
     def take_out(self, error: MeshError) -> None:
         """It could not be connected: it is probed until it can.  The balancer has taken it off its list."""
@@ -200,8 +243,12 @@ class Member:
         try:
             async with trio.open_nursery() as nursery:
                 self._scope = nursery.cancel_scope
-                self.service = self._pool.inner.new_service(self.endpoint, nursery)
-                await self._keep_ready(ready_source(self.service))
+                self.service = service = self._pool.inner.new_service(self.endpoint, nursery)
+                self._gates = gates(service)
+                for gate in self._gates:
+                    gate.on_status(self._judge)
+                self._judge()
+                await self._keep_ready(ready_source(service))
                 nursery.cancel_scope.cancel()
         except* Exception as group:
             self._crashed(group)
@@ -227,6 +274,8 @@ class Member:
         while self._wanted():
             if self.state == "ready":
                 await self._wakeup.wait()
+                if self.state == "ready":
+                    self._pool.place(self)
                 continue
             if self.state == "out":
                 await self._pause()

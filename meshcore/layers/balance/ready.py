@@ -44,8 +44,8 @@ class Picker(Protocol):
         """The endpoints that may be picked."""
         ...
 
-    def pick(self, now: float, /) -> Candidate | None:
-        """Who gets the next request; None if nobody is ready."""
+    def pick(self, now: float, request: object = None, /) -> Candidate | None:
+        """Who gets *request* (or connection), which is the next; None if nobody is ready."""
         ...
 
 

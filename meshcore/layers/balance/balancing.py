@@ -1,0 +1,65 @@
+"""What there is to choose about the balancing of one backend."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import attrs
+
+from meshcore.layers.balance.load import Load, Pending
+from meshcore.layers.balance.p2c import P2c
+from meshcore.layers.balance.ready import Policy
+from meshcore.layers.balance.round_robin import RoundRobin
+
+__all__ = ["POLICIES", "Balancing", "PolicyName", "known_policy"]
+
+PolicyName: TypeAlias = Literal["p2c-ewma", "round-robin", "least-request"]
+
+POLICIES: dict[str, Policy] = {
+    "p2c-ewma": P2c(),
+    "round-robin": RoundRobin(),
+    "least-request": P2c(tolerance=1.0),
+}
+"""The policies that have names."""
+
+# What these names say of load, whatever the layer says.
+_LOADS: dict[str, Load] = {"least-request": Pending()}
+
+
+def known_policy(owner: object, attribute: object, value: object) -> None:
+    """A validator: a policy's name has to be one of :data:`POLICIES`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if isinstance(value, str) and value not in POLICIES:
+        raise ValueError(f"unknown policy {value!r}; the policies are: {', '.join(POLICIES)}")
+
+
+@attrs.frozen
+class Balancing:
+    """How one backend is balanced.
+
+    Attributes:
+        policy: who gets a request: a policy, or its name.
+        load: how load is measured; None: as the policy's name says, or else the layer.
+    """
+
+    policy: PolicyName | Policy = attrs.field(default="p2c-ewma", validator=known_policy)
+    load: Load | None = None
+
+    @classmethod
+    def of(cls, chosen: PolicyName | Policy | Balancing) -> Balancing:
+        """Whatever may be said of it, as one of these."""
+        return chosen if isinstance(chosen, Balancing) else cls(chosen)
+
+    def picking(self) -> Policy:
+        """The policy itself."""
+        return POLICIES[self.policy] if isinstance(self.policy, str) else self.policy
+
+    def measuring(self, default: Load) -> Load:
+        """How load is measured; *default* where nothing is said of it."""
+        if self.load is not None:
+            return self.load
+        named = _LOADS.get(self.policy) if isinstance(self.policy, str) else None
+        return default if named is None else named

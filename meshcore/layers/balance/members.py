@@ -1,0 +1,199 @@
+"""The endpoints of one balancer: who they are, by discovery, and which of them may be picked."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from meshcore._wakeup import clock
+from meshcore.abc import Status
+from meshcore.errors import MeshError, NotReady
+from meshcore.layers.balance.member import EndpointStatistics, Member
+from meshcore.resolve.update import changes, identity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from meshcore.abc import NewService
+    from meshcore.layers.balance.balancer import Balancer
+    from meshcore.layers.balance.balancing import Balancing
+    from meshcore.layers.balance.layer import Balance
+    from meshcore.layers.balance.ready import Picker
+    from meshcore.transport.target import Backend, Endpoint
+
+__all__ = ["Members"]
+
+log = logging.getLogger(__name__)
+
+_SOME = 8
+
+
+class Members:
+    """What discovery has named, each with a task of its own; those that may be picked are in the picker's list.
+
+    Attributes:
+        all: by what makes an endpoint the same one as before.
+        discovered: whether discovery has ever named any.
+        final: whether it has said that nothing will change.
+        backoff, drain, rng, owner, inner: as the layer has them, for the endpoints.
+    """
+
+    __slots__ = (
+        "_balancer",
+        "_draining",
+        "_load",
+        "_now",
+        "_nursery",
+        "_ready",
+        "_resolve",
+        "_target",
+        "all",
+        "backoff",
+        "discovered",
+        "drain",
+        "final",
+        "inner",
+        "owner",
+        "rng",
+    )
+
+    def __init__(
+        self,
+        balancer: Balancer[Any, Any],
+        layer: Balance,
+        balancing: Balancing,
+        picker: Picker,
+        inner: NewService[Endpoint, Any, Any],
+        target: Backend,
+    ) -> None:
+        self._balancer = balancer
+        self.backoff = layer.backoff
+        self.drain = layer.drain
+        self.rng = layer.rng
+        self.owner = layer.owner
+        self.inner = inner
+        self._load = balancing.measuring(layer.load)
+        self._ready = picker.ready
+        self._resolve = layer.resolve
+        self._target = target
+        self._now = clock()
+        self._nursery: trio.Nursery | None = None
+        self._draining: set[Member] = set()
+        self.all: dict[Endpoint, Member] = {}
+        self.discovered = False
+        self.final = False
+
+    def statistics(self, now: float) -> tuple[EndpointStatistics, ...]:
+        """What is known of each now, those that drain included."""
+        return tuple(member.statistics(now) for member in (*self.all.values(), *self._draining))
+
+    # ----- discovery -----
+
+    async def run(self) -> None:
+        """The balancer's task: discovery, and a task for each endpoint."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                await self._watch()
+                self.final = True
+                if not self.all:
+                    self._balancer.settled()
+                # Discovery may have handed its `publish` on.
+                await trio.sleep_forever()
+        finally:
+            self._nursery = None
+
+    async def _watch(self) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._resolve.watch(self._target, self.publish)
+            except Exception as error:
+                # The last good set stays.
+                failures += 1
+                where = f"discovery of backend {self._target.name}"
+                if self.owner is not None:
+                    self.owner.crashed(error, where)
+                else:
+                    log.error("crash in %s: %s", where, error, exc_info=error)
+                await trio.sleep(self.backoff.delay(failures, self.rng))
+            else:
+                return
+
+    def publish(self, endpoints: Sequence[Endpoint], /) -> None:
+        """The whole set of endpoints, from discovery; what did not change keeps all that it has (B-22)."""
+        nursery = self._nursery
+        if nursery is None:
+            return
+        self.discovered = True
+        update = changes([member.endpoint for member in self.all.values()], endpoints)
+        for endpoint in update.removed:
+            member = self.all.pop(identity(endpoint))
+            self._ready.remove(member)
+            self._draining.add(member)
+            member.remove()
+        for endpoint in update.weighted:
+            member = self.all[identity(endpoint)]
+            was_ready = member.slot >= 0
+            self._ready.remove(member)
+            member.reweigh(endpoint)
+            if was_ready:
+                # Only its share is another: what is known of its load holds.
+                self.place(member)
+            elif member.state == "ready":
+                self.readied(member)
+        now = self._now()
+        for endpoint in update.added:
+            member = self.all[identity(endpoint)] = Member(self, endpoint, self._load.start(now), now)
+            nursery.start_soon(member.run, name=f"endpoint {endpoint}")
+
+    # ----- what an endpoint tells -----
+
+    def wanted(self) -> bool:
+        """Whether requests wait for an endpoint."""
+        return self._balancer.wanted()
+
+    def failed(self) -> None:
+        """One could not be connected."""
+        self._balancer.failed()
+
+    def readied(self, member: Member, /) -> None:
+        """One can take requests: it is connected, or its gates have opened again."""
+        if member.slot < 0:
+            now = self._now()
+            # A few are enough to tell what is usual here, however many there are.
+            some = [other.load.estimate(now) for other in self._ready.members[:_SOME]]
+            member.load.anew(now, sum(some) / len(some) if some else None)
+            self.place(member)
+
+    def place(self, member: Member, /) -> None:
+        """Puts one where it belongs: among those that may be picked, or not."""
+        wanted = member.state == "ready" and member.weight > 0 and member.status is Status.OPEN
+        if not wanted:
+            self._ready.remove(member)
+        elif member.slot < 0:
+            self._ready.add(member)
+            self._balancer.added()
+
+    def ended(self, member: Member, /) -> None:
+        """One's task is over, or has to begin anew."""
+        self._ready.remove(member)
+        self._draining.discard(member)
+
+    # ----- what a request tells -----
+
+    def give_up(self, member: Member, error: MeshError) -> None:
+        """One did not take a request that it was given: it could not be connected, or its gate was shut."""
+        self._ready.take_back(member)
+        if member.slot >= 0:
+            self._ready.remove(member)
+        if isinstance(error, NotReady):
+            # Those who wait are given endpoints before they call them, so this is nobody's failure.
+            member.refused()
+            return
+        if member.state == "ready":
+            log.info("endpoint %s is out: %s", member.endpoint, error)
+        member.failures += 1
+        member.take_out(error)
