@@ -82,6 +82,7 @@ class Balancer(Generic[Req, Rsp]):
             len(self._waiting),
             self._shut,
             self._members.discovered,
+            self._members.discovery(),
         )
 
     def services(self) -> dict[str, Service[Any, Any]]:

@@ -89,6 +89,11 @@ class Members:
         """What is known of each now, those that drain included."""
         return tuple(member.statistics(now) for member in (*self.all.values(), *self._draining))
 
+    def discovery(self) -> object:
+        """What the resolver tells of itself; None where it does not."""
+        statistics = getattr(self._resolve, "statistics", None)
+        return None if statistics is None else statistics(self._target)
+
     # ----- discovery -----
 
     async def run(self) -> None:
