@@ -128,7 +128,8 @@ class BackendConfig:
 
     Attributes:
         endpoints: the fixed set; this or *discover*.
-        discover: who tells the endpoints: ``file:PATH``, read anew whenever it changes.
+        discover: who tells the endpoints: ``file:PATH``, read anew whenever it changes; ``dns:HOST:PORT``, the
+            addresses of a name; or ``dns+srv:NAME``, the hosts and ports of a service.
         protocol: what is spoken to them; ``http`` is the version that the request came in with, ``tcp`` is bytes.
         identity: who must answer: mutual TLS with that DNS name or ``spiffe://`` URI, or 502.
         server_name: the name asked for by SNI; absent: the *identity*, if it is a DNS name (proxies like this one know
@@ -171,7 +172,8 @@ class Destination(BackendConfig):
 
     Attributes:
         endpoints: the fixed set; this or *discover*.
-        discover: who tells the endpoints: ``file:PATH``, read anew whenever it changes.
+        discover: who tells the endpoints: ``file:PATH``, read anew whenever it changes; ``dns:HOST:PORT``, the
+            addresses of a name; or ``dns+srv:NAME``, the hosts and ports of a service.
         protocol: what is spoken to them; ``http`` is the version that the request came in with, ``tcp`` is bytes.
         identity: who must answer: mutual TLS with that DNS name or ``spiffe://`` URI, or 502.
         server_name: the name asked for by SNI; absent: the *identity*, if it is a DNS name (proxies like this one know

@@ -21,10 +21,10 @@ from meshcore.layers.to_backend import ToBackend
 from meshcore.metrics.detection import detection
 from meshcore.metrics.registry import Registry
 from meshcore.pipeline.abuse import counting_abuse
+from meshcore.pipeline.discovery import discovery
 from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.runtime import Runtime
 from meshcore.pipeline.targets import backend_of, budget_of
-from meshcore.resolve.discover import Discover
 from meshcore.resolve.static import Static
 from meshcore.server.detect import Detect
 from meshcore.server.http import ServeHttp
@@ -119,7 +119,7 @@ def listener(config: MeshConfig, name: str, runtime: Runtime | None = None) -> S
             client_certificates=found.tls.client_certificates,
             trust_anchors=found.tls.trust_anchors,
         )
-    return _accepting(_listener_plan(config, found), runtime, secured)
+    return _accepting(_listener_plan(config, found, runtime), runtime, secured)
 
 
 def _accepting(plan: _Plan, runtime: Runtime, secured: Any) -> Stack[Connect, NewAccept[Accepted]]:
@@ -226,7 +226,7 @@ def _plan(config: ProxyConfig, listen: Listen) -> _Plan:
     )
 
 
-def _listener_plan(config: MeshConfig, found: Gateway) -> _Plan:
+def _listener_plan(config: MeshConfig, found: Gateway, runtime: Runtime) -> _Plan:
     def backend(name: str, *, opaque: bool = False) -> Backend:
         return backend_of(name, config.backend[name], retry=found.retry, timeout=found.timeout, opaque=opaque)
 
@@ -239,7 +239,7 @@ def _listener_plan(config: MeshConfig, found: Gateway) -> _Plan:
     return _Plan(
         backends=backends,
         bytes_to=backend(table["*"], opaque=True) if "*" in table else NOWHERE,
-        resolve=Discover(),
+        resolve=discovery(config, runtime),
         protocol=protocol,
         server=config.proxy.server_options(),
         client=config.proxy.client_options(),

@@ -16,11 +16,11 @@ from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.to_backend import ToBackend
 from meshcore.metrics.detection import detection
 from meshcore.pipeline.abuse import counting_abuse
+from meshcore.pipeline.discovery import discovery
 from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.gateway import NOWHERE
 from meshcore.pipeline.runtime import Runtime
 from meshcore.pipeline.targets import backend_of, budget_of
-from meshcore.resolve.discover import Discover
 from meshcore.server.detect import Detect
 from meshcore.server.detect_tls import DetectTls
 from meshcore.server.http import ServeHttp
@@ -107,7 +107,7 @@ def logical(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewHttp[Back
         # Below what answers, above what picks: another try is another endpoint.
         .then(Retry(attrgetter("retries"), budget_of, attrgetter("replay")))
         # From here on, one stack per endpoint.
-        .then(Balance(Discover(), policy=policy, fail_fast=side.fail_fast, owner=runtime.owner))
+        .then(Balance(discovery(config, runtime), policy=policy, fail_fast=side.fail_fast, owner=runtime.owner))
         .then(
             requesting(
                 runtime, config.proxy.client_options(), connect_timeout=side.connect_timeout, mesh=True
@@ -144,7 +144,7 @@ def _carrying(
 ) -> Stack[Connect, NewAccept[Accepted]]:
     side = _side(config)
     balance = Balance(
-        Discover(),
+        discovery(config, runtime),
         policy=attrgetter("balance"),
         fail_fast=side.fail_fast,
         owner=runtime.owner,

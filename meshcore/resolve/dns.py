@@ -11,11 +11,11 @@ from typing import Final
 import attrs
 import trio
 
-from meshcore.addresses import parse_upstream
+from meshcore.addresses import is_dns_name, parse_upstream
 from meshcore.errors import ConfigError
 from meshcore.metrics.registry import Registry
 from meshcore.resolve.dns_client import DnsClient, DnsFailed, DnsTransport, Found
-from meshcore.resolve.dns_message import AAAA, SRV, A, Srv, is_dns_name
+from meshcore.resolve.dns_message import AAAA, SRV, A, Srv
 from meshcore.resolve.dns_metrics import DnsMetrics
 from meshcore.resolve.resolv_conf import SystemFiles
 from meshcore.transport.backoff import Backoff

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 import attrs
 import trio
 
-from meshcore.resolve.dns_message import BadMessage, Reply, decode_reply, encode_query, is_dns_name
+from meshcore.addresses import is_dns_name
+from meshcore.resolve.dns_message import BadMessage, Reply, decode_reply, encode_query
 
 if TYPE_CHECKING:
     from collections.abc import Callable

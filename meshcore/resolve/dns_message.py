@@ -19,7 +19,6 @@ __all__ = [
     "Srv",
     "decode_reply",
     "encode_query",
-    "is_dns_name",
 ]
 
 A: Final = 1
@@ -85,21 +84,12 @@ class Reply:
     addresses: dict[str, tuple[tuple[str, ...], int]] = attrs.Factory(dict)
 
 
-def is_dns_name(name: str) -> bool:
-    """Whether *name* can be asked for: labels of 1 to 63 letters, digits, ``-`` and ``_``, 253 characters in all."""
-    bare = name.removesuffix(".")
-    return 0 < len(bare) <= 253 and all(
-        0 < len(label) < 64 and label.isascii() and label.replace("-", "").replace("_", "").isalnum()
-        for label in bare.split(".")
-    )
-
-
 def encode_query(id: int, name: str, kind: int, *, edns: bool = True) -> bytes:
     """A question, to be answered recursively.
 
     Args:
         id: 0 to 65535, unpredictable.
-        name: as :func:`is_dns_name` has it.
+        name: as :func:`meshcore.addresses.is_dns_name` has it.
         kind: the type of record.
         edns: tells how large an answer may be.
     """

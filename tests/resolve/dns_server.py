@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import attrs
 import trio
+import trio.lowlevel
 
 from meshcore.resolve.dns_message import AAAA, CNAME, SRV, A
 from meshcore.transport.target import Address
@@ -39,7 +40,9 @@ def record(name: str, kind: int, value: Any, ttl: int, family: int = 1) -> bytes
 
 
 def soa(zone: str, ttl: int, minimum: int) -> bytes:
-    return record(zone, 6, name_of("ns." + zone) + name_of("root." + zone) + struct.pack("!5I", 1, 2, 3, 4, minimum), ttl)
+    return record(
+        zone, 6, name_of("ns." + zone) + name_of("root." + zone) + struct.pack("!5I", 1, 2, 3, 4, minimum), ttl
+    )
 
 
 def question(query: bytes) -> tuple[int, str, int]:
@@ -133,10 +136,10 @@ class DnsServer:
             await trio.sleep_forever()
         return accept(self.answer(query, stream=stream))
 
-    async def serve(self, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED) -> None:
+    async def serve(self, port: int = 0, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED) -> None:
         """Serves on a loopback port, over UDP and TCP."""
         with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            await sock.bind(("127.0.0.1", 0))
+            await sock.bind(("127.0.0.1", port))
             port = sock.getsockname()[1]
             (listener,) = await trio.open_tcp_listeners(port, host="127.0.0.1")
             async with trio.open_nursery() as nursery:
@@ -156,5 +159,5 @@ class DnsServer:
         message = struct.pack("!H", len(reply)) + reply
         # In pieces, as TCP may.
         await stream.send_all(message[:1])
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         await stream.send_all(message[1:])

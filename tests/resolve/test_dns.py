@@ -168,7 +168,9 @@ async def test_addresses_that_are_nobodys_are_left_out_and_a_thousand_are_enough
 
 
 @pytest.mark.parity("B-25")
-@pytest.mark.parametrize(("ttl", "seconds"), [(0, 5.0), (1, 5.0), (5, 5.0), (30, 30.0), (1 << 31, 5.0), (86_400, 3600.0)])
+@pytest.mark.parametrize(
+    ("ttl", "seconds"), [(0, 5.0), (1, 5.0), (5, 5.0), (30, 30.0), (1 << 31, 5.0), (86_400, 3600.0)]
+)
 async def test_a_name_is_asked_for_again_when_its_ttl_is_over_and_not_within_5_s(
     dns: Dns, server: DnsServer, nursery: trio.Nursery, autojump_clock: MockClock, ttl: int, seconds: float
 ) -> None:

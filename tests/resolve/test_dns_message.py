@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from meshcore.addresses import is_dns_name
 from meshcore.resolve.dns_message import (
     AAAA,
     CNAME,
@@ -18,7 +19,6 @@ from meshcore.resolve.dns_message import (
     Srv,
     decode_reply,
     encode_query,
-    is_dns_name,
 )
 from tests.resolve.dns_server import message, name_of, question, record, soa
 
@@ -93,8 +93,9 @@ def test_a_ttl_that_seems_negative_is_none() -> None:
         message(7, NAME, CNAME, [name_of(NAME) + struct.pack("!HHIH", CNAME, 1, 1, 9) + b"\x01a\0" + b"rest!!"]),
         # A name of more than 255 bytes.
         message(7, NAME, A, [(b"\x3f" + b"a" * 63) * 4 + b"\0" + struct.pack("!HHIH", 99, 1, 1, 0)]),
-        message(7, NAME, A, [record(f"{i}.test", CNAME, f"{i + 1}.test", 1) for i in range(9)])
-        .replace(name_of(NAME), name_of("0.test")),
+        message(7, NAME, A, [record(f"{i}.test", CNAME, f"{i + 1}.test", 1) for i in range(9)]).replace(
+            name_of(NAME), name_of("0.test")
+        ),
     ],
 )
 def test_what_is_no_answer_to_the_question_is_told_apart(data: bytes) -> None:

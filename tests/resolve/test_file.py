@@ -297,7 +297,7 @@ async def test_a_backend_is_watched_by_the_resolver_of_its_scheme(
     assert () == seen[-1]
     with pytest.raises(ConfigError, match=r"unknown scheme \(known: file:, dns:, dns\+srv:\); did you mean 'file'"):
         await Discover().watch(Backend("e", discover="files:x"), seen.append)
-    assert "Discover(schemes=['file'])" == repr(Discover())
+    assert "Discover(schemes=['file', 'dns', 'dns+srv'])" == repr(Discover())
     assert "File(interval=0.5)" == repr(File())
 
 
