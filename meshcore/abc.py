@@ -28,6 +28,7 @@ __all__ = [
     "Body",
     "Connect",
     "Gate",
+    "HealthCheck",
     "HttpService",
     "Layer",
     "Listen",
@@ -163,6 +164,24 @@ class Gate(Protocol):
     def on_status(self, changed: Callable[[], None], /) -> None:
         """From now on *changed* is called, synchronously, whenever the status may have changed.  One balancer asks
         for this, once."""
+        ...
+
+
+class HealthCheck(Protocol):
+    """A way to ask an endpoint whether it is well: over HTTP, by connecting, by gRPC's health protocol.  A frozen,
+    hashable value."""
+
+    async def check(self, endpoint: Endpoint, service: Any, /) -> None:
+        """Asks once; returns if it is well.
+
+        Args:
+            endpoint: whom.
+            service: what stands below the checks in the endpoint's stack: takes requests, or connections, as the
+                endpoint's own ones do, with its TLS.
+
+        Raises:
+            MeshError: it is not, and why.  How long that may take is limited by who asks.
+        """
         ...
 
 

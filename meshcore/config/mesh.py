@@ -31,10 +31,12 @@ class Service:
     Attributes:
         name: its name.
         namespace: where the name is unique.
+        zone: where this proxy runs, for ``zone_aware`` destinations; absent: unknown.
     """
 
     name: Name
     namespace: Name = "default"
+    zone: Name | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -7,11 +7,12 @@ from typing import Annotated, Any, ClassVar, TypeAlias
 import attrs
 
 from meshcore.addresses import format_address, parse_upstream
+from meshcore.config.balancing import BalanceConfig, BalanceKind, HealthCheckConfig, ZoneConfig, ZoneKind
 from meshcore.config.kinds import Choice, Duration, Kind, Name, Number, Size, Whole, parsed
 from meshcore.config.places import AppAddress, Discovery, File, OptionalAddress, Peer
 from meshcore.config.report import WRONG, At, shown
 from meshcore.config.tables import Listed, Table
-from meshcore.config.words import Balancer, Protocol
+from meshcore.config.words import Protocol
 
 __all__ = ["BackendConfig", "ClientTls", "Destination", "EndpointConfig", "RetryConfig", "TimeoutConfig"]
 
@@ -136,14 +137,15 @@ class BackendConfig:
             without that they are meant; linkerd's need it).
         mesh: whether the other end is a mesh proxy, to whom requests are sent as such proxies do; absent: where
             there is an *identity*.
-        balance: how an endpoint is picked for each request.
+        balance: how an endpoint is picked for each request: a policy's name, or a table.
+        zone_aware: whether endpoints in the proxy's own zone (``[service] zone``) are preferred; true, or a table.
+        health_check: how endpoints are asked whether they are well; absent: not at all, and only those that cannot
+            be connected are taken out.
         tls: for ``https`` endpoints.
     """
 
     LATER: ClassVar[dict[str, str]] = {
         "failure_accrual": "endpoints that cannot be connected to are taken out",
-        "health_check": "",
-        "zone_aware": "",
     }
 
     endpoints: Endpoints = ()
@@ -152,7 +154,9 @@ class BackendConfig:
     identity: Peer | None = None
     server_name: Peer | None = None
     mesh: bool | None = None
-    balance: Balancer = "p2c-ewma"
+    balance: Annotated[BalanceConfig, BalanceKind()] = attrs.Factory(BalanceConfig)
+    zone_aware: Annotated[ZoneConfig | None, ZoneKind()] = None
+    health_check: HealthCheckConfig | None = None
     tls: ClientTls | None = None
 
     @property
@@ -180,7 +184,10 @@ class Destination(BackendConfig):
             without that they are meant; linkerd's need it).
         mesh: whether the other end is a mesh proxy, to whom requests are sent as such proxies do; absent: where
             there is an *identity*.
-        balance: how an endpoint is picked for each request.
+        balance: how an endpoint is picked for each request: a policy's name, or a table.
+        zone_aware: whether endpoints in the proxy's own zone (``[service] zone``) are preferred; true, or a table.
+        health_check: how endpoints are asked whether they are well; absent: not at all, and only those that cannot
+            be connected are taken out.
         tls: for ``https`` endpoints.
         timeout: limits of one exchange.
         retry: further tries.

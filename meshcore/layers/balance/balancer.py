@@ -12,8 +12,10 @@ from meshcore.http.message import Request
 from meshcore.layers.balance.balancing import Balancing
 from meshcore.layers.balance.exchange import Exchange
 from meshcore.layers.balance.line import Line, Waiter
+from meshcore.layers.balance.load import PenaltyPeakEwma
 from meshcore.layers.balance.member import HASTE, Member
 from meshcore.layers.balance.members import Members
+from meshcore.layers.balance.penalty import PenaltyExchange
 from meshcore.layers.balance.refused import all_refused
 from meshcore.layers.balance.statistics import BalanceStatistics
 from meshcore.stack import resolve
@@ -41,6 +43,7 @@ class Balancer(Generic[Req, Rsp]):
         "_capacity",
         "_closed",
         "_error",
+        "_exchange",
         "_fail_fast",
         "_hastened",
         "_members",
@@ -61,7 +64,9 @@ class Balancer(Generic[Req, Rsp]):
         picker = balancing.picking().start(layer.rng)
         self._next = picker.pick
         self._ready = picker.ready
-        self._members = Members(self, layer, balancing, picker, inner, target)
+        load = balancing.measuring(layer.load)
+        self._exchange = PenaltyExchange if isinstance(load, PenaltyPeakEwma) else Exchange
+        self._members = Members(self, layer, balancing, load, picker, inner, target)
         self._fail_fast = layer.fail_fast
         self._capacity = layer.capacity
         self._waiting = Line()
@@ -83,6 +88,7 @@ class Balancer(Generic[Req, Rsp]):
             self._shut,
             self._members.discovered,
             self._members.discovery(),
+            self._members.panicking,
         )
 
     def services(self) -> dict[str, Service[Any, Any]]:
@@ -129,7 +135,7 @@ class Balancer(Generic[Req, Rsp]):
             member.successes += 1
         else:
             member.failures += 1
-        exchange = Exchange(member, now, self._now)
+        exchange = self._exchange(member, now, self._now, response)
         body = response.body
         body.observe(exchange.first_data, exchange.ended)
         return cast("Rsp", response)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from meshcore.http.body import EndOfStream
+    from meshcore.http.message import Response
     from meshcore.layers.balance.member import Member
 
 __all__ = ["Exchange"]
@@ -18,7 +19,7 @@ class Exchange:
 
     __slots__ = ("_member", "_now", "_started")
 
-    def __init__(self, member: Member, started: float, now: Callable[[], float]) -> None:
+    def __init__(self, member: Member, started: float, now: Callable[[], float], response: Response) -> None:
         self._member = member
         self._started = started
         self._now = now

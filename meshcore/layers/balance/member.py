@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 HASTE = 1.0
 """Seconds between probes at the most while requests have nowhere to go."""
 
+_FIRST_SHARE = 0.1
+_STEPS = 20
+
 State: TypeAlias = Literal["connecting", "ready", "out", "draining"]
 
 
@@ -77,6 +80,7 @@ class Pool(Protocol):
     rng: random.Random
     owner: Owner | None
     inner: NewService[Endpoint, Any, Any]
+    slow_start: float
 
     def wanted(self) -> bool:
         """Whether requests wait for an endpoint."""
@@ -91,6 +95,9 @@ class Pool(Protocol):
     def place(self, member: Member, /) -> None:
         """Whether it can take requests may have changed."""
 
+    def reshare(self, member: Member, weight: float, /) -> None:
+        """Its share is to be another."""
+
     def ended(self, member: Member, /) -> None:
         """Its task is over."""
 
@@ -104,6 +111,7 @@ class Member:
         "_pool",
         "_removed",
         "_scope",
+        "_started",
         "_successes_before",
         "_wakeup",
         "added",
@@ -112,6 +120,7 @@ class Member:
         "failures",
         "in_flight",
         "load",
+        "open",
         "served",
         "service",
         "slot",
@@ -133,7 +142,10 @@ class Member:
         self._gates: list[Gate] = []
         self.service: Service[Any, Any] | None = None
         self.slot = -1
+        self.open = False
         self.served = 0.0
+        # Since when its share grows; None: it has all of it.
+        self._started: float | None = None
         self.in_flight = 0
         self.successes = 0
         self.failures = 0
@@ -171,10 +183,33 @@ class Member:
             return self.error
         return next((gate.cause for gate in self._gates if gate.cause is not None), None)
 
-    def reweigh(self, endpoint: Endpoint) -> None:
+    def reweigh(self, endpoint: Endpoint, now: float) -> None:
         """It has another weight now."""
         self.endpoint = endpoint
-        self.weight = endpoint.weight
+        self.weight = self._share(now)
+
+    def start_slowly(self, now: float) -> None:
+        """It has become ready: its share grows from now on, where that is wanted."""
+        if self._pool.slow_start:
+            self._started = now
+            self.weight = self._share(now)
+            self._wakeup.wake()
+
+    def _share(self, now: float) -> float:
+        """What is its due at the moment."""
+        part = 1.0
+        if self._started is not None:
+            part = (now - self._started) / self._pool.slow_start
+            if part >= 1.0:
+                self._started, part = None, 1.0
+        return self.endpoint.weight * max(part, _FIRST_SHARE)
+
+    async def _grow(self) -> None:
+        """The next step of a slow start, or what comes before it."""
+        with trio.move_on_after(self._pool.slow_start / _STEPS):
+            await self._wakeup.wait()
+            return
+        self._pool.reshare(self, self._share(trio.current_time()))
 
     def _judge(self) -> None:
         """A gate opens or shuts: the worst one counts."""
@@ -273,7 +308,7 @@ class Member:
         """Connects it at first and whenever it is out; returns when it was removed and has drained."""
         while self._wanted():
             if self.state == "ready":
-                await self._wakeup.wait()
+                await (self._wakeup.wait() if self._started is None else self._grow())
                 if self.state == "ready":
                     self._pool.place(self)
                 continue

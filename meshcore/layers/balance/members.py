@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from meshcore.layers.balance.balancer import Balancer
     from meshcore.layers.balance.balancing import Balancing
     from meshcore.layers.balance.layer import Balance
+    from meshcore.layers.balance.load import Load
     from meshcore.layers.balance.ready import Picker
     from meshcore.transport.target import Backend, Endpoint
 
@@ -37,7 +38,8 @@ class Members:
         all: by what makes an endpoint the same one as before.
         discovered: whether discovery has ever named any.
         final: whether it has said that nothing will change.
-        backoff, drain, rng, owner, inner: as the layer has them, for the endpoints.
+        panicking: whether so few are open that busy ones may be picked.
+        backoff, drain, rng, owner, inner, slow_start: as the layer has them, for the endpoints.
     """
 
     __slots__ = (
@@ -46,9 +48,14 @@ class Members:
         "_load",
         "_now",
         "_nursery",
+        "_open",
+        "_panic",
+        "_picker",
         "_ready",
         "_resolve",
         "_target",
+        "_updating",
+        "_weighted",
         "all",
         "backoff",
         "discovered",
@@ -56,7 +63,9 @@ class Members:
         "final",
         "inner",
         "owner",
+        "panicking",
         "rng",
+        "slow_start",
     )
 
     def __init__(
@@ -64,6 +73,7 @@ class Members:
         balancer: Balancer[Any, Any],
         layer: Balance,
         balancing: Balancing,
+        load: Load,
         picker: Picker,
         inner: NewService[Endpoint, Any, Any],
         target: Backend,
@@ -74,8 +84,16 @@ class Members:
         self.rng = layer.rng
         self.owner = layer.owner
         self.inner = inner
-        self._load = balancing.measuring(layer.load)
+        self.slow_start = balancing.slow_start
+        self._panic = balancing.panic
+        self._load = load
+        self._picker = picker
         self._ready = picker.ready
+        # Those with a weight, and those of them that are ready and open.
+        self._weighted = 0
+        self._open = 0
+        self.panicking = False
+        self._updating = False
         self._resolve = layer.resolve
         self._target = target
         self._now = clock()
@@ -133,17 +151,18 @@ class Members:
         if nursery is None:
             return
         self.discovered = True
+        self._updating = True
         update = changes([member.endpoint for member in self.all.values()], endpoints)
         for endpoint in update.removed:
             member = self.all.pop(identity(endpoint))
-            self._ready.remove(member)
             self._draining.add(member)
             member.remove()
+            self.place(member)
         for endpoint in update.weighted:
             member = self.all[identity(endpoint)]
             was_ready = member.slot >= 0
             self._ready.remove(member)
-            member.reweigh(endpoint)
+            member.reweigh(endpoint, self._now())
             if was_ready:
                 # Only its share is another: what is known of its load holds.
                 self.place(member)
@@ -153,6 +172,13 @@ class Members:
         for endpoint in update.added:
             member = self.all[identity(endpoint)] = Member(self, endpoint, self._load.start(now), now)
             nursery.start_soon(member.run, name=f"endpoint {endpoint}")
+        weighted = [member.endpoint for member in self.all.values() if member.endpoint.weight > 0]
+        self._weighted = len(weighted)
+        known = getattr(self._picker, "known", None)
+        if known is not None:
+            known(weighted)
+        self._updating = False
+        self._look()
 
     # ----- what an endpoint tells -----
 
@@ -168,6 +194,7 @@ class Members:
         """One can take requests: it is connected, or its gates have opened again."""
         if member.slot < 0:
             now = self._now()
+            member.start_slowly(now)
             # A few are enough to tell what is usual here, however many there are.
             some = [other.load.estimate(now) for other in self._ready.members[:_SOME]]
             member.load.anew(now, sum(some) / len(some) if some else None)
@@ -175,30 +202,57 @@ class Members:
 
     def place(self, member: Member, /) -> None:
         """Puts one where it belongs: among those that may be picked, or not."""
-        wanted = member.state == "ready" and member.weight > 0 and member.status is Status.OPEN
-        if not wanted:
+        usable = member.state == "ready" and member.weight > 0
+        is_open = usable and member.status is Status.OPEN
+        if is_open != member.open:
+            member.open = is_open
+            self._open += 1 if is_open else -1
+            self._look()
+        if not is_open and not (self.panicking and usable and member.status is Status.BUSY):
             self._ready.remove(member)
         elif member.slot < 0:
             self._ready.add(member)
             self._balancer.added()
 
+    def _look(self) -> None:
+        """Whether there is a panic, which changes who may be picked."""
+        panicking = self._open < self._weighted * self._panic
+        if panicking == self.panicking or self._updating:
+            return
+        self.panicking = panicking
+        for member in self.all.values():
+            if member.status is Status.BUSY:
+                self.place(member)
+
+    def reshare(self, member: Member, weight: float, /) -> None:
+        """One has another share now, since it starts slowly."""
+        ready = member.slot >= 0
+        self._ready.remove(member)
+        member.weight = weight
+        if ready:
+            self._ready.add(member)
+
     def ended(self, member: Member, /) -> None:
         """One's task is over, or has to begin anew."""
         self._ready.remove(member)
         self._draining.discard(member)
+        if member.open:
+            member.open = False
+            self._open -= 1
+            self._look()
 
     # ----- what a request tells -----
 
     def give_up(self, member: Member, error: MeshError) -> None:
         """One did not take a request that it was given: it could not be connected, or its gate was shut."""
         self._ready.take_back(member)
-        if member.slot >= 0:
-            self._ready.remove(member)
         if isinstance(error, NotReady):
             # Those who wait are given endpoints before they call them, so this is nobody's failure.
+            self._ready.remove(member)
             member.refused()
             return
         if member.state == "ready":
             log.info("endpoint %s is out: %s", member.endpoint, error)
         member.failures += 1
         member.take_out(error)
+        self.place(member)

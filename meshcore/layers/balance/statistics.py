@@ -20,6 +20,7 @@ class BalanceStatistics:
         fail_fast: whether requests fail at once, since no endpoint became ready in time.
         discovered: whether discovery has ever named the endpoints.
         discovery: what the resolver knows of the backend, the age of its answer for instance; None: nothing.
+        panic: whether so few endpoints are open that busy ones get requests, too.
     """
 
     backend: str
@@ -28,3 +29,4 @@ class BalanceStatistics:
     fail_fast: bool
     discovered: bool
     discovery: object = None
+    panic: bool = False
