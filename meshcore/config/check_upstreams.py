@@ -104,7 +104,7 @@ def _balancing(here: KeyPath, upstream: BackendConfig, config: MeshConfig, repor
     balance, health = upstream.balance, upstream.health_check
     if right(balance) and right(balance.policy):
         _policy((*here, "balance"), balance, upstream, report)
-    if upstream.zone_aware is not None and (
+    if right(upstream.zone_aware) and upstream.zone_aware is not None and (
         config.service is None or (right(config.service) and config.service.zone is None)
     ):
         report.error((*here, "zone_aware"), "this proxy's own zone is not said; add it: [service] zone = \"…\"")
@@ -125,12 +125,12 @@ def _policy(here: KeyPath, balance: BalanceConfig, upstream: BackendConfig, repo
         report.error(here, f"what maglev hashes is not said; add {hint}")
     elif balance.policy != "maglev" and hashed is not None:
         report.error((*here, "hash"), f'would not be used: policy = "{balance.policy}" hashes nothing; "maglev" does')
-    if right(hashed) and hashed is not None:
+    if right(hashed) and hashed is not None and WRONG not in (hashed.header, hashed.cookie, hashed.source):
         given = [name for name in ("header", "cookie", "source") if getattr(hashed, name)]
         if len(given) != 1:
             report.error((*here, "hash"), "one of header, cookie and source = true is wanted")
         elif upstream.protocol == "tcp" and given != ["source"]:
-            report.error((*here, "hash", given[0]), 'is about requests, and protocol = "tcp" has none; source = true is')
+            report.error((*here, "hash", given[0]), 'is about requests, and protocol = "tcp" has none; source = true')
     if balance.policy != "p2c-penalty-ewma":
         for name, default in (("penalty", 5.0), ("max_retry_after", 300.0)):
             if getattr(balance, name) not in (default, WRONG):

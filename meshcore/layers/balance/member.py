@@ -108,6 +108,7 @@ class Member:
     __slots__ = (
         "_failed_probes",
         "_gates",
+        "_judged",
         "_pool",
         "_removed",
         "_scope",
@@ -118,6 +119,7 @@ class Member:
         "endpoint",
         "error",
         "failures",
+        "hoped_for",
         "in_flight",
         "load",
         "open",
@@ -140,9 +142,12 @@ class Member:
         self.error: MeshError | None = None
         self.status = Status.OPEN
         self._gates: list[Gate] = []
+        # Whether they have ever said anything but "closed".
+        self._judged = False
         self.service: Service[Any, Any] | None = None
         self.slot = -1
-        self.open = False
+        # As its balancer has counted it.
+        self.open = self.hoped_for = False
         self.served = 0.0
         # Since when its share grows; None: it has all of it.
         self._started: float | None = None
@@ -211,10 +216,19 @@ class Member:
             return
         self._pool.reshare(self, self._share(trio.current_time()))
 
+    @property
+    def undecided(self) -> bool:
+        """Whether nothing is known of it yet: it is being connected for the first time, or its gates have not opened
+        so far."""
+        if self.weight <= 0 or self._removed:
+            return False
+        return self.state == "connecting" or (self.state == "ready" and not self._judged)
+
     def _judge(self) -> None:
         """A gate opens or shuts: the worst one counts."""
         before = self.status
         self.status = min((gate.status() for gate in self._gates), default=Status.OPEN)
+        self._judged = self._judged or self.status is not Status.CLOSED
         if self.status is before:
             return
         if self.status is Status.OPEN and self.state == "ready":
@@ -280,6 +294,7 @@ class Member:
                 self._scope = nursery.cancel_scope
                 self.service = service = self._pool.inner.new_service(self.endpoint, nursery)
                 self._gates = gates(service)
+                self._judged = False
                 for gate in self._gates:
                     gate.on_status(self._judge)
                 self._judge()
@@ -332,6 +347,7 @@ class Member:
             if self.state == "connecting":
                 self.state = "out"
                 log.info("endpoint %s cannot be connected: %s", self.endpoint, error)
+                self._pool.place(self)
             self._pool.failed()
             return False
         return self._wanted()

@@ -54,6 +54,7 @@ class Members:
         "_ready",
         "_resolve",
         "_target",
+        "_undecided",
         "_updating",
         "_weighted",
         "all",
@@ -92,6 +93,7 @@ class Members:
         # Those with a weight, and those of them that are ready and open.
         self._weighted = 0
         self._open = 0
+        self._undecided = 0
         self.panicking = False
         self._updating = False
         self._resolve = layer.resolve
@@ -168,9 +170,12 @@ class Members:
                 self.place(member)
             elif member.state == "ready":
                 self.readied(member)
+            else:
+                self.place(member)
         now = self._now()
         for endpoint in update.added:
             member = self.all[identity(endpoint)] = Member(self, endpoint, self._load.start(now), now)
+            self.place(member)
             nursery.start_soon(member.run, name=f"endpoint {endpoint}")
         weighted = [member.endpoint for member in self.all.values() if member.endpoint.weight > 0]
         self._weighted = len(weighted)
@@ -204,19 +209,24 @@ class Members:
         """Puts one where it belongs: among those that may be picked, or not."""
         usable = member.state == "ready" and member.weight > 0
         is_open = usable and member.status is Status.OPEN
-        if is_open != member.open:
-            member.open = is_open
-            self._open += 1 if is_open else -1
-            self._look()
+        self._count(member, is_open, member.undecided)
         if not is_open and not (self.panicking and usable and member.status is Status.BUSY):
             self._ready.remove(member)
         elif member.slot < 0:
             self._ready.add(member)
             self._balancer.added()
 
+    def _count(self, member: Member, is_open: bool, undecided: bool) -> None:
+        if (is_open, undecided) != (member.open, member.hoped_for):
+            self._open += is_open - member.open
+            self._undecided += undecided - member.hoped_for
+            member.open, member.hoped_for = is_open, undecided
+            self._look()
+
     def _look(self) -> None:
         """Whether there is a panic, which changes who may be picked."""
-        panicking = self._open < self._weighted * self._panic
+        # There is hope of those of which nothing is known yet.
+        panicking = self._open + self._undecided < self._weighted * self._panic
         if panicking == self.panicking or self._updating:
             return
         self.panicking = panicking
@@ -236,10 +246,7 @@ class Members:
         """One's task is over, or has to begin anew."""
         self._ready.remove(member)
         self._draining.discard(member)
-        if member.open:
-            member.open = False
-            self._open -= 1
-            self._look()
+        self._count(member, False, False)
 
     # ----- what a request tells -----
 
