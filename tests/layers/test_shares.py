@@ -17,6 +17,7 @@ from meshcore.errors import FailFastError
 from meshcore.http.body import read_all
 from meshcore.layers.balance import Balance, Balancing, P2c, RoundRobin, Zoned
 from meshcore.layers.balance.load import Pending
+from meshcore.layers.balance.member import Member
 from meshcore.testing import FakeResolve, request
 from meshcore.transport.target import Backend, Endpoint
 from tests.layers.fakes import Network
@@ -216,6 +217,31 @@ async def test_a_weight_that_changes_in_a_slow_start_is_that_part_of_the_new_one
 @pytest.fixture
 def gated(network: Network) -> Gated:
     return Gated(network)
+
+
+@hypothesis.given(
+    st.floats(0.5, 600), st.floats(0.1, 10), st.lists(st.floats(0, 100), max_size=20), st.floats(0, 1_000)
+)
+def test_a_share_grows_from_a_tenth_to_all_of_it_and_never_shrinks(
+    window: float, weight: float, steps: list[float], began: float
+) -> None:
+    class Pool:
+        slow_start = window
+
+    member = Member(Pool(), Endpoint(("a", 80), weight=weight), Pending().start(0.0), 0.0)  # type: ignore[arg-type]
+    assert weight == member.weight
+    member.start_slowly(began)
+    shares = [member.weight]
+    assert weight / 10 == pytest.approx(shares[0])
+
+    now = began
+    for step in steps:
+        now += step
+        shares.append(member.share(now))
+    assert shares == sorted(shares)
+    assert weight == pytest.approx(member.share(began + window * 1.001))
+    # It is over for good.
+    assert weight == member.share(began)
 
 
 # ----- panic -----

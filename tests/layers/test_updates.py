@@ -13,6 +13,7 @@ import trio
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from meshcore.abc import Status
 from meshcore.errors import FailFastError, NoEndpoints
 from meshcore.http.body import Chunks, read_all
 from meshcore.layers import Balance
@@ -136,6 +137,47 @@ async def test_without_endpoints_requests_fail_after_the_fail_fast_time_and_then
     resolve.publish(A)
     await wait_all_tasks_blocked()
     assert A == await ask(service)
+
+
+async def test_a_backend_that_has_others_now_keeps_those_that_it_had_before(
+    network: Network, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    service: Any = Balance(rng=random.Random(7)).layer(network).new_service(Backend("users", (A, B)), nursery)
+    assert {A, B} == await seen(service)
+
+    service.retarget(Backend("users", (B, C)))
+    await wait_all_tasks_blocked()
+
+    assert {B, C} == await seen(service)
+    assert [1, 1, 1] == [network[endpoint.address].made for endpoint in (A, B, C)]
+    assert [1, 0, 0] == [network[endpoint.address].stopped for endpoint in (A, B, C)]
+
+
+async def test_a_balancer_tells_how_it_is_and_whether_it_is_used(
+    network: Network, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    resolve = FakeResolve()
+    service = start(network, nursery, resolve)
+    assert (Status.BUSY, False) == (service.status(), service.in_use())
+    with pytest.raises(FailFastError):
+        await ask(service)
+    assert Status.CLOSED is service.status()
+
+    resolve.publish(A)
+    await wait_all_tasks_blocked()
+    assert Status.OPEN is service.status()
+    body = Chunks()
+    network[A.address].body = lambda: body
+    response = await service(request())
+    assert service.in_use()
+    response.body.abort()
+    assert not service.in_use()
+    async with trio.open_nursery() as asking:
+        network[A.address].down = True
+        asking.start_soon(ask, service)
+        await wait_all_tasks_blocked()
+        assert service.in_use()
+        asking.cancel_scope.cancel()
 
 
 # ----- while requests wait -----

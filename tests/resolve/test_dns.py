@@ -12,7 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from meshcore.errors import ConfigError, NoEndpoints
+from meshcore.errors import ConfigError, FailFastError, NoEndpoints, chain
 from meshcore.http.body import read_all
 from meshcore.layers.balance import Balance
 from meshcore.metrics import Registry
@@ -416,6 +416,18 @@ async def test_a_name_that_cannot_be_resolved_yet_makes_requests_wait_and_fails_
     assert "10.0.0.1:80" == str(sent.endpoint)
     told = service.statistics().discovery
     assert ("dns:web.test:80", 1) == (told.source, told.endpoints)
+
+
+async def test_who_waited_in_vain_is_told_why_nobody_is_known(
+    dns: Dns, server: DnsServer, network: Network, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    server.code = 5
+    service: Any = Balance(dns).layer(network).new_service(WEB, nursery)
+
+    with pytest.raises(FailFastError) as caught:
+        await service(request())
+
+    assert "backend web: service in fail-fast: web.test: 10.0.0.53: refused" == chain(caught.value)
 
 
 @pytest.mark.parity("B-22")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import trio
 
 from meshcore._wakeup import clock
+from meshcore.abc import Status
 from meshcore.errors import ConnectError, FailFastError, LoadShedError, MeshError, NoEndpoints, NotReady
 from meshcore.http.message import Request
 from meshcore.layers.balance.balancing import Balancing
@@ -90,6 +91,22 @@ class Balancer(Generic[Req, Rsp]):
             self._members.discovery(),
             self._members.panicking,
         )
+
+    def status(self) -> Status:
+        """Open: a request would be given an endpoint; busy: it would wait for one; closed: it would fail at once."""
+        if len(self._ready):
+            return Status.OPEN
+        return Status.CLOSED if self._hopeless else Status.BUSY
+
+    def in_use(self) -> bool:
+        """Whether something is in flight, or waits for an endpoint."""
+        return len(self._waiting) > 0 or self._members.in_flight()
+
+    def retarget(self, target: Backend, /) -> None:
+        """The backend has other endpoints now, or they are found elsewhere: what did not change keeps all that it has.
+        What else may differ between the two is not looked at."""
+        self._target = target
+        self._members.retarget(target)
 
     def services(self) -> dict[str, Service[Any, Any]]:
         """The live services below, by endpoint."""
@@ -260,8 +277,14 @@ class Balancer(Generic[Req, Rsp]):
         else:
             error = FailFastError(f"backend {name}: service in fail-fast")
         seen = (member.cause for member in members)
-        error.__cause__ = cause or next(filter(None, seen), None) or self._error
+        error.__cause__ = cause or next(filter(None, seen), None) or self._error or self._unknown()
         return error
+
+    def _unknown(self) -> Exception | None:
+        """Why nobody is known, if discovery tells."""
+        told = self._members.discovery()
+        problem = getattr(told, "error", "")
+        return LookupError(problem) if problem else None
 
     def _give_up(self, member: Member, error: MeshError) -> None:
         """An endpoint did not take what it was given."""

@@ -191,16 +191,16 @@ class Member:
     def reweigh(self, endpoint: Endpoint, now: float) -> None:
         """It has another weight now."""
         self.endpoint = endpoint
-        self.weight = self._share(now)
+        self.weight = self.share(now)
 
     def start_slowly(self, now: float) -> None:
         """It has become ready: its share grows from now on, where that is wanted."""
         if self._pool.slow_start:
             self._started = now
-            self.weight = self._share(now)
+            self.weight = self.share(now)
             self._wakeup.wake()
 
-    def _share(self, now: float) -> float:
+    def share(self, now: float) -> float:
         """What is its due at the moment."""
         part = 1.0
         if self._started is not None:
@@ -214,7 +214,7 @@ class Member:
         with trio.move_on_after(self._pool.slow_start / _STEPS):
             await self._wakeup.wait()
             return
-        self._pool.reshare(self, self._share(trio.current_time()))
+        self._pool.reshare(self, self.share(trio.current_time()))
 
     @property
     def undecided(self) -> bool:

@@ -56,6 +56,7 @@ class Members:
         "_target",
         "_undecided",
         "_updating",
+        "_watching",
         "_weighted",
         "all",
         "backoff",
@@ -100,6 +101,7 @@ class Members:
         self._target = target
         self._now = clock()
         self._nursery: trio.Nursery | None = None
+        self._watching: trio.CancelScope | None = None
         self._draining: set[Member] = set()
         self.all: dict[Endpoint, Member] = {}
         self.discovered = False
@@ -108,6 +110,10 @@ class Members:
     def statistics(self, now: float) -> tuple[EndpointStatistics, ...]:
         """What is known of each now, those that drain included."""
         return tuple(member.statistics(now) for member in (*self.all.values(), *self._draining))
+
+    def in_flight(self) -> bool:
+        """Whether any has an exchange that has not ended."""
+        return any(member.in_flight for member in (*self.all.values(), *self._draining))
 
     def discovery(self) -> object:
         """What the resolver tells of itself; None where it does not."""
@@ -121,14 +127,23 @@ class Members:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                await self._watch()
-                self.final = True
-                if not self.all:
-                    self._balancer.settled()
-                # Discovery may have handed its `publish` on.
-                await trio.sleep_forever()
+                while True:
+                    with trio.CancelScope() as self._watching:
+                        await self._watch()
+                        self.final = True
+                        if not self.all:
+                            self._balancer.settled()
+                        # Discovery may have handed its `publish` on.
+                        await trio.sleep_forever()
         finally:
             self._nursery = None
+
+    def retarget(self, target: Backend, /) -> None:
+        """Discovery begins anew, for *target*; those who are known stay until it has named others."""
+        self._target = target
+        self.final = False
+        if self._watching is not None:
+            self._watching.cancel(reason="another target")
 
     async def _watch(self) -> None:
         failures = 0
