@@ -24,6 +24,7 @@ from meshcore.metrics import Registry, crashes_total, process_metrics
 from meshcore.pipeline.outbound import backends, logical
 from meshcore.pipeline.plan import Pipeline, identity_of, pipelines
 from meshcore.pipeline.runtime import Runtime
+from meshcore.pipeline.targets import own_zone
 from meshcore.server.http import ServeHttp
 from meshcore.server.serve import Server, drain_on_signal, serve
 from meshcore.stack import Stack, accept
@@ -245,7 +246,7 @@ class _Clients:
 
     def __init__(self, config: MeshConfig, runtime: Runtime, connect: Connect, upstreams: trio.Nursery) -> None:
         assert config.outbound is not None
-        self._backends = backends(config.outbound.to)
+        self._backends = backends(config.outbound.to, zone=own_zone(config))
         self._new = logical(config, runtime).layer(connect)
         self._upstreams = upstreams
         self._made: dict[str, HttpService] = {}

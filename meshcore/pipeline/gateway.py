@@ -21,10 +21,10 @@ from meshcore.layers.to_backend import ToBackend
 from meshcore.metrics.detection import detection
 from meshcore.metrics.registry import Registry
 from meshcore.pipeline.abuse import counting_abuse
+from meshcore.pipeline.discovery import discovery
 from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.runtime import Runtime
-from meshcore.pipeline.targets import backend_of, budget_of
-from meshcore.resolve.discover import Discover
+from meshcore.pipeline.targets import backend_of, budget_of, own_zone
 from meshcore.resolve.static import Static
 from meshcore.server.detect import Detect
 from meshcore.server.http import ServeHttp
@@ -70,6 +70,7 @@ class _Plan:
     detect_timeout: float
     opaque_ports: frozenset[int]
     mesh: bool = False
+    checked: bool = False
 
 
 def gateway(
@@ -119,7 +120,7 @@ def listener(config: MeshConfig, name: str, runtime: Runtime | None = None) -> S
             client_certificates=found.tls.client_certificates,
             trust_anchors=found.tls.trust_anchors,
         )
-    return _accepting(_listener_plan(config, found), runtime, secured)
+    return _accepting(_listener_plan(config, found, runtime), runtime, secured)
 
 
 def _accepting(plan: _Plan, runtime: Runtime, secured: Any) -> Stack[Connect, NewAccept[Accepted]]:
@@ -184,7 +185,15 @@ def _http(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]]:
         # From here on, one stack per endpoint.
         routed.then(
             Balance(plan.resolve, policy=plan.balance, fail_fast=plan.fail_fast, owner=runtime.owner)
-        ).then(requesting(runtime, plan.client, connect_timeout=plan.connect_timeout, mesh=plan.mesh))
+        ).then(
+            requesting(
+                runtime,
+                plan.client,
+                connect_timeout=plan.connect_timeout,
+                mesh=plan.mesh,
+                checked=plan.checked,
+            )
+        )
     )
 
 
@@ -203,7 +212,9 @@ def _opaque(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]
         .then(ToBackend(plan.bytes_to, name="opaque_to_backend"))
         # By connection: that is all there is to balance.
         .then(balance)
-        .then(forwarding(runtime, connect_timeout=plan.connect_timeout, mesh=plan.mesh))
+        .then(
+            forwarding(runtime, connect_timeout=plan.connect_timeout, mesh=plan.mesh, checked=plan.checked)
+        )
     )
 
 
@@ -226,9 +237,16 @@ def _plan(config: ProxyConfig, listen: Listen) -> _Plan:
     )
 
 
-def _listener_plan(config: MeshConfig, found: Gateway) -> _Plan:
+def _listener_plan(config: MeshConfig, found: Gateway, runtime: Runtime) -> _Plan:
     def backend(name: str, *, opaque: bool = False) -> Backend:
-        return backend_of(name, config.backend[name], retry=found.retry, timeout=found.timeout, opaque=opaque)
+        return backend_of(
+            name,
+            config.backend[name],
+            retry=found.retry,
+            timeout=found.timeout,
+            opaque=opaque,
+            zone=own_zone(config),
+        )
 
     table = found.table
     takers = {name: config.backend[name] for name in table.values()}
@@ -239,7 +257,7 @@ def _listener_plan(config: MeshConfig, found: Gateway) -> _Plan:
     return _Plan(
         backends=backends,
         bytes_to=backend(table["*"], opaque=True) if "*" in table else NOWHERE,
-        resolve=Discover(),
+        resolve=discovery(config, runtime),
         protocol=protocol,
         server=config.proxy.server_options(),
         client=config.proxy.client_options(),
@@ -252,6 +270,7 @@ def _listener_plan(config: MeshConfig, found: Gateway) -> _Plan:
         detect_timeout=found.detect_timeout,
         opaque_ports=found.opaque_ports,
         mesh=True,
+        checked=any(each.health_check is not None for each in takers.values()),
     )
 
 

@@ -16,11 +16,11 @@ from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.to_backend import ToBackend
 from meshcore.metrics.detection import detection
 from meshcore.pipeline.abuse import counting_abuse
+from meshcore.pipeline.discovery import discovery
 from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.gateway import NOWHERE
 from meshcore.pipeline.runtime import Runtime
-from meshcore.pipeline.targets import backend_of, budget_of
-from meshcore.resolve.discover import Discover
+from meshcore.pipeline.targets import backend_of, budget_of, own_zone
 from meshcore.server.detect import Detect
 from meshcore.server.detect_tls import DetectTls
 from meshcore.server.http import ServeHttp
@@ -59,6 +59,7 @@ def _detecting(
     opaque: bool = False,
 ) -> Stack[Connect, NewAccept[Accepted]]:
     side = _side(config)
+    zone = own_zone(config)
     return (
         accept(Accepted)
         # Knows every connection, so: above everything.
@@ -66,8 +67,8 @@ def _detecting(
         # Nothing below may guess the protocol: from here on there are requests, or bytes.
         .then(
             Detect(
-                http=http(config, runtime, backends(table, name)),
-                opaque=_opaque(config, runtime, backends(table, name, opaque=True), look=not opaque),
+                http=http(config, runtime, backends(table, name, zone=zone)),
+                opaque=_opaque(config, runtime, backends(table, name, opaque=True, zone=zone), look=not opaque),
                 opaque_ports=side.opaque_ports,
                 timeout=side.detect_timeout,
                 protocol="opaque" if opaque else None,
@@ -107,10 +108,14 @@ def logical(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewHttp[Back
         # Below what answers, above what picks: another try is another endpoint.
         .then(Retry(attrgetter("retries"), budget_of, attrgetter("replay")))
         # From here on, one stack per endpoint.
-        .then(Balance(Discover(), policy=policy, fail_fast=side.fail_fast, owner=runtime.owner))
+        .then(Balance(discovery(config, runtime), policy=policy, fail_fast=side.fail_fast, owner=runtime.owner))
         .then(
             requesting(
-                runtime, config.proxy.client_options(), connect_timeout=side.connect_timeout, mesh=True
+                runtime,
+                config.proxy.client_options(),
+                connect_timeout=side.connect_timeout,
+                mesh=True,
+                checked=_checked(side),
             )
         )
     )
@@ -144,7 +149,7 @@ def _carrying(
 ) -> Stack[Connect, NewAccept[Accepted]]:
     side = _side(config)
     balance = Balance(
-        Discover(),
+        discovery(config, runtime),
         policy=attrgetter("balance"),
         fail_fast=side.fail_fast,
         owner=runtime.owner,
@@ -156,18 +161,25 @@ def _carrying(
         .then(ToBackend(_BySni(table), name=f"{prefix}to_backend"))
         # By connection: that is all there is to balance.
         .then(balance)
-        .then(forwarding(runtime, connect_timeout=side.connect_timeout, mesh=True, prefix=prefix))
+        .then(
+            forwarding(
+                runtime, connect_timeout=side.connect_timeout, mesh=True, prefix=prefix, checked=_checked(side)
+            )
+        )
     )
 
 
-def backends(table: Mapping[str, Destination], name: str = "", *, opaque: bool = False) -> dict[str, Backend]:
+def backends(
+    table: Mapping[str, Destination], name: str = "", *, opaque: bool = False, zone: str = ""
+) -> dict[str, Backend]:
     """The destinations as targets, by pattern; *name* instead of the pattern, where there is one.
 
     Args:
         opaque: for bytes that were not detected to be HTTP; without, destinations that take bytes alone are left out.
+        zone: this proxy's own.
     """
     return {
-        pattern: backend_of(name or pattern, found, retry=found.retry, timeout=found.timeout, opaque=opaque)
+        pattern: backend_of(name or pattern, found, retry=found.retry, timeout=found.timeout, opaque=opaque, zone=zone)
         for pattern, found in table.items()
         if opaque or not found.opaque
     }
@@ -186,6 +198,10 @@ class _BySni:
     def __call__(self, target: Accepted) -> Backend:
         found = match_authority(self._table, target.sni.encode(), b"https") if target.sni else None
         return found or self._table.get("*") or NOWHERE
+
+
+def _checked(side: Outbound) -> bool:
+    return any(found.health_check is not None for found in side.to.values())
 
 
 def _side(config: MeshConfig) -> Outbound:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TypeAlias
 
 import attrs
 
 from meshcore.codec.transport_header import TransportHeader
 from meshcore.http.timeouts import Timeouts
+from meshcore.transport.health import Health
 
 __all__ = ["Accepted", "Address", "Authority", "Backend", "Endpoint", "TlsClient"]
 
@@ -96,6 +98,7 @@ class Endpoint:
         transport_header: what a proxy at *address* is told at the head of each connection (D-20); None:
             nothing.  Needs *tls*.
         no_tls: why *tls* is None, as in metrics (T-16): ``"loopback"``; ``""``: discovery told of none.
+        health: how it is asked whether it is well; None: not at all.
     """
 
     address: Address
@@ -107,6 +110,7 @@ class Endpoint:
     mesh_proxy: bool = False
     transport_header: TransportHeader | None = None
     no_tls: str = ""
+    health: Health | None = None
 
     def __str__(self) -> str:
         host, port = self.address
@@ -127,7 +131,7 @@ class Backend:
         replay: bytes of a request's body that are kept for another try.
         timeout: seconds to wait for an answer's head, each try; None: no limit.
         timeouts: limits of whole exchanges; None: none.
-        balance: the policy's name.
+        balance: how it is balanced: the policy's name, or a ``layers.balance.Balancing``.
     """
 
     name: str
@@ -139,4 +143,4 @@ class Backend:
     replay: int = 65_536
     timeout: float | None = None
     timeouts: Timeouts | None = None
-    balance: str = "p2c-ewma"
+    balance: Hashable = "p2c-ewma"
