@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     # OpenSSL stays unloaded where there is no TLS.
     from meshcore.identity.store import Identity
+    from meshcore.layers.authorize import Policies
 
 __all__ = ["AddressError", "Proxy", "main", "main_mesh", "run", "serve_config", "stacks"]
 
@@ -63,6 +64,7 @@ class Proxy:
         identity: what it shows to other proxies; None: it has no mutual TLS.
         stacks: its pipelines by the name of their listener.
         servers: what accepts for them.
+        policies: who may call, by the name of the side (``inbound``, or a listener's); replacing one holds at once.
         admin: the admin server; None where the configuration has none.
         crashes: in what serves the endpoints; those of accepted connections are counted by their server.
     """
@@ -73,6 +75,7 @@ class Proxy:
     identity: Identity | None = None
     stacks: dict[str, Stack[Connect, NewAccept[Accepted]]] = attrs.Factory(dict)
     servers: list[Server] = attrs.Factory(list)
+    policies: dict[str, Policies] = attrs.Factory(dict)
     admin: Server | None = None
     crashes: int = 0
     _watches: dict[str, Watch] = attrs.field(factory=dict, init=False)
@@ -164,7 +167,12 @@ async def run(
     if isinstance(config, MeshConfig) and config.identity is not None:
         proxy.identity, source = identity_of(config, clock, proxy.registry)
     runtime = Runtime(
-        registry=proxy.registry, identity=proxy.identity, clock=clock, owner=proxy, own=proxy.own_addresses
+        registry=proxy.registry,
+        identity=proxy.identity,
+        clock=clock,
+        owner=proxy,
+        policies=proxy.policies,
+        own=proxy.own_addresses,
     )
     plan = pipelines(config, runtime)
     proxy.stacks = {name: each.stack for name, each in plan.items()}
