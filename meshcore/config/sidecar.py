@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 import attrs
 
+from meshcore.config.jwt import JwtConfig
 from meshcore.config.kinds import Duration
 from meshcore.config.layers import LayerEdits
 from meshcore.config.places import AppAddress, ListenAddress, Network, host_pattern
@@ -32,6 +33,7 @@ class Inbound:
         opaque_ports: what was sent to these ports is forwarded byte for byte at once (D-15).
         connect_timeout: for connecting to the application (B-19).
         detect_timeout: how long TLS and the protocol are waited for (D-13).
+        jwt: a token that clients have to show (401); absent: none.
         rate_limit: how many requests are let in (429); absent: all.
         layer: changes to the built-in pipeline.
     """
@@ -46,6 +48,7 @@ class Inbound:
     opaque_ports: Ports = OPAQUE_PORTS
     connect_timeout: Duration = 0.3
     detect_timeout: Duration = 10.0
+    jwt: JwtConfig | None = None
     rate_limit: RateLimitConfig | None = None
     layer: LayerEdits = ()
 
