@@ -9,6 +9,7 @@ import attrs
 from meshcore.config.kinds import Duration
 from meshcore.config.layers import LayerEdits
 from meshcore.config.places import AppAddress, ListenAddress, Network, host_pattern
+from meshcore.config.route import InboundRoute
 from meshcore.config.tables import Ports, Table, Tables
 from meshcore.config.upstream import Destination
 from meshcore.config.words import OPAQUE_PORTS, Policy
@@ -29,12 +30,12 @@ class Inbound:
         opaque_ports: what was sent to these ports is forwarded byte for byte at once (D-15).
         connect_timeout: for connecting to the application (B-19).
         detect_timeout: how long TLS and the protocol are waited for (D-13).
+        route: which requests are for the application; absent: all of them.
         layer: changes to the built-in pipeline.
     """
 
     LATER: ClassVar[dict[str, str]] = {
         "policy": "default_policy is",
-        "route": "",
         "rate_limit": "",
     }
 
@@ -45,6 +46,7 @@ class Inbound:
     opaque_ports: Ports = OPAQUE_PORTS
     connect_timeout: Duration = 0.3
     detect_timeout: Duration = 10.0
+    route: tuple[InboundRoute, ...] = ()
     layer: LayerEdits = ()
 
 

@@ -11,7 +11,7 @@ from meshcore.errors import ConfigError
 if TYPE_CHECKING:
     from meshcore.http.headers import Headers
 
-__all__ = ["HeaderEdit", "Pairs", "field_name", "field_value", "pairs"]
+__all__ = ["HeaderEdit", "Pairs", "field_name", "field_value", "names", "pairs"]
 
 Pairs: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -19,6 +19,11 @@ Pairs: TypeAlias = tuple[tuple[str, str], ...]
 def pairs(given: Mapping[str, str] | Iterable[tuple[str, str]]) -> Pairs:
     """Names and values in order, from a mapping or from pairs."""
     return tuple(given.items() if isinstance(given, Mapping) else given)
+
+
+def names(given: Iterable[str]) -> tuple[str, ...]:
+    """Names in order."""
+    return tuple(given)
 
 
 def field_name(name: str) -> bytes:

@@ -11,7 +11,13 @@ from meshcore.http.matching import matches_prefix
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["PathEdit"]
+__all__ = ["PathEdit", "prefixes"]
+
+
+def prefixes(given: Iterable[str]) -> tuple[str, ...]:
+    """Prefixes in order."""
+    return tuple(given)
+
 
 
 class PathEdit:
@@ -29,8 +35,7 @@ class PathEdit:
     __slots__ = ("_of", "_path", "_prefix")
 
     def __init__(self, path: str | None = None, prefix: str | None = None, of: Iterable[str] = ()) -> None:
-        prefixes = [each.rstrip("/").encode() for each in of]
-        self._of = sorted(prefixes, key=len, reverse=True)
+        self._of = sorted((each.rstrip("/").encode() for each in of), key=len, reverse=True)
         self._path = None if path is None else path.encode()
         self._prefix = None if prefix is None else prefix.rstrip("/").encode()
         if self._path is not None and self._prefix is not None:

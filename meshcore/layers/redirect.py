@@ -9,7 +9,7 @@ import attrs
 from meshcore._repr import changes
 from meshcore.abc import HttpService, ServiceLayer
 from meshcore.errors import ConfigError, Redirected, RemoteProtocolError
-from meshcore.http.path_edit import PathEdit
+from meshcore.http.path_edit import PathEdit, prefixes
 from meshcore.transport.target import HttpRoute
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Redirect(ServiceLayer):
     port: int | None = None
     path: str | None = None
     prefix: str | None = None
-    of: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    of: tuple[str, ...] = attrs.field(default=(), converter=prefixes)
     status: int = 301
 
     __repr__ = changes

@@ -9,7 +9,7 @@ import attrs
 
 from meshcore._repr import changes
 from meshcore.abc import HttpService, ServiceLayer
-from meshcore.http.header_edit import HeaderEdit, pairs
+from meshcore.http.header_edit import HeaderEdit, names, pairs
 
 if TYPE_CHECKING:
     from meshcore.http.message import Request, Response
@@ -35,7 +35,7 @@ class RequestHeaders(ServiceLayer):
 
     add: Mapping[str, str] = attrs.field(default=(), converter=pairs)
     set: Mapping[str, str] = attrs.field(default=(), converter=pairs)
-    remove: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    remove: tuple[str, ...] = attrs.field(default=(), converter=names)
     name: str = attrs.field(default="", repr=False, kw_only=True)
 
     __repr__ = changes

@@ -10,7 +10,7 @@ from meshcore._repr import changes
 from meshcore.abc import HttpService, ServiceLayer
 from meshcore.codec.validate import is_authority
 from meshcore.errors import ConfigError
-from meshcore.http.path_edit import PathEdit
+from meshcore.http.path_edit import PathEdit, prefixes
 
 if TYPE_CHECKING:
     from meshcore.http.message import Request, Response
@@ -37,7 +37,7 @@ class Rewrite(ServiceLayer):
     host: str | None = None
     path: str | None = None
     prefix: str | None = None
-    of: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    of: tuple[str, ...] = attrs.field(default=(), converter=prefixes)
 
     __repr__ = changes
 
