@@ -178,7 +178,7 @@ class Redirected(MeshError):
     grpc_hint = 5
     closes = False
 
-    def __init__(self, message: str = "redirected", *, status: int = 301, location: bytes) -> None:
+    def __init__(self, message: str = "redirected", *, status: int = 301, location: bytes = b"/") -> None:
         super().__init__(message)
         self.status = status
         self.location = location

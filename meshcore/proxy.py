@@ -65,8 +65,8 @@ class Proxy:
         stacks: its pipelines by the name of their listener.
         servers: what accepts for them.
         admin: the admin server; None where the configuration has none.
-        weights: of the routes with several backends, as ``listen.NAME/ROUTE`` or ``outbound.to.NAME/ROUTE``; may be changed
-            at any time.
+        weights: of the routes with several backends, as ``listen.NAME/ROUTE`` or ``outbound.to.NAME/ROUTE``; may be
+            changed at any time.
         crashes: in what serves the endpoints; those of accepted connections are counted by their server.
     """
 

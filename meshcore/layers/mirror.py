@@ -12,13 +12,14 @@ import attrs
 import trio
 
 from meshcore.errors import MeshError
-from meshcore.http.body import Body, Empty, EndOfStream, Full
+from meshcore.http.body import Empty, EndOfStream, Full
 from meshcore.http.message import Request, Response
+from meshcore.http.overheard import OverheardBody
 from meshcore.stack import Param, resolve
 from meshcore.transport.target import Mirrored
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
 
     from meshcore.abc import HttpService, NewHttp
 
@@ -165,21 +166,22 @@ class _Mirroring:
             version=request.version,
             client_id=request.client_id,
         )
-        if body.end is not None:
-            self._send(copy, b"", body.end)
+        end = body.end
+        if end is not None and end.error is None:
+            self._send(copy, b"", end)
             return
         limit = self.__layer__.body_limit
-        if body.size_hint is not None and body.size_hint > limit:
+        if end is not None or (body.size_hint is not None and body.size_hint > limit):
             self._too_large += 1
             return
 
-        def whole(data: bytes | None, end: EndOfStream) -> None:
+        def heard(data: bytes | None, end: EndOfStream) -> None:
             if data is None or end.error is not None:
                 self._too_large += 1
             else:
                 self._send(copy, data, end)
 
-        request.body = _Overheard(body, limit, whole)
+        request.body = OverheardBody(body, limit, heard)
 
     def _send(self, copy: Request, data: bytes, end: EndOfStream) -> None:
         nursery = self._nursery()
@@ -219,67 +221,3 @@ class _Mirroring:
                 self._answered += 1
             else:
                 self._failed += 1
-
-
-class _Overheard(Body):
-    """A body that passes as it is; what passed of it is kept, up to a limit."""
-
-    __slots__ = ("_inner", "_kept", "_left", "_whole")
-
-    def __init__(self, inner: Body, limit: int, whole: Callable[[bytes | None, EndOfStream], None]) -> None:
-        super().__init__(inner.size_hint)
-        self._inner = inner
-        # None: there was too much of it.
-        self._kept: list[bytes] | None = []
-        self._left = limit
-        self._whole = whole
-        self.on_end(self._ended)
-
-    def receive_nowait(self) -> bytes:
-        """The next chunk."""
-        end = self.end
-        if end is not None:
-            if end.error is not None:
-                raise end.error
-            return b""
-        try:
-            return self._passed(self._inner.receive_nowait())
-        except MeshError as error:
-            self._broke(error)
-            raise
-
-    async def receive_some(self) -> bytes:
-        """The next chunk, waiting for one if need be."""
-        if self.end is not None:
-            return self.receive_nowait()
-        try:
-            return self._passed(await self._inner.receive_some())
-        except MeshError as error:
-            self._broke(error)
-            raise
-
-    def _passed(self, data: bytes) -> bytes:
-        if data:
-            if self._kept is not None:
-                self._left -= len(data)
-                if self._left < 0:
-                    self._kept = None
-                else:
-                    self._kept.append(data)
-            if self._on_first_data is not None:
-                self._data_taken()
-        end = self._inner.end
-        if end is not None and self.end is None and (end.error is None or not data):
-            self._finish(end)
-        return data
-
-    def _broke(self, error: MeshError) -> None:
-        if self.end is None:
-            self._finish(self._inner.end or EndOfStream([], error))
-
-    def _ended(self, end: EndOfStream) -> None:
-        self._whole(None if self._kept is None else b"".join(self._kept), end)
-        self._kept = None
-
-    def _release(self, error: BaseException | None) -> None:
-        self._inner.abort(error)

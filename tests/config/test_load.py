@@ -237,8 +237,8 @@ c.toml:39: listen.public.route[0].match[0].headers.x-a.regex: '(a' is not a regu
 (at 4)
 c.toml:39: listen.public.route[0].match[0].host: 'a*b': a * stands alone, or before the first dot
 c.toml:40: listen.public.route[0].filters[0].set_request_header: unknown key; did you mean 'set_request_headers'?
-c.toml:40: listen.public.route[0].filters[1].inject_failure.grpc_status: 'UNAVAILBLE' is not a gRPC status: 1 to 16, or \
-its name; did you mean 'UNAVAILABLE'?
+c.toml:40: listen.public.route[0].filters[1].inject_failure.grpc_status: 'UNAVAILBLE' is not a gRPC status: 1 to 16, \
+or its name; did you mean 'UNAVAILABLE'?
 c.toml:41: listen.public.route[0].to[0].weight: -1 is not a number from 0 to 1e+06
 c.toml:44: listen.public.layer[0].use: no layer 'tmeout'; did you mean 'timeout'?
 c.toml:49: listen.public.layer[1].befor: unknown key; did you mean 'before'?

@@ -179,7 +179,8 @@ FILTERS = """
 [[listen.public.route]]
 match = [{ path = { prefix = "/v1" } }]
 filters = [
-  { set_request_headers = { x-env = "prod" }, add_request_headers = { x-seen = "2" }, remove_request_headers = ["x-no"] },
+  { set_request_headers = { x-env = "prod" }, add_request_headers = { x-seen = "2" } },
+  { remove_request_headers = ["x-no"] },
   { remove_response_headers = ["server"], set_response_headers = { x-by = "gateway" } },
   { rewrite = { host = "inner.test", prefix = "/v2" } },
 ]
@@ -237,9 +238,7 @@ async def test_weights_spread_requests_and_can_be_changed(gateway: Run) -> None:
 
 
 async def test_a_copy_of_each_request_goes_to_the_mirror(gateway: Run) -> None:
-    text = (
-        '[[listen.public.route]]\nfilters = [{ mirror = { backend = "canary" } }]\nto = [{ backend = "stable" }]\n'
-    )
+    text = '[[listen.public.route]]\nfilters = [{ mirror = { backend = "canary" } }]\nto = [{ backend = "stable" }]\n'
     async with gateway(text) as run:
         status, said, _ = await run.ask("/a?b", method="POST", body=b"hello")
         assert (200, "stable", "hello") == (status, said["name"], said["body"])
