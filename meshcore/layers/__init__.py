@@ -25,6 +25,7 @@ from meshcore.layers.response_headers import ResponseHeaders
 from meshcore.layers.retry import Retry
 from meshcore.layers.rewrite import Rewrite
 from meshcore.layers.route import Route
+from meshcore.layers.route_metrics import RouteMetrics
 from meshcore.layers.set_client_id import SetClientId
 from meshcore.layers.split import Split, Weights
 from meshcore.layers.stream_timeouts import StreamTimeouts
@@ -59,6 +60,7 @@ __all__ = [
     "Retry",
     "Rewrite",
     "Route",
+    "RouteMetrics",
     "SendTransportHeader",
     "SetClientId",
     "Split",

@@ -14,6 +14,7 @@ from meshcore.layers.filters import Filters
 from meshcore.layers.metrics import Metrics
 from meshcore.layers.rescue import Rescue
 from meshcore.layers.route import Route
+from meshcore.layers.route_metrics import RouteMetrics
 from meshcore.layers.set_client_id import SetClientId
 from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.to_backend import ToBackend
@@ -123,18 +124,20 @@ def http(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewAccept[Accep
     to_application = ToBackend(_application(side))
     return (
         # From here on, one stack, for as long as the sidecar.
-        (known.then(_routes(side)).then(to_application) if side.route else known.then(to_application))
+        (known.then(_routes(side, runtime)).then(to_application) if side.route else known.then(to_application))
         # Waits for an application that is starting, and stops waiting for one that is gone.
         .then(Balance(fail_fast=_FAIL_FAST, owner=runtime.owner))
         .then(requesting(runtime, client, connect_timeout=side.connect_timeout, direction="inbound", measured=False))
     )
 
 
-def _routes(side: Inbound) -> Stack[NewHttp[HttpRoute], NewHttp[Accepted]]:
+def _routes(side: Inbound, runtime: Runtime) -> Stack[NewHttp[HttpRoute], NewHttp[Accepted]]:
     """From a request that was let in to the route that it takes."""
     table = inbound_routes(side.route, _application(side))
     # From here on, one stack per route, for as long as the sidecar.
     routes: Stack[NewHttp[HttpRoute], NewHttp[Accepted]] = stack(Accepted).then(Route(table))
+    # What peers see of a route, so: above all that it does.
+    routes = routes.then(RouteMetrics(runtime.registry, "inbound"))
     if any(rule.target.filters for rule in table.rules):
         # The last that is done to a request before the application sees it.
         routes = routes.then(Filters(attrgetter("filters")))

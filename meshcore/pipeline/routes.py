@@ -20,6 +20,7 @@ from meshcore.layers.response_headers import ResponseHeaders
 from meshcore.layers.retry import Retry
 from meshcore.layers.rewrite import Rewrite
 from meshcore.layers.route import Route
+from meshcore.layers.route_metrics import RouteMetrics
 from meshcore.layers.split import Split, Weights
 from meshcore.layers.stream_timeouts import StreamTimeouts
 from meshcore.layers.to_backend import ToBackend
@@ -153,6 +154,8 @@ def routed(table: RouteTable[HttpRoute], runtime: Runtime, parent: str) -> Stack
     splits = {route: _weights(route, parent, runtime) for route in routes if len(route.backends) > 1}
     # From here on, one stack per route, kept for as long as the listener.
     top: Stack[NewHttp[HttpRoute], NewHttp[Accepted]] = stack(Accepted).then(Route(table))
+    # What clients see of a route, whatever is tried again, so: above all that it does.
+    top = top.then(RouteMetrics(runtime.registry))
     if any(route.filters for route in routes):
         # Once for a request, whatever is tried again, so: above Retry.
         top = top.then(Filters(attrgetter("filters")))
@@ -168,6 +171,8 @@ def routed(table: RouteTable[HttpRoute], runtime: Runtime, parent: str) -> Stack
         # From here on, one stack per backend of a route.
         .then(Split(splits.get))
     )
+    # Each try, with the backend that it went to, so: below Split.
+    split = split.then(RouteMetrics(runtime.registry, "backend", name="backend_metrics"))
     if any(reference.filters for reference in references):
         # Known only once the backend is, so: below Split.
         split = split.then(Filters(attrgetter("filters"), name="backend_filters"))
