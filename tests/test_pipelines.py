@@ -309,9 +309,8 @@ def test_routes_of_destinations_and_of_the_application_have_their_places() -> No
     assert config.outbound is not None
     edit = FilterConfig(set_request_headers={"x": "1"})
     inner = attrs.evolve(config.inbound, route=(InboundRoute(filters=(edit,)),))
-    to = {
-        name: attrs.evolve(each, route=(DestinationRoute(filters=(edit,)),)) for name, each in config.outbound.to.items()
-    }
+    routes = (DestinationRoute(filters=(edit,)),)
+    to = {name: attrs.evolve(each, route=routes) for name, each in config.outbound.to.items()}
     config = attrs.evolve(config, inbound=inner, outbound=attrs.evolve(config.outbound, to=to))
     roles = inbound(config).roles()
     assert before(roles, "authorize", "set_client_id", "route", "route_metrics", "filters", "to_backend", "balance")

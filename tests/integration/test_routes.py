@@ -15,7 +15,7 @@ import pytest
 import trio
 
 import meshcore
-from meshcore.http.body import read_all
+from meshcore.http.body import Chunks, read_all
 from meshcore.stack import stack
 from meshcore.transport.tcp import connect_tcp, open_listeners
 
@@ -39,8 +39,11 @@ class Origin:
     name: str
     port: int = 0
     asked: list[dict[str, Any]] = attrs.Factory(list)
+    stream: Chunks = attrs.Factory(Chunks)
 
     async def answer(self, request: meshcore.Request) -> meshcore.Response:
+        if request.path == b"/stream":
+            return meshcore.Response(200, body=self.stream)
         body = await read_all(request.body)
         said = {
             "name": self.name,
@@ -235,6 +238,45 @@ async def test_weights_spread_requests_and_can_be_changed(gateway: Run) -> None:
         text = json.dumps(run.proxy.statistics())
         assert '"role": "split"' in text
         assert '"backend": "canary", "weight": 100' in text
+
+
+@pytest.mark.parametrize("version", [11, 20])
+@pytest.mark.parity("B-13", "X-27")
+async def test_a_blue_green_switch_under_load_fails_nothing_and_cuts_no_stream(gateway: Run, version: int) -> None:
+    text = 'to = [{ backend = "stable", weight = 100 }, { backend = "canary", weight = 0 }]\n'
+    async with gateway(text) as run:
+        weights = run.proxy.weights["listen.public/default"]
+        stable = run.origins["stable"]
+        stable.stream.push(b"begun")
+        sent = meshcore.Request(b"GET", b"http", b"a.test", b"/stream", version=version)
+        stream = await run.client(sent)
+        assert await stream.body.receive_some() == b"begun"
+
+        async def load() -> Counter[str]:
+            found: Counter[str] = Counter()
+
+            async def client() -> None:
+                for _ in range(100):
+                    status, said, _ = await run.ask(version=version)
+                    assert status == 200
+                    found[said["name"]] += 1
+
+            async with trio.open_nursery() as clients:
+                for _ in range(20):
+                    clients.start_soon(client)
+            return found
+
+        assert await load() == {"stable": 2_000}
+        weights.set({"stable": 90, "canary": 10})
+        found = await load()
+        assert found.total() == 2_000
+        assert found["canary"] / 2_000 == pytest.approx(0.1, abs=0.03)
+        weights.set({"stable": 0, "canary": 100})
+        assert await load() == {"canary": 2_000}
+
+        stable.stream.push(b"ended")
+        stable.stream.push_end()
+        assert await read_all(stream.body) == b"ended"
 
 
 async def test_a_copy_of_each_request_goes_to_the_mirror(gateway: Run) -> None:
