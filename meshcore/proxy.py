@@ -20,7 +20,7 @@ from meshcore.codec.h1 import engines as h1
 from meshcore.config import MeshConfig, ProxyConfig
 from meshcore.errors import ConfigError, leaves
 from meshcore.metrics import Registry, crashes_total, process_metrics
-from meshcore.pipeline.outbound import backends, logical
+from meshcore.pipeline.outbound import requests
 from meshcore.pipeline.plan import Pipeline, identity_of, pipelines
 from meshcore.pipeline.runtime import Runtime
 from meshcore.server.http import ServeHttp
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     # OpenSSL stays unloaded where there is no TLS.
     from meshcore.identity.store import Identity
     from meshcore.layers.authorize import Policies
+    from meshcore.layers.split import Weights
 
 __all__ = ["AddressError", "Proxy", "main", "main_mesh", "run", "serve_config", "stacks"]
 
@@ -66,6 +67,8 @@ class Proxy:
         servers: what accepts for them.
         policies: who may call, by the name of the side (``inbound``, or a listener's); replacing one holds at once.
         admin: the admin server; None where the configuration has none.
+        weights: of the routes with several backends, as ``listen.NAME/ROUTE`` or ``outbound.to.NAME/ROUTE``; may be
+            changed at any time.
         crashes: in what serves the endpoints; those of accepted connections are counted by their server.
     """
 
@@ -77,6 +80,7 @@ class Proxy:
     servers: list[Server] = attrs.Factory(list)
     policies: dict[str, Policies] = attrs.Factory(dict)
     admin: Server | None = None
+    weights: dict[str, Weights] = attrs.Factory(dict)
     crashes: int = 0
     _watches: dict[str, Watch] = attrs.field(factory=dict, init=False)
     _clients: _Clients | None = attrs.field(default=None, init=False)
@@ -125,7 +129,7 @@ class Proxy:
     def pipeline(self, name: str) -> Stack[Connect, NewAccept[Accepted]]:
         """The pipeline as it runs: with a watch above what its requests share, for :meth:`statistics`."""
         watch = self._watches[name] = Watch()
-        for role in ("rate_limit", "retry", "balance"):
+        for role in ("rate_limit", "mirror", "retry", "balance"):
             try:
                 return self.stacks[name].insert_before(role, watch)
             except LookupError:
@@ -175,6 +179,7 @@ async def run(
         connect=connect,
         own=proxy.own_addresses,
     )
+    proxy.weights = runtime.splits
     plan = pipelines(config, runtime)
     proxy.stacks = {name: each.stack for name, each in plan.items()}
     # Applied before anything is bound: here certificates are read.
@@ -245,19 +250,24 @@ class _Clients:
 
     def __init__(self, config: MeshConfig, runtime: Runtime, connect: Connect, upstreams: trio.Nursery) -> None:
         assert config.outbound is not None
-        self._backends = backends(config.outbound.to)
-        self._new = logical(config, runtime).layer(connect)
+        self._config = config
+        self._runtime = runtime
+        self._connect = connect
+        self._destinations = config.outbound.to
         self._upstreams = upstreams
         self._made: dict[str, HttpService] = {}
 
     def get(self, destination: str) -> HttpService:
         service = self._made.get(destination)
         if service is None:
-            backend = self._backends.get(destination)
-            if backend is None:
-                known = ", ".join(self._backends)
+            found = self._destinations.get(destination)
+            if found is None:
+                known = ", ".join(self._destinations)
                 raise LookupError(f"no destination {destination!r}; the destinations are: {known}")
-            service = self._made[destination] = self._new.new_service(backend, self._upstreams)
+            # Whatever authority a request names, it is for this destination.
+            stack = requests(self._config, self._runtime, {"*": found}, destination)
+            service = stack.layer(self._connect).new_service(Accepted(), self._upstreams)
+            self._made[destination] = service
         return service
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from meshcore.addresses import format_address
-from meshcore.config.rate_limit import check_rate_limit
+from meshcore.config.rate_limit import check_rate_limits
 from meshcore.config.report import right
 from meshcore.config.upstream import Destination
 
@@ -30,9 +30,9 @@ def check_upstream(here: KeyPath, upstream: BackendConfig, config: MeshConfig, r
     if isinstance(upstream, Destination):
         _requests(here, upstream, report)
         check_retry((*here, "retry"), upstream.retry, report)
-        check_rate_limit(
-            (*here, "rate_limit"),
-            upstream.rate_limit,
+        check_rate_limits(
+            here,
+            upstream,
             report,
             identities=False,
             why="the one client there is the application; rps and per_header can be limited",

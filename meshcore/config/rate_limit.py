@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from meshcore.config.report import Report
     from meshcore.config.toml_lines import KeyPath
 
-__all__ = ["HeaderRateConfig", "OverrideConfig", "RateConfig", "RateLimitConfig", "check_rate_limit"]
+__all__ = ["HeaderRateConfig", "OverrideConfig", "RateConfig", "RateLimitConfig", "check_rate_limits"]
 
 Rps: TypeAlias = Annotated[float, Number(0.001, 1_000_000)]
 Burst: TypeAlias = Annotated[int, Whole(1, 1_000_000)]
@@ -136,18 +136,27 @@ class RateLimitConfig:
     max_keys: Annotated[int, Whole(1, 1_000_000)] = 10_000
 
 
-def check_rate_limit(
-    here: KeyPath, limit: RateLimitConfig | None, report: Report, *, identities: bool, why: str = ""
-) -> None:
+def check_rate_limits(here: KeyPath, side: Any, report: Report, *, identities: bool, why: str) -> None:
     """Reports limits that say nothing, and those for clients that cannot be told apart.
 
     Args:
-        here: the table's path.
-        limit: the table.
+        here: the path of the table that has them, itself and its routes.
+        side: the table.
         report: where problems go.
         identities: whether clients have identities there.
         why: they have none.
     """
+    places = [((*here, "rate_limit"), side.rate_limit)]
+    places += [
+        ((*here, "route", index, "rate_limit"), route.rate_limit)
+        for index, route in enumerate(side.route or ())
+        if right(route)
+    ]
+    for path, limit in places:
+        _check(path, limit, report, identities=identities, why=why)
+
+
+def _check(here: KeyPath, limit: RateLimitConfig | None, report: Report, *, identities: bool, why: str) -> None:
     if limit is None or not right(limit):
         return
     by_client = [name for name in ("per_identity", "overrides") if getattr(limit, name) not in (None, ())]

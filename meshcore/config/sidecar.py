@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import attrs
 
@@ -12,6 +12,7 @@ from meshcore.config.layers import LayerEdits
 from meshcore.config.places import AppAddress, ListenAddress, Network, host_pattern
 from meshcore.config.policy import PolicyConfig
 from meshcore.config.rate_limit import RateLimitConfig
+from meshcore.config.route import InboundRoute
 from meshcore.config.tables import Ports, Table, Tables
 from meshcore.config.upstream import Destination
 from meshcore.config.words import OPAQUE_PORTS, Policy
@@ -35,10 +36,9 @@ class Inbound:
         detect_timeout: how long TLS and the protocol are waited for (D-13).
         jwt: a token that clients have to show (401); absent: none.
         rate_limit: how many requests are let in (429); absent: all.
+        route: which requests are for the application; absent: all of them.
         layer: changes to the built-in pipeline.
     """
-
-    LATER: ClassVar[dict[str, str]] = {"route": ""}
 
     listen: ListenAddress = ("0.0.0.0", 4143)
     forward: AppAddress | None = None
@@ -50,6 +50,7 @@ class Inbound:
     detect_timeout: Duration = 10.0
     jwt: JwtConfig | None = None
     rate_limit: RateLimitConfig | None = None
+    route: tuple[InboundRoute, ...] = ()
     layer: LayerEdits = ()
 
 

@@ -183,6 +183,14 @@ class ReplayBody(Body):
                 # The body broke; everyone who reads on finds out by `receive_nowait`.
                 continue
 
+    def abort(self, error: BaseException | None = None) -> None:
+        """See ``Body``; what has ended, and was only not asked for its end, is complete."""
+        end = None if self.end is not None else self._replay.ended(self)
+        if end is not None and end.error is None:
+            self._finish(end)
+        else:
+            super().abort(error)
+
     def detach(self) -> None:
         """Breaks off: another try has taken over."""
         if self.end is None:

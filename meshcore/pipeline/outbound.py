@@ -19,7 +19,8 @@ from meshcore.metrics.detection import detection
 from meshcore.pipeline.abuse import counting_abuse
 from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.gateway import NOWHERE
-from meshcore.pipeline.limits import LimitsOf
+from meshcore.pipeline.limits import LimitsOf, route_limits
+from meshcore.pipeline.routes import Judged, destination_routes, routed
 from meshcore.pipeline.runtime import Runtime
 from meshcore.pipeline.targets import backend_of, budget_of
 from meshcore.resolve.discover import Discover
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from meshcore.abc import Connect, NewAccept, NewHttp
     from meshcore.config import Destination, MeshConfig, Outbound
 
-__all__ = ["backends", "destination", "http", "logical", "opaque", "outbound"]
+__all__ = ["backends", "balanced", "destination", "http", "opaque", "outbound", "requests"]
 
 
 def outbound(config: MeshConfig, runtime: Runtime | None = None) -> Stack[Connect, NewAccept[Accepted]]:
@@ -68,7 +69,7 @@ def _detecting(
         # Nothing below may guess the protocol: from here on there are requests, or bytes.
         .then(
             Detect(
-                http=http(config, runtime, backends(table, name)),
+                http=http(config, runtime, table, name),
                 opaque=_opaque(config, runtime, backends(table, name, opaque=True), look=not opaque),
                 opaque_ports=side.opaque_ports,
                 timeout=side.detect_timeout,
@@ -79,8 +80,10 @@ def _detecting(
     )
 
 
-def http(config: MeshConfig, runtime: Runtime, table: Mapping[str, Backend]) -> Stack[Connect, NewAccept[Accepted]]:
-    """From a connection that speaks HTTP to a connected endpoint."""
+def http(
+    config: MeshConfig, runtime: Runtime, table: Mapping[str, Destination], name: str = ""
+) -> Stack[Connect, NewAccept[Accepted]]:
+    """From a connection that speaks HTTP to a connected endpoint; *name* instead of the pattern, where there is one."""
     top = (
         accept(Accepted)
         # Turns a connection into requests; above it there are only bytes.
@@ -92,26 +95,40 @@ def http(config: MeshConfig, runtime: Runtime, table: Mapping[str, Backend]) -> 
     return (
         # The only place where errors become responses.
         top.then(Rescue())
-        # From here on, one stack per destination, kept for as long as the sidecar.
-        .then(Route(table))
-        .then(logical(config, runtime))
+        .then(requests(config, runtime, table, name))
     )
 
 
-def logical(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewHttp[Backend]]:
-    """From a request for one destination to a connection to one of its endpoints."""
-    side = _side(config)
-    policy = attrgetter("balance")
-    top = stack(Backend)
-    limits = LimitsOf(side.to)
-    if limits:
+def requests(
+    config: MeshConfig, runtime: Runtime, table: Mapping[str, Destination], name: str = ""
+) -> Stack[Connect, NewHttp[Accepted]]:
+    """From a request to a connection to one of the endpoints of the destination that it names."""
+    limits = LimitsOf(table, name)
+    limited = RateLimit(limits, runtime.registry, direction="outbound") if limits else None
+    if any(found.route for found in table.values()):
+        routes = destination_routes(table, config.backend, name)
+        judged = Judged(limit=limited, route_limit=route_limits(table, runtime, name))
+        return routed(routes, runtime, "outbound.to", judged).then(balanced(config, runtime))
+    # From here on, one stack per destination, kept for as long as the sidecar.
+    top: Stack[NewHttp[Backend], NewHttp[Accepted]] = stack(Accepted).then(Route(backends(table, name)))
+    if limited is not None:
         # The tries of a request count once, so: above Retry.
-        top = top.then(RateLimit(limits, runtime.registry, direction="outbound"))
+        top = top.then(limited)
     return (
         # The tries of a request share its limits, so: above Retry.
         top.then(StreamTimeouts(attrgetter("timeouts")))
         # Below what answers, above what picks: another try is another endpoint.
         .then(Retry(attrgetter("retries"), budget_of, attrgetter("replay")))
+        .then(balanced(config, runtime))
+    )
+
+
+def balanced(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewHttp[Backend]]:
+    """From a request for one backend to a connection to one of its endpoints."""
+    side = _side(config)
+    policy = attrgetter("balance")
+    return (
+        stack(Backend)
         # From here on, one stack per endpoint.
         .then(Balance(Discover(), policy=policy, fail_fast=side.fail_fast, owner=runtime.owner))
         .then(

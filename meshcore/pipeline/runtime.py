@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from meshcore.identity.store import Identity
     from meshcore.layers.authorize import Policies
     from meshcore.layers.jwt import Keys
+    from meshcore.layers.split import Weights
     from meshcore.transport.connection import Owner
     from meshcore.transport.target import Address
 
@@ -36,6 +37,8 @@ class Runtime:
         keys: of issuers of tokens, by what is told of them, so that pipelines that are built anew have them.
         connect: how connections that are no endpoint's are made, for keys that have to be fetched.
         own: the addresses of the process's listeners, which are no endpoints; by default nothing is checked.
+        splits: the weights of routes with several backends, as ``listen.NAME/ROUTE`` or ``outbound.to.NAME/ROUTE``; put
+            here by the pipelines, to be changed by whoever likes.
     """
 
     registry: Registry = attrs.Factory(Registry)
@@ -47,3 +50,4 @@ class Runtime:
     keys: dict[Any, Keys] = attrs.Factory(dict)
     connect: Connect = connect_tcp
     own: Callable[[], Iterable[Address]] | None = None
+    splits: dict[str, Weights] = attrs.Factory(dict)

@@ -105,6 +105,40 @@ def test_the_policies_of_a_new_configuration_replace_those_that_run(look: Look) 
     assert held.generation == 1
 
 
+ROUTES = """
+[[inbound.route]]
+name = "admin"
+match = [{ path = { prefix = "/admin" } }]
+rate_limit = { rps = 1 }
+[[inbound.route]]
+[[inbound.policy]]
+identities = ["ops.shop"]
+routes = ["admin"]
+[[inbound.policy]]
+unauthenticated = true
+routes = ["route-1"]
+"""
+
+
+@pytest.mark.parity("R-31")
+def test_policies_and_limits_of_routes_stand_where_the_route_is_known(look: Look) -> None:
+    config = look(SIDECAR.partition("[[inbound.policy]]")[0] + "rate_limit = { rps = 5 }" + ROUTES).config
+    assert config is not None
+    roles = inbound(config).roles()
+    order = ["rescue", "set_client_id", "route", "authorize", "rate_limit", "route_rate_limit", "to_backend"]
+    assert [role for role in roles if role in order] == order
+    # A gateway whose policies name routes has routes, though hosts alone tell them apart.
+    named = GATEWAY.replace("mesh_tls = true", 'mesh_tls = true\nroutes = ["api", "default"]').replace(
+        "[[listen",
+        '[[listen.public.route]]\nname = "api"\nmatch = [{ host = "a.test" }]\nto = [{ backend = "x" }]\n[[listen',
+    )
+    config = look(named).config
+    assert config is not None
+    roles = listener(config, "public").roles()
+    order = ["rescue", "set_client_id", "route", "route_metrics", "authorize", "retry"]
+    assert [role for role in roles if role in order] == order
+
+
 IDENTITY = '[service]\nname = "a"\n[identity]\nmode = "dev"\n'
 POLICY = f"{IDENTITY}[[inbound.policy]]\n"
 
@@ -154,6 +188,11 @@ POLICY = f"{IDENTITY}[[inbound.policy]]\n"
         (
             f'{POLICY}mesh_tls = true\nroutes = ["x"]',
             "c.toml:7: inbound.policy[0].routes[0]: there is no route 'x'",
+        ),
+        (
+            f'{POLICY}mesh_tls = true\nroutes = ["x"]\n[[inbound.route]]\nname = "y"\n[[inbound.route]]\n'
+            'match = [{ path = { exact = "/" } }]',
+            "c.toml:7: inbound.policy[0].routes[0]: there is no route 'x' (known: y, route-1)",
         ),
         (
             '[inbound]\nforward = "127.0.0.1:1"\n[[inbound.policy]]\nmesh_tls = true',

@@ -114,6 +114,11 @@ IDENTITY = '[service]\nname = "a"\n[identity]\nmode = "dev"\n'
             'c.toml:3: outbound.to."a:1".rate_limit.per_identity: the one client there is the application',
         ),
         (
+            '[outbound.to."a:1"]\nendpoints = ["b:1"]\n[[outbound.to."a:1".route]]\nrate_limit = { per_identity = 1 }',
+            'c.toml:4: outbound.to."a:1".route[0].rate_limit.per_identity: the one client there is the application',
+        ),
+        ("[[inbound.route]]\nrate_limit = {}", "c.toml:2: inbound.route[0].rate_limit: nothing is limited; rps"),
+        (
             '[outbound.to."a:1"]\nendpoints = ["b:1"]\nprotocol = "tcp"\nrate_limit = { rps = 1 }',
             'c.toml:4: outbound.to."a:1".rate_limit: is about requests, and protocol = "tcp" has none',
         ),

@@ -91,8 +91,8 @@ class Mesh:
         proxy: meshcore.Proxy = await self.nursery.start(meshcore.serve_config, config)
         return proxy
 
-    async def ask(self, caller: meshcore.Proxy, version: int = 11) -> int:
-        request = meshcore.Request(b"GET", b"http", b"orders", b"/", version=version)
+    async def ask(self, caller: meshcore.Proxy, version: int = 11, path: bytes = b"/") -> int:
+        request = meshcore.Request(b"GET", b"http", b"orders", path, version=version)
         response = await caller.client("orders:80")(request)
         await read_all(response.body)
         return response.status
@@ -169,6 +169,53 @@ async def test_a_policy_that_changes_ends_what_it_does_not_permit_and_leaves_the
             assert orders.crashes == 0
             for stream in streams.values():
                 await stream.aclose()
+            nursery.cancel_scope.cancel()
+
+
+ROUTES = """
+default_policy = "deny"
+[[inbound.route]]
+name = "admin"
+match = [{ path = { prefix = "/admin" } }]
+rate_limit = { rps = 2 }
+[[inbound.route]]
+name = "site"
+match = [{ path = { prefix = "/site" } }]
+[[inbound.policy]]
+name = "ops"
+identities = ["ops.shop"]
+routes = ["admin"]
+[[inbound.policy]]
+name = "anybody"
+mesh_tls = true
+routes = ["site"]
+"""
+
+
+@pytest.mark.parity("R-31", "U-05")
+async def test_a_route_is_found_then_who_asks_then_how_often(tmp_path: Path) -> None:
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            mesh = Mesh(tmp_path, nursery)
+            orders = await mesh.inbound(ROUTES)
+            ops, web = await mesh.caller("ops"), await mesh.caller("web")
+
+            async def ask(caller: meshcore.Proxy, path: bytes) -> int:
+                return await mesh.ask(caller, path=path)
+
+            # Whoever may not ask uses nothing up.
+            assert [await ask(web, b"/admin/x") for _ in range(5)] == [403] * 5
+            assert [await ask(ops, b"/admin/x") for _ in range(4)] == [200, 200, 429, 429]
+            assert [await ask(caller, b"/site") for caller in (ops, web)] == [200, 200]
+            # What there is not is not there for anybody.
+            assert [await ask(caller, b"/other") for caller in (ops, web)] == [404, 404]
+            stream, back = await mesh.bytes(ops)
+            assert back == b""
+            await stream.aclose()
+            route = 'route_kind="route",route_name="admin"'
+            assert counted(orders, "inbound_http_authz_deny_total", route, 'client_id="web.shop"') == 5
+            assert counted(orders, "inbound_http_authz_allow_total", route, 'authz_name="ops"') == 4
+            assert counted(orders, "inbound_http_local_ratelimit_total", 'ratelimit_name="inbound/admin"') == 2
             nursery.cancel_scope.cancel()
 
 

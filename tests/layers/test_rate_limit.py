@@ -14,7 +14,7 @@ from meshcore.layers.rate_limit import HeaderRate, Override, Rate, RateLimits
 from meshcore.metrics.registry import Registry
 from meshcore.testing import MockNewService, memory_connection_pair, mock_service, request
 from meshcore.transport.connection import Connection
-from meshcore.transport.target import Accepted, Backend
+from meshcore.transport.target import Accepted, Backend, HttpRoute
 
 
 def client(identity: str | None = None) -> Connection:
@@ -97,6 +97,26 @@ async def test_a_function_of_the_target_gives_each_target_limits_of_its_own(nurs
     a, b, free = (limited.connect(Backend(name)) for name in "abc")
     assert [(await service(asked())).status for service in (a, b, a, b)] == [200, 200, 429, 429]
     assert {(await free(asked())).status for _ in range(20)} == {200}
+
+
+async def test_targets_that_are_given_the_same_limits_share_them_and_equal_ones_do_not(nursery: trio.Nursery) -> None:
+    shared, own = RateLimits(Rate(1)), RateLimits(Rate(1))
+    limits = {"a": shared, "b": shared, "c": own}
+    limited = Limited(RateLimit(lambda target: limits[target]), nursery)
+    statuses = [(await limited.connect(name)(asked())).status for name in ("a", "b", "c", "c")]
+    assert statuses == [200, 429, 200, 429]
+
+
+async def test_refusals_name_the_route_they_are_about(nursery: trio.Nursery) -> None:
+    registry = Registry()
+    limit = RateLimit(RateLimits(Rate(1)), registry, of=lambda route: f"{route.parent}/{route.name}")
+    service = Limited(limit, nursery).connect(HttpRoute("admin", parent="inbound"))
+    for _ in range(2):
+        await service(asked())
+    assert (
+        'inbound_http_local_ratelimit_total{srv_name="inbound",route_name="admin",ratelimit_kind="total",'
+        'ratelimit_name="inbound/admin",ratelimit_scope="total"} 1\n'
+    ) in registry.render()
 
 
 async def test_a_header_is_what_is_counted_by_if_asked(nursery: trio.Nursery) -> None:

@@ -10,16 +10,17 @@ import attrs
 import trio
 
 from meshcore._wakeup import clock
-from meshcore.abc import NewAccept, NewHttp, NewService, Resolve, Service
+from meshcore.abc import NewAccept, NewHttp, NewService, Resolve, Service, Status
 from meshcore.errors import ConnectError, FailFastError, LoadShedError, MeshError, NoEndpoints
 from meshcore.http.message import Request
 from meshcore.layers.balance.line import Line, Waiter
 from meshcore.layers.balance.load import Load, PeakEwma, Pending
-from meshcore.layers.balance.member import HASTE, EndpointStatistics, Member
+from meshcore.layers.balance.member import HASTE, Member
 from meshcore.layers.balance.p2c import P2c
 from meshcore.layers.balance.ready import Candidate, Policy
 from meshcore.layers.balance.refused import all_refused
 from meshcore.layers.balance.round_robin import RoundRobin
+from meshcore.layers.balance.statistics import BalanceStatistics
 from meshcore.resolve.static import Static
 from meshcore.resolve.update import changes, identity
 from meshcore.stack import Param, resolve
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from meshcore.http.body import EndOfStream
 
-__all__ = ["POLICIES", "Balance", "BalanceStatistics", "PolicyName"]
+__all__ = ["POLICIES", "Balance", "PolicyName"]
 
 log = logging.getLogger(__name__)
 
@@ -119,25 +120,6 @@ class _NewBalanced(Generic[Req, Rsp]):
         return balancer
 
 
-@attrs.frozen
-class BalanceStatistics:
-    """What a balancer knows.
-
-    Attributes:
-        backend: its name.
-        endpoints: one by one, those that drain included.
-        waiting: requests that wait for an endpoint.
-        fail_fast: whether requests fail at once, since no endpoint became ready in time.
-        discovered: whether discovery has ever named the endpoints.
-    """
-
-    backend: str
-    endpoints: tuple[EndpointStatistics, ...]
-    waiting: int
-    fail_fast: bool
-    discovered: bool
-
-
 class _Balancer(Generic[Req, Rsp]):
     """The service of one backend."""
 
@@ -214,6 +196,12 @@ class _Balancer(Generic[Req, Rsp]):
             self._shut,
             self._discovered,
         )
+
+    def status(self) -> Status:
+        """Open: a request would be given an endpoint; busy: it would wait for one; closed: it would fail at once."""
+        if len(self._ready):
+            return Status.OPEN
+        return Status.CLOSED if self._hopeless else Status.BUSY
 
     def services(self) -> dict[str, Service[Any, Any]]:
         """The live services below, by endpoint."""

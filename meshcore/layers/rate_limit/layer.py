@@ -35,22 +35,22 @@ class RateLimit:
     refuses requests that are not to count, and above ``Retry``, since the tries of a request count once.
 
     Attributes:
-        limits: what is let in; or a function of the target, each of which has limits of its own then (None: none).
+        limits: what is let in; or a function of the target (None: everything).  Targets that are given the same
+            object share it, others have limits of their own.
         registry: where refusals are counted; None: nowhere.
         direction: ``"inbound"`` or ``"outbound"``.
         name: the role, where a stack has more than one.
-        of: whose limit it is, for metrics.
+        of: whose limit it is, for metrics; or a function of the target.
     """
 
     limits: Param[RateLimits | None] = attrs.field(repr=str)
     registry: Registry | None = attrs.field(default=None, repr=False)
     direction: str = attrs.field(default="inbound", repr=False, validator=attrs.validators.in_(("inbound", "outbound")))
     name: str = attrs.field(default="", repr=False, kw_only=True)
-    of: str = attrs.field(default="", repr=False, kw_only=True)
+    of: Param[str] = attrs.field(default="", repr=False, kw_only=True)
 
     def layer(self, inner: NewHttp[T], /) -> NewHttp[T]:
-        """Limits what the services of *inner* get; limits that are no function of the target are those of all of
-        them together."""
+        """Limits what the services of *inner* get."""
         return _NewLimited(self, inner)
 
 
@@ -76,9 +76,11 @@ class RateLimitStatistics:
 class _State:
     """A limiter and what it has done."""
 
-    __slots__ = ("admitted", "limiter", "refused")
+    __slots__ = ("admitted", "limiter", "limits", "refused")
 
     def __init__(self, limits: RateLimits) -> None:
+        # Held, so that no other object can have its id.
+        self.limits = limits
         self.limiter = Limiter(limits)
         self.admitted = 0
         self.refused = 0
@@ -87,16 +89,14 @@ class _State:
 class _NewLimited(Generic[T]):
     """Makes limited services."""
 
-    __slots__ = ("_counts", "_inner", "_layer", "_shared")
+    __slots__ = ("_counts", "_inner", "_layer", "_states")
 
     def __init__(self, layer: RateLimit, inner: NewHttp[T]) -> None:
         self._layer = layer
         self._inner = inner
-        limits = layer.limits
-        self._shared = _State(limits) if isinstance(limits, RateLimits) else None
-        self._counts: RateLimitCounts | None = None
-        if layer.registry is not None:
-            self._counts = RateLimitCounts(layer.registry, layer.direction, layer.of)
+        # By what they limit, the very object: equal limits of two routes are two.
+        self._states: dict[int, _State] = {}
+        self._counts = None if layer.registry is None else RateLimitCounts(layer.registry, layer.direction)
 
     def __repr__(self) -> str:
         return f"{self._layer!r} over {self._inner!r}"
@@ -104,24 +104,28 @@ class _NewLimited(Generic[T]):
     def new_service(self, target: T, nursery: trio.Nursery, /) -> HttpService:
         """The limited service for *target*; the service under it, where nothing is limited."""
         inner = self._inner.new_service(target, nursery)
-        state = self._shared
+        limits = resolve(self._layer.limits, target)
+        if limits is None:
+            return inner
+        state = self._states.get(id(limits))
         if state is None:
-            limits = resolve(self._layer.limits, target)
-            if limits is None:
-                return inner
-            state = _State(limits)
-        return link(_Limited(inner, state, target, self._counts), inner, self._layer)
+            state = self._states[id(limits)] = _State(limits)
+        name = resolve(self._layer.of, target)
+        return link(_Limited(inner, state, target, name, self._counts), inner, self._layer)
 
 
 class _Limited:
     """A limited service; no coroutine of its own."""
 
-    __slots__ = ("__layer__", "__weakref__", "__wrapped__", "_counts", "_inner", "_now", "_state", "_target")
+    __slots__ = ("__layer__", "__weakref__", "__wrapped__", "_counts", "_inner", "_name", "_now", "_state", "_target")
 
-    def __init__(self, inner: HttpService, state: _State, target: Any, counts: RateLimitCounts | None) -> None:
+    def __init__(
+        self, inner: HttpService, state: _State, target: Any, name: str, counts: RateLimitCounts | None
+    ) -> None:
         self._inner = inner
         self._state = state
         self._target = target
+        self._name = name
         self._counts = counts
         self._now = clock()
 
@@ -147,5 +151,5 @@ class _Limited:
             return self._inner(request)
         state.refused += 1
         if self._counts is not None:
-            self._counts.refused(self._target, connection, exceeded.what).value += 1
+            self._counts.refused(self._target, connection, exceeded.what, self._name).value += 1
         raise RateLimitError(f"{exceeded.what} rate limit exceeded: {exceeded.rate}", retry_after=exceeded.seconds)

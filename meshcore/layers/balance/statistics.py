@@ -1,0 +1,28 @@
+"""What a balancer tells of itself."""
+
+from __future__ import annotations
+
+import attrs
+
+from meshcore.layers.balance.member import EndpointStatistics
+
+__all__ = ["BalanceStatistics"]
+
+
+@attrs.frozen
+class BalanceStatistics:
+    """What a balancer knows.
+
+    Attributes:
+        backend: its name.
+        endpoints: one by one, those that drain included.
+        waiting: requests that wait for an endpoint.
+        fail_fast: whether requests fail at once, since no endpoint became ready in time.
+        discovered: whether discovery has ever named the endpoints.
+    """
+
+    backend: str
+    endpoints: tuple[EndpointStatistics, ...]
+    waiting: int
+    fail_fast: bool
+    discovered: bool
