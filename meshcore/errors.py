@@ -8,6 +8,7 @@ target, have no full stop, and are chained with ``from``.
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "MeshError",
     "NoEndpoints",
     "NoRoute",
+    "RateLimitError",
     "RemoteProtocolError",
     "RequestBodyError",
     "ResponseTimeout",
@@ -80,6 +82,11 @@ class MeshError(Exception):
     def __init__(self, message: str = "", *, retryable: bool = False) -> None:
         super().__init__(message)
         self.retryable = retryable
+
+    @property
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """Header fields that belong to its answer, whoever gets it."""
+        return []
 
 
 class ConnectError(MeshError):
@@ -310,6 +317,29 @@ class AuthorizationError(MeshError):
     grpc_hint = 7
     source = "client"
     closes = False
+
+
+class RateLimitError(MeshError):
+    """The client asks for more than it may (R-36: 429, connection kept).
+
+    Attributes:
+        retry_after: seconds until there is room for one more request.
+    """
+
+    code = "rate-limited"
+    status_hint = 429
+    grpc_hint = 8
+    source = "client"
+    closes = False
+
+    def __init__(self, message: str = "", *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+    @property
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """``retry-after`` in whole seconds (RFC 6585 §4)."""
+        return [(b"retry-after", b"%d" % max(1, math.ceil(self.retry_after)))]
 
 
 class LoopDetected(MeshError):

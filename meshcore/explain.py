@@ -188,6 +188,19 @@ EXPLANATIONS: dict[str, Explanation] = {
         ("its identity is not in the policy", "it came without mutual TLS"),
         ("the client's identity in the access log", "the policy of the server that it reached"),
     ),
+    "rate-limited": Explanation(
+        "The client asks for more than a rate limit lets in; retry-after says when there is room for one more request.",
+        (
+            "the client sends faster than its share: a loop, a batch, retries without backoff",
+            "the limit is of all clients together, and somebody else uses it up",
+            "clients without an identity, or without the header that is counted by, share one limit",
+        ),
+        (
+            "the message: it names the limit, total, override, per-identity or per-header, and its rate",
+            "inbound_http_local_ratelimit_total in /metrics, by client_id",
+            "rate_limit in the config",
+        ),
+    ),
     "loop-detected": Explanation(
         "The request would come back to the proxy that it came from.",
         ("an endpoint's address is the proxy's own", "two proxies forward to each other"),

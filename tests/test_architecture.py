@@ -58,6 +58,8 @@ TRIO_FREE = [
     "meshcore.explain",
     "meshcore.registry",
     "meshcore.config",
+    "meshcore.layers.rate_limit.gcra",
+    "meshcore.layers.rate_limit.limits",
     "meshcore.layers.retry.policy",
     "meshcore.layers.retry.budget",
     "meshcore.layers.retry.backoff",

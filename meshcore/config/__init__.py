@@ -11,6 +11,7 @@ from meshcore.config.load import Loaded, examine, load_config, parse_config
 from meshcore.config.mesh import AdminConfig, IdentityConfig, Limits, MeshConfig, Service
 from meshcore.config.problems import Problems
 from meshcore.config.proxy import Listen, ProxyConfig, TlsFiles, proxy_config
+from meshcore.config.rate_limit import HeaderRateConfig, OverrideConfig, RateConfig, RateLimitConfig
 from meshcore.config.sidecar import Inbound, Outbound
 from meshcore.config.upstream import BackendConfig, ClientTls, Destination, EndpointConfig, RetryConfig, TimeoutConfig
 from meshcore.config.words import ACCESS_LOGS, BALANCERS, ENGINES, OPAQUE_PORTS, POLICIES, PROTOCOLS
@@ -32,6 +33,7 @@ __all__ = [
     "Gateway",
     "GatewayRoute",
     "GatewayTls",
+    "HeaderRateConfig",
     "IdentityConfig",
     "Inbound",
     "LayerEdit",
@@ -41,8 +43,11 @@ __all__ = [
     "Match",
     "MeshConfig",
     "Outbound",
+    "OverrideConfig",
     "Problems",
     "ProxyConfig",
+    "RateConfig",
+    "RateLimitConfig",
     "RetryConfig",
     "Service",
     "TimeoutConfig",

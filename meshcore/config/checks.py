@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshcore.addresses import format_address, suggest
 from meshcore.config.check_upstreams import check_retry, check_upstream
+from meshcore.config.rate_limit import check_rate_limit
 from meshcore.config.report import right
 
 if TYPE_CHECKING:
@@ -188,6 +189,13 @@ def _inbound(config: MeshConfig, report: Report) -> None:
             )
         elif not clusters and inbound.cluster_networks:
             report.error(("inbound", "cluster_networks"), "would not be used: default_policy is not cluster-…")
+    check_rate_limit(
+        ("inbound", "rate_limit"),
+        inbound.rate_limit,
+        report,
+        identities=config.identity is not None,
+        why="clients have no identity without [identity]; add it, or limit by rps and per_header",
+    )
     if inbound.forward is None:
         report.warn(
             ("inbound",),
@@ -227,6 +235,15 @@ def _gateway(here: KeyPath, gateway: Gateway, config: MeshConfig, report: Report
     if right(gateway.tls) and gateway.tls is not None:
         _gateway_tls((*here, "tls"), gateway.tls, report)
     check_retry((*here, "retry"), gateway.retry, report)
+    check_rate_limit(
+        (*here, "rate_limit"),
+        gateway.rate_limit,
+        report,
+        identities=gateway.tls is not None and getattr(gateway.tls, "client_certificates", "") != "off",
+        why='clients have no identity unless tls.client_certificates is "optional" or "required"',
+    )
+    if gateway.protocol == "tcp" and gateway.rate_limit is not None:
+        report.error((*here, "rate_limit"), 'is about requests, and protocol = "tcp" has none')
     if gateway.to == () and gateway.route == ():
         report.error((*here, "to"), 'has to be given: a list such as [{ backend = "NAME" }]')
     for path, reference in _references(here, gateway):

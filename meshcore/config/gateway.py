@@ -9,6 +9,7 @@ import attrs
 from meshcore.config.kinds import Duration, Name, Text, parsed
 from meshcore.config.layers import LayerEdits
 from meshcore.config.places import File, Listening, host_pattern
+from meshcore.config.rate_limit import RateLimitConfig
 from meshcore.config.tables import Ports
 from meshcore.config.upstream import RetryConfig, TimeoutConfig
 from meshcore.config.words import OPAQUE_PORTS
@@ -137,10 +138,11 @@ class Gateway:
         connect_timeout: for each attempt to connect to an endpoint (B-19).
         detect_timeout: how long a silent client is waited for before the server may speak first.
         fail_fast: how long requests wait for any endpoint to be ready (B-09).
+        rate_limit: how many requests are let in (429); absent: all.
         layer: changes to the built-in pipeline.
     """
 
-    LATER: ClassVar[dict[str, str]] = {"filters": "", "default_policy": "", "rate_limit": ""}
+    LATER: ClassVar[dict[str, str]] = {"filters": "", "default_policy": ""}
 
     bind: Annotated[Address, Listening(schemes=True)]
     tls: GatewayTls | None = None
@@ -153,6 +155,7 @@ class Gateway:
     connect_timeout: Duration = 1.0
     detect_timeout: Duration = 1.0
     fail_fast: Duration = 3.0
+    rate_limit: RateLimitConfig | None = None
     layer: LayerEdits = ()
 
     @property

@@ -9,6 +9,7 @@ import attrs
 from meshcore.config.kinds import Duration
 from meshcore.config.layers import LayerEdits
 from meshcore.config.places import AppAddress, ListenAddress, Network, host_pattern
+from meshcore.config.rate_limit import RateLimitConfig
 from meshcore.config.tables import Ports, Table, Tables
 from meshcore.config.upstream import Destination
 from meshcore.config.words import OPAQUE_PORTS, Policy
@@ -30,13 +31,13 @@ class Inbound:
         connect_timeout: for connecting to the application (B-19).
         detect_timeout: how long a TLS client's hello, its handshake after that, and what another proxy says first
             are waited for, each (D-13).
+        rate_limit: how many requests are let in (429); absent: all.
         layer: changes to the built-in pipeline.
     """
 
     LATER: ClassVar[dict[str, str]] = {
         "policy": "default_policy is",
         "route": "",
-        "rate_limit": "",
     }
 
     listen: ListenAddress = ("0.0.0.0", 4143)
@@ -46,6 +47,7 @@ class Inbound:
     opaque_ports: Ports = OPAQUE_PORTS
     connect_timeout: Duration = 0.3
     detect_timeout: Duration = 10.0
+    rate_limit: RateLimitConfig | None = None
     layer: LayerEdits = ()
 
 

@@ -9,6 +9,7 @@ import attrs
 from meshcore.addresses import format_address, parse_upstream
 from meshcore.config.kinds import Choice, Duration, Kind, Name, Number, Size, Whole, parsed
 from meshcore.config.places import AppAddress, Discovery, File, OptionalAddress, Peer
+from meshcore.config.rate_limit import RateLimitConfig
 from meshcore.config.report import WRONG, At, shown
 from meshcore.config.tables import Listed, Table
 from meshcore.config.words import Balancer, Protocol
@@ -182,10 +183,12 @@ class Destination(BackendConfig):
         tls: for ``https`` endpoints.
         timeout: limits of one exchange.
         retry: further tries.
+        rate_limit: how many requests may be sent there (429); absent: all.
         listen: an address of its own: whatever is accepted there goes to this destination, which is how bytes that
             name nobody get to theirs; absent: none.
     """
 
     timeout: TimeoutConfig = attrs.Factory(TimeoutConfig)
     retry: RetryConfig = attrs.Factory(RetryConfig)
+    rate_limit: RateLimitConfig | None = None
     listen: OptionalAddress = None

@@ -13,6 +13,7 @@ from meshcore.layers.local_endpoint import LocalEndpoint
 from meshcore.layers.metrics import Metrics
 from meshcore.layers.prevent_loop import PreventLoop
 from meshcore.layers.proxy_errors import ProxyErrors
+from meshcore.layers.rate_limit import RateLimit
 from meshcore.layers.require_id import RequireId
 from meshcore.layers.rescue import Rescue
 from meshcore.layers.retry import Retry
@@ -38,6 +39,7 @@ __all__ = [
     "Metrics",
     "PreventLoop",
     "ProxyErrors",
+    "RateLimit",
     "RequireId",
     "Rescue",
     "Retry",

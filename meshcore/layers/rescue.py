@@ -80,6 +80,7 @@ def _answer(request: Request, error: MeshError, informational: bool) -> Response
         fields += status_fields(error.grpc_hint, message)
     else:
         status = error.status if isinstance(error, RemoteProtocolError) else error.status_hint
+    fields += error.fields
     if informational:
         fields.append((b"l5d-proxy-error", message.encode("ascii")))
         fields.append((b"x-meshcore-error", error.code.encode("ascii")))

@@ -10,6 +10,7 @@ import attrs
 from meshcore.layers.access_log import AccessLog
 from meshcore.layers.balance import Balance
 from meshcore.layers.metrics import Metrics
+from meshcore.layers.rate_limit import RateLimit, RateLimits
 from meshcore.layers.rescue import Rescue
 from meshcore.layers.retry import Retry
 from meshcore.layers.route import Route
@@ -22,6 +23,7 @@ from meshcore.metrics.detection import detection
 from meshcore.metrics.registry import Registry
 from meshcore.pipeline.abuse import counting_abuse
 from meshcore.pipeline.endpoint import forwarding, requesting
+from meshcore.pipeline.limits import limits_of
 from meshcore.pipeline.runtime import Runtime
 from meshcore.pipeline.targets import backend_of, budget_of
 from meshcore.resolve.discover import Discover
@@ -54,6 +56,7 @@ _PROTOCOLS = {"http": None, "http1": "http/1", "h2c": "h2", "tcp": "opaque"}
 class _Plan:
     """What a gateway is built from, wherever it was configured."""
 
+    name: str = BACKEND
     backends: Mapping[str, Backend]
     bytes_to: Backend
     resolve: Resolve[Backend] = attrs.Factory(Static)
@@ -64,6 +67,7 @@ class _Plan:
     retry: Retry
     timeout: float | None = None
     limited: bool = False
+    rate_limit: RateLimits | None = None
     balance: Any
     fail_fast: float
     connect_timeout: float
@@ -119,7 +123,7 @@ def listener(config: MeshConfig, name: str, runtime: Runtime | None = None) -> S
             client_certificates=found.tls.client_certificates,
             trust_anchors=found.tls.trust_anchors,
         )
-    return _accepting(_listener_plan(config, found), runtime, secured)
+    return _accepting(_listener_plan(config, name, found), runtime, secured)
 
 
 def _accepting(plan: _Plan, runtime: Runtime, secured: Any) -> Stack[Connect, NewAccept[Accepted]]:
@@ -172,6 +176,9 @@ def _http(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]]:
     else:
         # From here on, one stack per backend, kept for as long as the gateway.
         routed = rescued.then(Route(plan.backends))
+    if plan.rate_limit is not None:
+        # What no route takes uses nothing up, and the tries of a request count once, so: below Route, above Retry.
+        routed = routed.then(RateLimit(plan.rate_limit, runtime.registry, of=plan.name))
     if plan.limited:
         # The tries of a request share its limits, so: above Retry.
         routed = routed.then(StreamTimeouts(attrgetter("timeouts")))
@@ -226,7 +233,7 @@ def _plan(config: ProxyConfig, listen: Listen) -> _Plan:
     )
 
 
-def _listener_plan(config: MeshConfig, found: Gateway) -> _Plan:
+def _listener_plan(config: MeshConfig, listener: str, found: Gateway) -> _Plan:
     def backend(name: str, *, opaque: bool = False) -> Backend:
         return backend_of(name, config.backend[name], retry=found.retry, timeout=found.timeout, opaque=opaque)
 
@@ -237,6 +244,7 @@ def _listener_plan(config: MeshConfig, found: Gateway) -> _Plan:
     if protocol is None and takers and all(each.opaque for each in takers.values()):
         protocol = "opaque"
     return _Plan(
+        name=listener,
         backends=backends,
         bytes_to=backend(table["*"], opaque=True) if "*" in table else NOWHERE,
         resolve=Discover(),
@@ -246,6 +254,7 @@ def _listener_plan(config: MeshConfig, found: Gateway) -> _Plan:
         access_log=config.proxy.access_log,
         retry=Retry(attrgetter("retries"), budget_of, attrgetter("replay")),
         limited=any(each.timeouts is not None for each in backends.values()),
+        rate_limit=None if found.rate_limit is None else limits_of(found.rate_limit),
         balance=attrgetter("balance"),
         fail_fast=found.fail_fast,
         connect_timeout=found.connect_timeout,

@@ -10,6 +10,7 @@ from meshcore.layers.authorize import Authorize
 from meshcore.layers.balance import Balance
 from meshcore.layers.downgrade_orig_proto import DowngradeOrigProto
 from meshcore.layers.metrics import Metrics
+from meshcore.layers.rate_limit import RateLimit
 from meshcore.layers.rescue import Rescue
 from meshcore.layers.set_client_id import SetClientId
 from meshcore.layers.tcp_metrics import TcpMetrics
@@ -17,6 +18,7 @@ from meshcore.layers.to_backend import ToBackend
 from meshcore.metrics.detection import detection, tls_detection
 from meshcore.pipeline.abuse import counting_abuse
 from meshcore.pipeline.endpoint import forwarding, requesting
+from meshcore.pipeline.limits import limits_of
 from meshcore.pipeline.runtime import Runtime
 from meshcore.server.detect import Detect
 from meshcore.server.detect_tls import DetectTls
@@ -106,7 +108,7 @@ def http(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewAccept[Accep
     if config.proxy.access_log != "off":
         # The same; a line tells the status that the peer got.
         top = top.then(AccessLog(runtime.write, format=config.proxy.access_log, clock=runtime.clock))
-    return (
+    known = (
         # The only place where errors become responses; what went wrong in here is told to the mesh alone (E-06).
         top.then(Rescue("meshed"))
         # Nobody else's request costs more than this, so: above what changes requests.
@@ -117,8 +119,14 @@ def http(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewAccept[Accep
         .then(SetClientId())
         # From here on, one stack, for as long as the sidecar.
         .then(ToBackend(_application(side)))
+    )
+    if side.rate_limit is not None:
+        # Who may not come in at all uses nothing up, so: below what refuses.
+        limits = limits_of(side.rate_limit)
+        known = known.then(RateLimit(limits, runtime.registry, direction="inbound", of="inbound"))
+    return (
         # Waits for an application that is starting, and stops waiting for one that is gone.
-        .then(Balance(fail_fast=_FAIL_FAST, owner=runtime.owner))
+        known.then(Balance(fail_fast=_FAIL_FAST, owner=runtime.owner))
         .then(requesting(runtime, client, connect_timeout=side.connect_timeout, direction="inbound", measured=False))
     )
 

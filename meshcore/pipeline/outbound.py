@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from meshcore.errors import ConfigError
 from meshcore.layers.access_log import AccessLog
 from meshcore.layers.balance import Balance
+from meshcore.layers.rate_limit import RateLimit
 from meshcore.layers.rescue import Rescue
 from meshcore.layers.retry import Retry
 from meshcore.layers.route import Route, match_authority
@@ -18,6 +19,7 @@ from meshcore.metrics.detection import detection
 from meshcore.pipeline.abuse import counting_abuse
 from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.gateway import NOWHERE
+from meshcore.pipeline.limits import LimitsOf
 from meshcore.pipeline.runtime import Runtime
 from meshcore.pipeline.targets import backend_of, budget_of
 from meshcore.resolve.discover import Discover
@@ -100,10 +102,14 @@ def logical(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewHttp[Back
     """From a request for one destination to a connection to one of its endpoints."""
     side = _side(config)
     policy = attrgetter("balance")
+    top = stack(Backend)
+    limits = LimitsOf(side.to)
+    if limits:
+        # The tries of a request count once, so: above Retry.
+        top = top.then(RateLimit(limits, runtime.registry, direction="outbound"))
     return (
-        stack(Backend)
         # The tries of a request share its limits, so: above Retry.
-        .then(StreamTimeouts(attrgetter("timeouts")))
+        top.then(StreamTimeouts(attrgetter("timeouts")))
         # Below what answers, above what picks: another try is another endpoint.
         .then(Retry(attrgetter("retries"), budget_of, attrgetter("replay")))
         # From here on, one stack per endpoint.
