@@ -185,8 +185,16 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "unauthorized": Explanation(
         "The client may not make this request.",
-        ("its identity is not in the policy", "it came without mutual TLS"),
-        ("the client's identity in the access log", "the policy of the server that it reached"),
+        (
+            "no policy names it: neither its identity nor the network that it comes from",
+            "it came without mutual TLS, or with a certificate that has no name that counts",
+            "it comes from an exception of a network that is let in",
+        ),
+        (
+            "the message: who it is, and the policy that decided",
+            "inbound_http_authz_deny_total in /metrics, by client_id",
+            "[[inbound.policy]] and default_policy in the config of the server that it reached",
+        ),
     ),
     "rate-limited": Explanation(
         "The client asks for more than a rate limit lets in; retry-after says when there is room for one more request.",

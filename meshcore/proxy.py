@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     # OpenSSL stays unloaded where there is no TLS.
     from meshcore.identity.source import IdentitySource
     from meshcore.identity.store import Identity
+    from meshcore.layers.authorize import Policies
 
 __all__ = ["AddressError", "Proxy", "main", "main_mesh", "run", "serve_config", "stacks"]
 
@@ -68,6 +69,7 @@ class Proxy:
         identity: what it shows to other proxies; None: it has no mutual TLS.
         stacks: its pipelines by the name of their listener.
         servers: what accepts for them.
+        policies: who may call, by the name of the side (``inbound``, or a listener's); replacing one holds at once.
         admin: the admin server; None where the configuration has none.
         crashes: in what serves the endpoints; those of accepted connections are counted by their server.
     """
@@ -78,6 +80,7 @@ class Proxy:
     identity: Identity | None = None
     stacks: dict[str, Stack[Connect, NewAccept[Accepted]]] = attrs.Factory(dict)
     servers: list[Server] = attrs.Factory(list)
+    policies: dict[str, Policies] = attrs.Factory(dict)
     admin: Server | None = None
     crashes: int = 0
     _watches: dict[str, Watch] = attrs.field(factory=dict, init=False)
@@ -173,7 +176,12 @@ async def run(
         proxy.identity, told = identity_of(config, clock, proxy.registry)
         source = told if source is None else source
     runtime = Runtime(
-        registry=proxy.registry, identity=proxy.identity, clock=clock, owner=proxy, own=proxy.own_addresses
+        registry=proxy.registry,
+        identity=proxy.identity,
+        clock=clock,
+        owner=proxy,
+        policies=proxy.policies,
+        own=proxy.own_addresses,
     )
     plan = pipelines(config, runtime)
     proxy.stacks = {name: each.stack for name, each in plan.items()}

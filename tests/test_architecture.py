@@ -58,6 +58,8 @@ TRIO_FREE = [
     "meshcore.explain",
     "meshcore.registry",
     "meshcore.config",
+    "meshcore.layers.authorize.policies",
+    "meshcore.layers.authorize.policy",
     "meshcore.layers.rate_limit.gcra",
     "meshcore.layers.rate_limit.limits",
     "meshcore.layers.retry.policy",

@@ -103,7 +103,7 @@ Stack
       └─ ServeHttp(options=ServerOptions())
       └─ Metrics(scope='inbound')
       └─ Rescue(informational='meshed')
-      └─ Authorize(policy='all-unauthenticated', networks=(), loopback=False)
+      └─ Authorize(policy=all-unauthenticated)
       └─ DowngradeOrigProto()
       └─ SetClientId()
       └─ ToBackend(backend='application')
@@ -116,7 +116,7 @@ fail_fast=1.0, capacity=10000)
          └─ ConnectMetrics(direction='inbound')
          └─ ConnectTimeout(seconds=0.3)
       ┊ opaque
-      └─ Authorize(policy='all-unauthenticated', networks=(), loopback=False)
+      └─ Authorize(policy=all-unauthenticated)
       └─ ToBackend(backend='application')
       └─ Balance(resolve=Static(endpoints=None), load=PeakEwma(decay=10.0, default_rtt=0.03), policy='p2c-ewma', \
 fail_fast=1.0, capacity=10000)
@@ -127,7 +127,7 @@ fail_fast=1.0, capacity=10000)
          └─ ConnectTimeout(seconds=0.3)
    ┊ passthrough
    └─ TcpMetrics(direction='inbound')
-   └─ Authorize(policy='all-unauthenticated', networks=(), loopback=False)
+   └─ Authorize(policy=all-unauthenticated)
    └─ ToBackend(backend='application')
    └─ Balance(resolve=Static(endpoints=None), load=PeakEwma(decay=10.0, default_rtt=0.03), policy='p2c-ewma', \
 fail_fast=1.0, capacity=10000)

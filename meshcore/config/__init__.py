@@ -9,6 +9,7 @@ from meshcore.config.gateway import BackendRef, CertificateFiles, Gateway, Gatew
 from meshcore.config.layers import LayerEdit, edited
 from meshcore.config.load import Loaded, examine, load_config, parse_config
 from meshcore.config.mesh import AdminConfig, IdentityConfig, Limits, MeshConfig, Service
+from meshcore.config.policy import PolicyConfig
 from meshcore.config.problems import Problems
 from meshcore.config.proxy import Listen, ProxyConfig, TlsFiles, proxy_config
 from meshcore.config.rate_limit import HeaderRateConfig, OverrideConfig, RateConfig, RateLimitConfig
@@ -44,6 +45,7 @@ __all__ = [
     "MeshConfig",
     "Outbound",
     "OverrideConfig",
+    "PolicyConfig",
     "Problems",
     "ProxyConfig",
     "RateConfig",

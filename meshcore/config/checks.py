@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshcore.addresses import format_address, suggest
 from meshcore.config.check_upstreams import check_retry, check_upstream
+from meshcore.config.policy import check_policies
 from meshcore.config.rate_limit import check_rate_limit
 from meshcore.config.report import right
 
@@ -76,11 +77,16 @@ def _no_identity(config: MeshConfig, report: Report) -> None:
         )
     if right(config.inbound) and config.inbound is not None:
         policy = config.inbound.default_policy
-        if right(policy) and policy.endswith("-authenticated") and not policy.endswith("-unauthenticated"):
+        if right(policy) and _asks_who(policy):
             report.error(
                 ("inbound", "default_policy"),
                 f"{policy!r} lets nobody in without [identity]: add it, or use {policy.replace('-auth', '-unauth')!r}",
             )
+
+
+def _asks_who(policy: str) -> bool:
+    """Whether a default policy lets in only who has an identity."""
+    return policy.endswith("-authenticated")
 
 
 def _identity(config: MeshConfig, report: Report) -> None:
@@ -180,15 +186,13 @@ def _loops(address: Address, listen: Address) -> bool:
 def _inbound(config: MeshConfig, report: Report) -> None:
     inbound = config.inbound
     assert inbound is not None
-    if right(inbound.default_policy) and right(inbound.cluster_networks):
-        clusters = inbound.default_policy.startswith("cluster-")
-        if clusters and not inbound.cluster_networks:
-            report.error(
-                ("inbound", "default_policy"),
-                f'{inbound.default_policy!r} needs cluster_networks, such as ["10.0.0.0/8"]',
-            )
-        elif not clusters and inbound.cluster_networks:
-            report.error(("inbound", "cluster_networks"), "would not be used: default_policy is not cluster-…")
+    check_policies(
+        ("inbound",),
+        inbound,
+        report,
+        identities=config.identity is not None,
+        why="clients have no identity without [identity]: this would let nobody in; add it",
+    )
     check_rate_limit(
         ("inbound", "rate_limit"),
         inbound.rate_limit,
@@ -235,13 +239,12 @@ def _gateway(here: KeyPath, gateway: Gateway, config: MeshConfig, report: Report
     if right(gateway.tls) and gateway.tls is not None:
         _gateway_tls((*here, "tls"), gateway.tls, report)
     check_retry((*here, "retry"), gateway.retry, report)
-    check_rate_limit(
-        (*here, "rate_limit"),
-        gateway.rate_limit,
-        report,
-        identities=gateway.tls is not None and getattr(gateway.tls, "client_certificates", "") != "off",
-        why='clients have no identity unless tls.client_certificates is "optional" or "required"',
-    )
+    identities = gateway.tls is not None and getattr(gateway.tls, "client_certificates", "") != "off"
+    why = 'clients have no identity unless tls.client_certificates is "optional" or "required"'
+    check_rate_limit((*here, "rate_limit"), gateway.rate_limit, report, identities=identities, why=why)
+    check_policies(here, gateway, report, identities=identities, why=why)
+    if not identities and right(gateway.default_policy) and _asks_who(gateway.default_policy):
+        report.error((*here, "default_policy"), f"{gateway.default_policy!r} lets nobody in: {why}")
     if gateway.protocol == "tcp" and gateway.rate_limit is not None:
         report.error((*here, "rate_limit"), 'is about requests, and protocol = "tcp" has none')
     if gateway.to == () and gateway.route == ():

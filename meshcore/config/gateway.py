@@ -8,11 +8,12 @@ import attrs
 
 from meshcore.config.kinds import Duration, Name, Text, parsed
 from meshcore.config.layers import LayerEdits
-from meshcore.config.places import File, Listening, host_pattern
+from meshcore.config.places import File, Listening, Network, host_pattern
+from meshcore.config.policy import PolicyConfig
 from meshcore.config.rate_limit import RateLimitConfig
 from meshcore.config.tables import Ports
 from meshcore.config.upstream import RetryConfig, TimeoutConfig
-from meshcore.config.words import OPAQUE_PORTS
+from meshcore.config.words import OPAQUE_PORTS, Policy
 from meshcore.transport.target import Address
 
 if TYPE_CHECKING:
@@ -138,11 +139,15 @@ class Gateway:
         connect_timeout: for each attempt to connect to an endpoint (B-19).
         detect_timeout: how long a silent client is waited for before the server may speak first.
         fail_fast: how long requests wait for any endpoint to be ready (B-09).
+        default_policy: who may call, by linkerd's names (R-33) and by the certificates of clients; ``audit`` lets
+            everybody in and logs whom ``all-authenticated`` would not.
+        cluster_networks: where the clients of ``cluster-…`` policies come from, as in ``10.0.0.0/8``.
+        policy: who may call, more exactly; the default policy is for what none of these is for.
         rate_limit: how many requests are let in (429); absent: all.
         layer: changes to the built-in pipeline.
     """
 
-    LATER: ClassVar[dict[str, str]] = {"filters": "", "default_policy": ""}
+    LATER: ClassVar[dict[str, str]] = {"filters": ""}
 
     bind: Annotated[Address, Listening(schemes=True)]
     tls: GatewayTls | None = None
@@ -155,6 +160,9 @@ class Gateway:
     connect_timeout: Duration = 1.0
     detect_timeout: Duration = 1.0
     fail_fast: Duration = 3.0
+    default_policy: Policy = "all-unauthenticated"
+    cluster_networks: tuple[Network, ...] = ()
+    policy: tuple[PolicyConfig, ...] = ()
     rate_limit: RateLimitConfig | None = None
     layer: LayerEdits = ()
 

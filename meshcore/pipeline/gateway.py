@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from meshcore.layers.access_log import AccessLog
+from meshcore.layers.authorize import Authorize, Policies
 from meshcore.layers.balance import Balance
 from meshcore.layers.metrics import Metrics
 from meshcore.layers.rate_limit import RateLimit, RateLimits
@@ -24,6 +25,7 @@ from meshcore.metrics.registry import Registry
 from meshcore.pipeline.abuse import counting_abuse
 from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.limits import limits_of
+from meshcore.pipeline.policies import policies_of
 from meshcore.pipeline.runtime import Runtime
 from meshcore.pipeline.targets import backend_of, budget_of
 from meshcore.resolve.discover import Discover
@@ -67,6 +69,7 @@ class _Plan:
     retry: Retry
     timeout: float | None = None
     limited: bool = False
+    policies: Policies | None = None
     rate_limit: RateLimits | None = None
     balance: Any
     fail_fast: float
@@ -123,7 +126,10 @@ def listener(config: MeshConfig, name: str, runtime: Runtime | None = None) -> S
             client_certificates=found.tls.client_certificates,
             trust_anchors=found.tls.trust_anchors,
         )
-    return _accepting(_listener_plan(config, name, found), runtime, secured)
+    plan = _listener_plan(config, name, found)
+    if found.policy or found.default_policy != "all-unauthenticated":
+        plan = attrs.evolve(plan, policies=policies_of(runtime, found, name))
+    return _accepting(plan, runtime, secured)
 
 
 def _accepting(plan: _Plan, runtime: Runtime, secured: Any) -> Stack[Connect, NewAccept[Accepted]]:
@@ -176,6 +182,9 @@ def _http(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]]:
     else:
         # From here on, one stack per backend, kept for as long as the gateway.
         routed = rescued.then(Route(plan.backends))
+    if plan.policies is not None:
+        # Which route a request is for is a part of the question, so: below Route.
+        routed = routed.then(Authorize(plan.policies, registry=runtime.registry))
     if plan.rate_limit is not None:
         # What no route takes uses nothing up, and the tries of a request count once, so: below Route, above Retry.
         routed = routed.then(RateLimit(plan.rate_limit, runtime.registry, of=plan.name))
@@ -204,10 +213,13 @@ def _opaque(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]
     balance = Balance(
         plan.resolve, policy=plan.balance, fail_fast=plan.fail_fast, owner=runtime.owner, name="opaque_balance"
     )
+    top: Stack[NewAccept[Accepted], NewAccept[Accepted]] = accept(Accepted)
+    if plan.policies is not None:
+        # Before a byte reaches a backend.
+        top = top.then(Authorize(plan.policies, registry=runtime.registry, name="opaque_authorize"))
     return (
-        accept(Accepted)
         # Names of their own, so that the HTTP branch's layers can be edited by theirs.
-        .then(ToBackend(plan.bytes_to, name="opaque_to_backend"))
+        top.then(ToBackend(plan.bytes_to, name="opaque_to_backend"))
         # By connection: that is all there is to balance.
         .then(balance)
         .then(forwarding(runtime, connect_timeout=plan.connect_timeout, mesh=plan.mesh))

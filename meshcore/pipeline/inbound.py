@@ -19,6 +19,7 @@ from meshcore.metrics.detection import detection, tls_detection
 from meshcore.pipeline.abuse import counting_abuse
 from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.limits import limits_of
+from meshcore.pipeline.policies import INBOUND, policies_of
 from meshcore.pipeline.runtime import Runtime
 from meshcore.server.detect import Detect
 from meshcore.server.detect_tls import DetectTls
@@ -112,7 +113,7 @@ def http(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewAccept[Accep
         # The only place where errors become responses; what went wrong in here is told to the mesh alone (E-06).
         top.then(Rescue("meshed"))
         # Nobody else's request costs more than this, so: above what changes requests.
-        .then(_authorize(side, "authorize"))
+        .then(_authorize(side, runtime, "authorize"))
         # The request as the application at the other end made it, for all that is below.
         .then(DowngradeOrigProto())
         # Whatever the peer said of itself is taken away before the application sees it.
@@ -137,16 +138,15 @@ def opaque(config: MeshConfig, runtime: Runtime, *, prefix: str = "opaque_") -> 
     return (
         accept(Accepted)
         # Before a byte reaches the application.
-        .then(_authorize(side, f"{prefix}authorize"))
+        .then(_authorize(side, runtime, f"{prefix}authorize"))
         .then(ToBackend(_application(side), name=f"{prefix}to_backend"))
         .then(Balance(fail_fast=_FAIL_FAST, owner=runtime.owner, name=f"{prefix}balance"))
         .then(forwarding(runtime, connect_timeout=side.connect_timeout, direction="inbound", prefix=prefix))
     )
 
 
-def _authorize(side: Inbound, name: str) -> Authorize:
-    # Who shares the host is not trusted for that: sidecars of a host are told apart by their identities.
-    return Authorize(side.default_policy, side.cluster_networks, loopback=False, name=name)
+def _authorize(side: Inbound, runtime: Runtime, name: str) -> Authorize:
+    return Authorize(policies_of(runtime, side, INBOUND), registry=runtime.registry, name=name)
 
 
 def _side(config: MeshConfig) -> Inbound:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from meshcore.identity.store import Identity
+    from meshcore.layers.authorize import Policies
     from meshcore.transport.connection import Owner
     from meshcore.transport.target import Address
 
@@ -28,6 +29,7 @@ class Runtime:
         write: takes the lines of access logs; standard output by default.
         clock: seconds since the epoch, for the lines' time stamps; by default Trio's, whose zero means nothing.
         owner: who is told of crashes in what serves the endpoints; by default they are only logged.
+        policies: who may call, by the name of the side, for whoever replaces it while it runs.
         own: the addresses of the process's listeners, which are no endpoints; by default nothing is checked.
     """
 
@@ -36,4 +38,5 @@ class Runtime:
     write: Callable[[str], None] | None = None
     clock: Callable[[], float] | None = None
     owner: Owner | None = None
+    policies: dict[str, Policies] = attrs.Factory(dict)
     own: Callable[[], Iterable[Address]] | None = None
