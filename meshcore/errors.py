@@ -12,6 +12,7 @@ import math
 from typing import ClassVar, Literal
 
 __all__ = [
+    "AuthenticationError",
     "AuthorizationError",
     "BodyAbandoned",
     "ConfigError",
@@ -21,6 +22,7 @@ __all__ = [
     "FailFastError",
     "GoAway",
     "IdentityError",
+    "KeysUnavailable",
     "LoadShedError",
     "LocalProtocolError",
     "LoopDetected",
@@ -316,6 +318,38 @@ class AuthorizationError(MeshError):
     status_hint = 403
     grpc_hint = 7
     source = "client"
+    closes = False
+
+
+class AuthenticationError(MeshError):
+    """The client has not shown who it is (401, connection kept).
+
+    Attributes:
+        invalid: what it has shown was not accepted; it has shown nothing otherwise.
+    """
+
+    code = "unauthenticated"
+    status_hint = 401
+    grpc_hint = 16
+    source = "client"
+    closes = False
+
+    def __init__(self, message: str = "", *, invalid: bool = False) -> None:
+        super().__init__(message)
+        self.invalid = invalid
+
+    @property
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """``www-authenticate`` (RFC 6750 §3)."""
+        return [(b"www-authenticate", b'Bearer error="invalid_token"' if self.invalid else b"Bearer")]
+
+
+class KeysUnavailable(MeshError):
+    """Who the client is cannot be found out now: the keys of an issuer could not be had yet (503, connection kept)."""
+
+    code = "no-keys"
+    status_hint = 503
+    grpc_hint = 14
     closes = False
 
 

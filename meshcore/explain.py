@@ -196,6 +196,29 @@ EXPLANATIONS: dict[str, Explanation] = {
             "[[inbound.policy]] and default_policy in the config of the server that it reached",
         ),
     ),
+    "unauthenticated": Explanation(
+        "The client has shown no token, or one that is not accepted.",
+        (
+            "the token has expired, or the clocks of issuer and proxy differ by more than the leeway",
+            "it is of another issuer, or for another audience",
+            "it is signed by a key that the proxy does not know, or by an algorithm that is not allowed",
+            "the client sends none: authorization: Bearer TOKEN",
+        ),
+        (
+            "the message: it says what was wrong with it",
+            "inbound_http_jwt_total in /metrics, by result",
+            "jwt in the config: issuer, audience, algorithms, keys",
+        ),
+    ),
+    "no-keys": Explanation(
+        "Tokens cannot be checked: the keys of their issuer could not be had since the proxy was started.",
+        ("the address of the keys is wrong, or cannot be reached from here", "what is there is no JSON Web Key Set"),
+        (
+            "the log: each failure to get them is told with its reason",
+            "jwt_key_refreshes_total in /metrics",
+            "`curl` to the address in jwt.keys from where the proxy runs",
+        ),
+    ),
     "rate-limited": Explanation(
         "The client asks for more than a rate limit lets in; retry-after says when there is room for one more request.",
         (

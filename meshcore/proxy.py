@@ -181,6 +181,7 @@ async def run(
         clock=clock,
         owner=proxy,
         policies=proxy.policies,
+        connect=connect,
         own=proxy.own_addresses,
     )
     plan = pipelines(config, runtime)

@@ -6,6 +6,7 @@ Nothing is opened, bound or started here; a configuration is a value.
 from __future__ import annotations
 
 from meshcore.config.gateway import BackendRef, CertificateFiles, Gateway, GatewayRoute, GatewayTls, Match
+from meshcore.config.jwt import JwtConfig
 from meshcore.config.layers import LayerEdit, edited
 from meshcore.config.load import Loaded, examine, load_config, parse_config
 from meshcore.config.mesh import AdminConfig, IdentityConfig, Limits, MeshConfig, Service
@@ -37,6 +38,7 @@ __all__ = [
     "HeaderRateConfig",
     "IdentityConfig",
     "Inbound",
+    "JwtConfig",
     "LayerEdit",
     "Limits",
     "Listen",

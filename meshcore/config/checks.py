@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshcore.addresses import format_address, suggest
 from meshcore.config.check_upstreams import check_retry, check_upstream
+from meshcore.config.jwt import check_jwt
 from meshcore.config.policy import check_policies
 from meshcore.config.rate_limit import check_rate_limit
 from meshcore.config.report import right
@@ -193,6 +194,7 @@ def _inbound(config: MeshConfig, report: Report) -> None:
         identities=config.identity is not None,
         why="clients have no identity without [identity]: this would let nobody in; add it",
     )
+    check_jwt(("inbound", "jwt"), inbound.jwt, report)
     check_rate_limit(
         ("inbound", "rate_limit"),
         inbound.rate_limit,
@@ -242,11 +244,13 @@ def _gateway(here: KeyPath, gateway: Gateway, config: MeshConfig, report: Report
     identities = gateway.tls is not None and getattr(gateway.tls, "client_certificates", "") != "off"
     why = 'clients have no identity unless tls.client_certificates is "optional" or "required"'
     check_rate_limit((*here, "rate_limit"), gateway.rate_limit, report, identities=identities, why=why)
+    check_jwt((*here, "jwt"), gateway.jwt, report)
     check_policies(here, gateway, report, identities=identities, why=why)
     if not identities and right(gateway.default_policy) and _asks_who(gateway.default_policy):
         report.error((*here, "default_policy"), f"{gateway.default_policy!r} lets nobody in: {why}")
-    if gateway.protocol == "tcp" and gateway.rate_limit is not None:
-        report.error((*here, "rate_limit"), 'is about requests, and protocol = "tcp" has none')
+    for name in ("rate_limit", "jwt"):
+        if gateway.protocol == "tcp" and getattr(gateway, name) is not None:
+            report.error((*here, name), 'is about requests, and protocol = "tcp" has none')
     if gateway.to == () and gateway.route == ():
         report.error((*here, "to"), 'has to be given: a list such as [{ backend = "NAME" }]')
     for path, reference in _references(here, gateway):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 import attrs
 
+from meshcore.config.jwt import JwtConfig
 from meshcore.config.kinds import Duration, Name, Text, parsed
 from meshcore.config.layers import LayerEdits
 from meshcore.config.places import File, Listening, Network, host_pattern
@@ -143,6 +144,7 @@ class Gateway:
             everybody in and logs whom ``all-authenticated`` would not.
         cluster_networks: where the clients of ``cluster-…`` policies come from, as in ``10.0.0.0/8``.
         policy: who may call, more exactly; the default policy is for what none of these is for.
+        jwt: a token that clients have to show (401); absent: none.
         rate_limit: how many requests are let in (429); absent: all.
         layer: changes to the built-in pipeline.
     """
@@ -163,6 +165,7 @@ class Gateway:
     default_policy: Policy = "all-unauthenticated"
     cluster_networks: tuple[Network, ...] = ()
     policy: tuple[PolicyConfig, ...] = ()
+    jwt: JwtConfig | None = None
     rate_limit: RateLimitConfig | None = None
     layer: LayerEdits = ()
 

@@ -24,13 +24,6 @@ Burst: TypeAlias = Annotated[int, Whole(1, 1_000_000)]
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 
 
-def _field_name(value: str) -> str:
-    name = value.lower()
-    if not name or len(name) > 256 or not set(name) <= _TOKEN:
-        raise ConfigError([f"{value[:60]!r} is not the name of a header field"])
-    return name
-
-
 class FieldNameKind(Text):
     """The name of a header field, in any case."""
 
@@ -38,7 +31,19 @@ class FieldNameKind(Text):
 
     def read(self, value: object, at: At, /) -> Any:
         """The name in lower case."""
-        return parsed(value, at, _field_name)
+        return parsed(value, at, self.check)
+
+    @staticmethod
+    def check(value: str) -> str:
+        """The name in lower case.
+
+        Raises:
+            ConfigError: it is none.
+        """
+        name = value.lower()
+        if not name or len(name) > 256 or not set(name) <= _TOKEN:
+            raise ConfigError([f"{value[:60]!r} is not the name of a header field"])
+        return name
 
 
 FieldName: TypeAlias = Annotated[str, FieldNameKind()]

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 import attrs
 
+from meshcore.config.jwt import JwtConfig
 from meshcore.config.kinds import Duration
 from meshcore.config.layers import LayerEdits
 from meshcore.config.places import AppAddress, ListenAddress, Network, host_pattern
@@ -47,6 +48,7 @@ class Inbound:
     opaque_ports: Ports = OPAQUE_PORTS
     connect_timeout: Duration = 0.3
     detect_timeout: Duration = 10.0
+    jwt: JwtConfig | None = None
     rate_limit: RateLimitConfig | None = None
     layer: LayerEdits = ()
 

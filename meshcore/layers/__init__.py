@@ -9,6 +9,7 @@ from meshcore.layers.connect_metrics import ConnectMetrics
 from meshcore.layers.connect_timeout import ConnectTimeout
 from meshcore.layers.downgrade_orig_proto import DowngradeOrigProto
 from meshcore.layers.idle_cache import IdleCache
+from meshcore.layers.jwt import Jwt
 from meshcore.layers.local_endpoint import LocalEndpoint
 from meshcore.layers.metrics import Metrics
 from meshcore.layers.prevent_loop import PreventLoop
@@ -35,6 +36,7 @@ __all__ = [
     "ConnectTimeout",
     "DowngradeOrigProto",
     "IdleCache",
+    "Jwt",
     "LocalEndpoint",
     "Metrics",
     "PreventLoop",

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from meshcore.layers.access_log import AccessLog
-from meshcore.layers.authorize import Authorize, Policies
+from meshcore.layers.authorize import Authorize, Policies, ServerPolicy
 from meshcore.layers.balance import Balance
+from meshcore.layers.jwt import Jwt
 from meshcore.layers.metrics import Metrics
 from meshcore.layers.rate_limit import RateLimit, RateLimits
 from meshcore.layers.rescue import Rescue
@@ -28,6 +29,7 @@ from meshcore.pipeline.limits import limits_of
 from meshcore.pipeline.policies import policies_of
 from meshcore.pipeline.runtime import Runtime
 from meshcore.pipeline.targets import backend_of, budget_of
+from meshcore.pipeline.tokens import jwt_of
 from meshcore.resolve.discover import Discover
 from meshcore.resolve.static import Static
 from meshcore.server.detect import Detect
@@ -70,6 +72,7 @@ class _Plan:
     timeout: float | None = None
     limited: bool = False
     policies: Policies | None = None
+    jwt: Jwt | None = None
     rate_limit: RateLimits | None = None
     balance: Any
     fail_fast: float
@@ -129,6 +132,8 @@ def listener(config: MeshConfig, name: str, runtime: Runtime | None = None) -> S
     plan = _listener_plan(config, name, found)
     if found.policy or found.default_policy != "all-unauthenticated":
         plan = attrs.evolve(plan, policies=policies_of(runtime, found, name))
+    if found.jwt is not None:
+        plan = attrs.evolve(plan, jwt=jwt_of(found.jwt, runtime, name))
     return _accepting(plan, runtime, secured)
 
 
@@ -175,6 +180,9 @@ def _http(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]]:
     if plan.mesh:
         # What clients say of identities is taken away before anybody believes it.
         rescued = rescued.then(SetClientId())
+    if plan.jwt is not None:
+        # What it says of clients is there for routes and limits, so: above them.
+        rescued = rescued.then(plan.jwt)
     routed: Stack[NewHttp[Backend], NewAccept[Accepted]]
     if list(plan.backends) == ["*"]:
         # From here on, one stack per backend; here there is one, kept for as long as the gateway.
@@ -214,9 +222,11 @@ def _opaque(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]
         plan.resolve, policy=plan.balance, fail_fast=plan.fail_fast, owner=runtime.owner, name="opaque_balance"
     )
     top: Stack[NewAccept[Accepted], NewAccept[Accepted]] = accept(Accepted)
-    if plan.policies is not None:
-        # Before a byte reaches a backend.
-        top = top.then(Authorize(plan.policies, registry=runtime.registry, name="opaque_authorize"))
+    tokens = plan.jwt is not None and plan.jwt.required
+    if tokens or plan.policies is not None:
+        # Before a byte reaches a backend.  Where everything has to show a token, bytes must not get around it.
+        policy = ServerPolicy("deny", loopback=False) if tokens or plan.policies is None else plan.policies
+        top = top.then(Authorize(policy, registry=runtime.registry, name="opaque_authorize"))
     return (
         # Names of their own, so that the HTTP branch's layers can be edited by theirs.
         top.then(ToBackend(plan.bytes_to, name="opaque_to_backend"))

@@ -21,6 +21,7 @@ from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.limits import limits_of
 from meshcore.pipeline.policies import INBOUND, policies_of
 from meshcore.pipeline.runtime import Runtime
+from meshcore.pipeline.tokens import jwt_of
 from meshcore.server.detect import Detect
 from meshcore.server.detect_tls import DetectTls
 from meshcore.server.http import ServeHttp
@@ -118,16 +119,19 @@ def http(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewAccept[Accep
         .then(DowngradeOrigProto())
         # Whatever the peer said of itself is taken away before the application sees it.
         .then(SetClientId())
-        # From here on, one stack, for as long as the sidecar.
-        .then(ToBackend(_application(side)))
     )
+    if side.jwt is not None:
+        # What it says of clients is there for routes and limits, so: above them.
+        known = known.then(jwt_of(side.jwt, runtime, INBOUND))
+    # From here on, one stack, for as long as the sidecar.
+    routed = known.then(ToBackend(_application(side)))
     if side.rate_limit is not None:
         # Who may not come in at all uses nothing up, so: below what refuses.
         limits = limits_of(side.rate_limit)
-        known = known.then(RateLimit(limits, runtime.registry, direction="inbound", of="inbound"))
+        routed = routed.then(RateLimit(limits, runtime.registry, direction="inbound", of="inbound"))
     return (
         # Waits for an application that is starting, and stops waiting for one that is gone.
-        known.then(Balance(fail_fast=_FAIL_FAST, owner=runtime.owner))
+        routed.then(Balance(fail_fast=_FAIL_FAST, owner=runtime.owner))
         .then(requesting(runtime, client, connect_timeout=side.connect_timeout, direction="inbound", measured=False))
     )
 
@@ -138,14 +142,17 @@ def opaque(config: MeshConfig, runtime: Runtime, *, prefix: str = "opaque_") -> 
     return (
         accept(Accepted)
         # Before a byte reaches the application.
-        .then(_authorize(side, runtime, f"{prefix}authorize"))
+        .then(_authorize(side, runtime, f"{prefix}authorize", bytes_alone=True))
         .then(ToBackend(_application(side), name=f"{prefix}to_backend"))
         .then(Balance(fail_fast=_FAIL_FAST, owner=runtime.owner, name=f"{prefix}balance"))
         .then(forwarding(runtime, connect_timeout=side.connect_timeout, direction="inbound", prefix=prefix))
     )
 
 
-def _authorize(side: Inbound, runtime: Runtime, name: str) -> Authorize:
+def _authorize(side: Inbound, runtime: Runtime, name: str, *, bytes_alone: bool = False) -> Authorize:
+    if bytes_alone and side.jwt is not None and side.jwt.required:
+        # They cannot show the token that everything has to show, and must not get around it.
+        return Authorize("deny", loopback=False, registry=runtime.registry, name=name)
     return Authorize(policies_of(runtime, side, INBOUND), registry=runtime.registry, name=name)
 
 

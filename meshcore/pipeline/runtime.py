@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from meshcore.metrics.registry import Registry
+from meshcore.transport.tcp import connect_tcp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from meshcore.abc import Connect
     from meshcore.identity.store import Identity
     from meshcore.layers.authorize import Policies
     from meshcore.transport.connection import Owner
@@ -30,6 +32,7 @@ class Runtime:
         clock: seconds since the epoch, for the lines' time stamps; by default Trio's, whose zero means nothing.
         owner: who is told of crashes in what serves the endpoints; by default they are only logged.
         policies: who may call, by the name of the side, for whoever replaces it while it runs.
+        connect: how connections that are no endpoint's are made, for keys that have to be fetched.
         own: the addresses of the process's listeners, which are no endpoints; by default nothing is checked.
     """
 
@@ -39,4 +42,5 @@ class Runtime:
     clock: Callable[[], float] | None = None
     owner: Owner | None = None
     policies: dict[str, Policies] = attrs.Factory(dict)
+    connect: Connect = connect_tcp
     own: Callable[[], Iterable[Address]] | None = None

@@ -1,13 +1,17 @@
-"""Who may call whom, between real sidecars with identities of their own, and at a gateway by client certificate."""
+"""Who may call whom, between sidecars with identities of their own, and at a gateway by certificate or token."""
 
 from __future__ import annotations
 
 import socket
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.peers.process import Running
+from tests.layers.tokens import ISSUER
+from tests.layers.tokens import Issuer as TokenIssuer
+from tests.peers.process import Running, wait_until
 from tests.peers.sidecar import metric
 from tests.system.mesh.conftest import Curl, Sidecars, meshed
 
@@ -84,3 +88,37 @@ def test_a_gateway_lets_clients_in_by_their_certificates(sidecars: Sidecars, cur
     for version in ("--http1.1", "--http2"):
         assert ask(version, *as_client("partner.test")) == b"200"
     assert metric(gateway, "inbound_http_authz_allow_total", client_id="partner.test", srv_name="public") == 2
+
+
+def test_a_gateway_asks_for_a_token(sidecars: Sidecars, curl: Curl, origin: Running, tmp_path: Path) -> None:
+    issuer = TokenIssuer()
+    keys = tmp_path / "jwks.json"
+    keys.write_bytes(issuer.jwks("RSA"))
+    jwt = {"issuer": ISSUER, "audience": ["orders"], "keys": f"file:{keys}", "claims": {"x-user": "sub"}}
+    gateway = sidecars.run(
+        {
+            "admin": {"listen": ANY},
+            "listen": {"public": {"bind": ANY, "to": [{"backend": "app"}], "jwt": jwt}},
+            "backend": {"app": {"endpoints": [origin.address]}},
+        }
+    )
+
+    def ask(*options: str) -> bytes:
+        return curl("-w", "%{http_code}", "-o", "/dev/null", *options, f"http://{gateway.address}/").stdout
+
+    def bearer(token: bytes) -> list[str]:
+        return ["-H", f"authorization: Bearer {token.decode()}"]
+
+    now = time.time()
+    assert ask() == b"401"
+    for version in ("--http1.1", "--http2-prior-knowledge"):
+        assert ask(version, *bearer(issuer.token("RS256", now=now))) == b"200"
+    assert ask(*bearer(issuer.token("RS256", now=now - 120))) == b"401"
+    assert ask(*bearer(issuer.token("ES256", now=now))) == b"401"
+    keys.write_bytes(issuer.jwks("P-256"))
+    wait_until(lambda: ask(*bearer(issuer.token("ES256", now=now))) == b"200", 10, "the new keys are taken")
+    assert ask(*bearer(issuer.token("RS256", now=now))) == b"401"
+    assert metric(gateway, "inbound_http_jwt_total", srv_name="public", result="expired") == 1
+    with socket.create_connection(("127.0.0.1", gateway.port), 10) as sock:
+        sock.sendall(b"\x00\x01\x02")
+        assert sock.recv(100) == b""
