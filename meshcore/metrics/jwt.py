@@ -7,26 +7,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from meshcore.metrics.registry import Counter, Registry
 
-__all__ = ["JwtCounts"]
+__all__ = ["JwtCounts", "KeyCounts"]
 
 
 class JwtCounts:
-    """``inbound_http_jwt_total`` and ``jwt_key_refreshes_total`` of one server.
+    """``inbound_http_jwt_total`` of one server.
 
     Args:
         registry: where they are.
         name: the server's.
     """
 
-    __slots__ = ("_cells", "_name", "_refreshes", "_tokens")
+    __slots__ = ("_cells", "_name", "_tokens")
 
     def __init__(self, registry: Registry, name: str) -> None:
         self._name = name
         self._tokens = registry.counter(
             "inbound_http_jwt_total", "Requests by what became of their token.", "srv_name", "result"
-        )
-        self._refreshes = registry.counter(
-            "jwt_key_refreshes_total", "Looks for an issuer's keys: taken (ok) or not (error).", "srv_name", "result"
         )
         self._cells: dict[str, Counter] = {}
 
@@ -37,6 +34,23 @@ class JwtCounts:
             cell = self._cells[word] = self._tokens.labels(self._name, word)
         cell.value += 1
 
+
+class KeyCounts:
+    """``jwt_key_refreshes_total`` of one source of keys.
+
+    Args:
+        registry: where it is.
+        source: where the keys come from.
+    """
+
+    __slots__ = ("_error", "_ok")
+
+    def __init__(self, registry: Registry, source: str) -> None:
+        family = registry.counter(
+            "jwt_key_refreshes_total", "Looks for an issuer's keys: taken (ok) or not (error).", "source", "result"
+        )
+        self._ok, self._error = family.labels(source, "ok"), family.labels(source, "error")
+
     def refreshed(self, ok: bool) -> None:
         """Counts a look."""
-        self._refreshes.labels(self._name, "ok" if ok else "error").value += 1
+        (self._ok if ok else self._error).value += 1

@@ -15,7 +15,7 @@ from meshcore.http.body import read_all
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request
 from meshcore.layers.connect_timeout import ConnectTimeout
-from meshcore.layers.jwt import FetchedKeys, FileKeys, Jwt, Rules
+from meshcore.layers.jwt import FetchedKeys, FileKeys, Jwt, Keys, Rules
 from meshcore.layers.tls import Tls
 from meshcore.stack import Stack
 from meshcore.transport.target import Endpoint, TlsClient
@@ -41,7 +41,7 @@ def jwt_of(config: JwtConfig, runtime: Runtime, name: str) -> Jwt:
     """
     return Jwt(
         Rules(config.issuer, config.audience, config.algorithms, config.leeway, config.max_token),
-        _source(config, runtime),
+        _keys(config, runtime),
         tuple((field.encode(), claim) for field, claim in config.claims.items()),
         required=config.required,
         forward=config.forward,
@@ -49,6 +49,15 @@ def jwt_of(config: JwtConfig, runtime: Runtime, name: str) -> Jwt:
         clock=runtime.clock,
         of=name,
     )
+
+
+def _keys(config: JwtConfig, runtime: Runtime) -> Keys:
+    """The keys that a table means: the same for all that mean the same, and for pipelines that are built anew."""
+    means = (config.keys, config.trust_anchors, config.refresh)
+    keys = runtime.keys.get(means)
+    if keys is None:
+        keys = runtime.keys[means] = Keys(_source(config, runtime), runtime.registry)
+    return keys
 
 
 def _source(config: JwtConfig, runtime: Runtime) -> KeySource:

@@ -13,7 +13,7 @@ import trio
 from meshcore.errors import ConfigError, ConnectError
 from meshcore.http.message import Request
 from meshcore.layers import Jwt, Rescue
-from meshcore.layers.jwt import FetchedKeys, FileKeys, KeySource, Rules
+from meshcore.layers.jwt import FetchedKeys, FileKeys, Keys, KeySource, Rules
 from meshcore.metrics.registry import Registry
 from meshcore.testing import MockNewService, mock_service, request
 from meshcore.transport.target import Accepted
@@ -38,7 +38,9 @@ class Place:
         self.clock = Clock()
         self.registry = Registry()
         self.application = mock_service()
-        layer = Jwt(RULES, source, clock=self.clock, registry=self.registry, of="inbound", **options)
+        layer = Jwt(
+            RULES, Keys(source, self.registry), clock=self.clock, registry=self.registry, of="inbound", **options
+        )
         self._new = layer.layer(MockNewService(lambda _: self.application))
         self._nursery = nursery
 
@@ -213,7 +215,7 @@ async def test_new_keys_in_the_file_are_taken_and_what_cannot_be_used_is_not(
     # What was remembered was by other keys.
     assert await place.statuses(old, new) == [401, 200]
     text = place.registry.render()
-    assert 'jwt_key_refreshes_total{srv_name="inbound",result="error"} 2' in text
+    assert 'jwt_key_refreshes_total{source="file:' in text
 
 
 async def test_an_unknown_key_is_not_waited_for_where_keys_are_in_a_file(
@@ -229,10 +231,10 @@ async def test_an_unknown_key_is_not_waited_for_where_keys_are_in_a_file(
 def test_a_file_that_cannot_be_used_stops_the_pipeline_from_being_built(keys: Path) -> None:
     keys.write_bytes(b"{}")
     with pytest.raises(ConfigError, match=r'jwks\.json: key set has no list "keys"'):
-        Jwt(RULES, FileKeys(keys)).layer(MockNewService(lambda _: mock_service()))
+        Jwt(RULES, Keys(FileKeys(keys))).layer(MockNewService(lambda _: mock_service()))
     keys.unlink()
     with pytest.raises(ConfigError, match=r"jwks\.json: no such file"):
-        Jwt(RULES, FileKeys(keys)).layer(MockNewService(lambda _: mock_service()))
+        Jwt(RULES, Keys(FileKeys(keys))).layer(MockNewService(lambda _: mock_service()))
 
 
 # ----- keys that are fetched -----
@@ -335,7 +337,7 @@ async def test_a_token_of_a_new_key_has_the_keys_fetched_at_once_but_not_again_a
 
 async def test_the_source_lives_as_long_as_somebody_needs_it(autojump_clock: trio.testing.MockClock) -> None:
     server = Server(KNOWN.jwks)
-    layer = Jwt(RULES, fetched(server), clock=Clock())
+    layer = Jwt(RULES, Keys(fetched(server)), clock=Clock())
     new = layer.layer(MockNewService(lambda _: mock_service()))
     for _ in range(2):
         async with trio.open_nursery() as nursery:
@@ -347,8 +349,33 @@ async def test_the_source_lives_as_long_as_somebody_needs_it(autojump_clock: tri
     assert len(server.fetched) == 2
 
 
+async def test_stacks_share_keys_and_whichever_is_left_keeps_them_new(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    server = Server(KNOWN.jwks)
+    keys = Keys(fetched(server))
+    async with trio.open_nursery() as later:
+        async with trio.open_nursery() as first:
+            for nursery in (first, later):
+                new = Jwt(RULES, keys, clock=Clock()).layer(MockNewService(lambda _: mock_service()))
+                service = new.new_service(Accepted(), nursery)
+                await trio.sleep(1)
+                assert (await service(asking(KNOWN.token()))).status == 200
+            assert len(server.fetched) == 1
+            first.cancel_scope.cancel()
+        await trio.sleep(1)
+        assert len(server.fetched) == 2
+        await trio.sleep(335)
+        assert len(server.fetched) == 3
+        later.cancel_scope.cancel()
+
+
+def asking(token: bytes) -> Request:
+    return request(headers=[(b"authorization", b"Bearer " + token)])
+
+
 def test_its_repr_has_no_secrets(keys: Path) -> None:
-    assert repr(Jwt(RULES, FileKeys(keys))) == (
+    assert repr(Jwt(RULES, Keys(FileKeys(keys)))) == (
         f"Jwt(rules=Rules(issuer='{ISSUER}', audience=('orders',), algorithms=('RS256', 'ES256', 'EdDSA'), "
-        f"leeway=30.0, max_token=8192), source=file:{keys}, required=True)"
+        f"leeway=30.0, max_token=8192), keys=file:{keys}, required=True)"
     )

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from meshcore.layers.jwt.layer import Jwt
 from meshcore.layers.jwt.rules import ALGORITHMS, Rules
-from meshcore.layers.jwt.source import FetchedKeys, FileKeys, KeySource, KeyStore
+from meshcore.layers.jwt.source import FetchedKeys, FileKeys, Keys, KeySource
 
-__all__ = ["ALGORITHMS", "FetchedKeys", "FileKeys", "Jwt", "KeySource", "KeyStore", "Rules"]
+__all__ = ["ALGORITHMS", "FetchedKeys", "FileKeys", "Jwt", "KeySource", "Keys", "Rules"]

@@ -15,7 +15,7 @@ from meshcore.abc import HttpService, NewHttp, link
 from meshcore.codec.validate import is_field_value
 from meshcore.errors import AuthenticationError, KeysUnavailable
 from meshcore.layers.jwt.rules import Rules
-from meshcore.layers.jwt.source import KeySource, KeyStore
+from meshcore.layers.jwt.source import Keys
 from meshcore.layers.jwt.token import TokenError, Verified, verify
 from meshcore.metrics.jwt import JwtCounts
 from meshcore.metrics.registry import Registry
@@ -57,7 +57,7 @@ class Jwt:
 
     Attributes:
         rules: what a token has to say.
-        source: where the issuer's keys come from.
+        keys: the issuer's.
         claims: fields to set, by name in lower case, from claims; whatever a client sent under these names is
             removed.  Text is set as it is, everything else as JSON.
         required: whether requests without a token are refused; one that has one must have a good one in any case.
@@ -73,7 +73,7 @@ class Jwt:
     """
 
     rules: Rules
-    source: KeySource = attrs.field(repr=str)
+    keys: Keys = attrs.field(repr=str)
     claims: tuple[tuple[bytes, str], ...] = attrs.field(default=(), converter=tuple[tuple[bytes, str], ...], repr=False)
     required: bool = True
     forward: bool = attrs.field(default=True, repr=False)
@@ -92,18 +92,16 @@ class Jwt:
 
 
 class _NewChecked(Generic[T]):
-    """Makes checked services; the source of the keys runs in the nursery of one of them."""
+    """Makes checked services; what keeps the keys new runs in their nursery."""
 
-    __slots__ = ("_check", "_inner", "_layer", "_running", "_store")
+    __slots__ = ("_check", "_inner", "_layer")
 
     def __init__(self, layer: Jwt, inner: NewHttp[T]) -> None:
         self._layer = layer
         self._inner = inner
         counts = None if layer.registry is None else JwtCounts(layer.registry, layer.of)
-        self._store = KeyStore(counts)
-        layer.source.load(self._store)
-        self._check = _Check(layer, self._store, counts)
-        self._running = False
+        layer.keys.load()
+        self._check = _Check(layer, counts)
 
     def __repr__(self) -> str:
         return f"{self._layer!r} over {self._inner!r}"
@@ -111,27 +109,18 @@ class _NewChecked(Generic[T]):
     def new_service(self, target: T, nursery: trio.Nursery, /) -> HttpService:
         """The checked service for *target*."""
         inner = self._inner.new_service(target, nursery)
-        if not self._running:
-            self._running = True
-            nursery.start_soon(self._run, name="jwt keys")
+        self._layer.keys.start(nursery)
         return link(_Checked(inner, self._check), inner, self._layer)
-
-    async def _run(self) -> None:
-        try:
-            await self._layer.source.run(self._store)
-        finally:
-            # Its nursery ends; the next service brings another one.
-            self._running = False
 
 
 class _Check:
     """Tokens checked, and the checks remembered."""
 
-    __slots__ = ("_layer", "_now", "_seen", "_store", "_strip", "count")
+    __slots__ = ("_keys", "_layer", "_now", "_seen", "_strip", "count")
 
-    def __init__(self, layer: Jwt, store: KeyStore, counts: JwtCounts | None) -> None:
+    def __init__(self, layer: Jwt, counts: JwtCounts | None) -> None:
         self._layer = layer
-        self._store = store
+        self._keys = layer.keys
         self._now = layer.clock or _wall_clock
         self._strip = frozenset(name for name, _ in layer.claims)
         # By the token's hash: the generation of its keys, until when it is good, and the fields that it gives.
@@ -172,7 +161,7 @@ class _Check:
         if seen is None:
             return None
         generation, verified, fields = seen
-        if generation != self._store.generation or not verified.begins <= self._now() < verified.ends:
+        if generation != self._keys.generation or not verified.begins <= self._now() < verified.ends:
             del self._seen[digest]
             return None
         self._seen.move_to_end(digest)
@@ -186,8 +175,8 @@ class _Check:
             AuthenticationError: it is not accepted.
             KeysUnavailable: there are no keys to check it with.
         """
-        store, layer = self._store, self._layer
-        keys = await store.wait(_FIRST_KEYS)
+        source, layer = self._keys, self._layer
+        keys = await source.wait(_FIRST_KEYS)
         if keys is None:
             self.count("no_keys")
             raise KeysUnavailable(f"keys of {layer.rules.issuer} are not there yet")
@@ -195,10 +184,10 @@ class _Check:
             try:
                 verified = verify(token, keys, layer.rules, self._now())
             except TokenError as error:
-                if error.reason != "unknown_key" or not await store.look_again(_NEWER_KEYS):
+                if error.reason != "unknown_key" or not await source.look_again(_NEWER_KEYS):
                     raise
-                assert store.current is not None
-                verified = verify(token, store.current, layer.rules, self._now())
+                assert source.current is not None
+                verified = verify(token, source.current, layer.rules, self._now())
             fields = [field for name, claim in layer.claims for field in _field(name, claim, verified.claims)]
         except TokenError as error:
             self.count(error.reason)
@@ -206,7 +195,7 @@ class _Check:
         seen = self._seen
         if len(seen) >= _REMEMBERED:
             seen.popitem(last=False)
-        seen[digest] = (store.generation, verified, fields)
+        seen[digest] = (source.generation, verified, fields)
         self.count("ok")
         return fields
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -13,14 +14,15 @@ import trio
 
 from meshcore._wakeup import Wakeup
 from meshcore.errors import ConfigError, MeshError
+from meshcore.metrics.jwt import KeyCounts
 from meshcore.transport.backoff import Backoff
 from meshcore.transport.watch import Stamp, stamp
 
 if TYPE_CHECKING:
     from meshcore.layers.jwt.keys import KeySet
-    from meshcore.metrics.jwt import JwtCounts
+    from meshcore.metrics.registry import Registry
 
-__all__ = ["FetchedKeys", "FileKeys", "KeySource", "KeyStore"]
+__all__ = ["FetchedKeys", "FileKeys", "KeySource", "Keys"]
 
 log = logging.getLogger(__name__)
 
@@ -28,27 +30,72 @@ _COOLDOWN = 10.0
 """Seconds between two looks that tokens of unknown keys may cause."""
 
 
-class KeyStore:
-    """The keys that are in use.
+class Keys:
+    """The keys that are in use, and who tells them; for as many stacks as need them, so that one that is built anew has
+    them at once.
 
     Attributes:
-        current: them; None: there have not been any yet.
+        source: tells them.
+        current: the last good ones; None: there have not been any yet.
         generation: a number that changes with them.
         on_demand: whether the source looks when it is woken.
         wakeup: wakes it: somebody wants newer keys.
     """
 
-    __slots__ = ("_began", "_counts", "_looked", "current", "generation", "on_demand", "wakeup")
+    __slots__ = (
+        "_began",
+        "_counts",
+        "_looked",
+        "_nurseries",
+        "_turn",
+        "current",
+        "generation",
+        "on_demand",
+        "source",
+        "wakeup",
+    )
 
-    def __init__(self, counts: JwtCounts | None = None) -> None:
+    def __init__(self, source: KeySource, registry: Registry | None = None) -> None:
+        self.source = source
         self.current: KeySet | None = None
         self.generation = 0
         self.on_demand = False
         self.wakeup = Wakeup()
-        self._counts = counts
+        self._counts = None if registry is None else KeyCounts(registry, str(source))
         self._began = -_COOLDOWN
         # Set and replaced when a look is over.
         self._looked = trio.Event()
+        self._nurseries: weakref.WeakSet[trio.Nursery] = weakref.WeakSet()
+        self._turn = trio.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Keys {self}>"
+
+    def __str__(self) -> str:
+        return str(self.source)
+
+    def load(self) -> None:
+        """Has the keys there, if they can be had at once and are not yet.
+
+        Raises:
+            ConfigError: they can never be had like this.
+        """
+        if self.current is None:
+            self.source.load(self)
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Keeps the keys new for as long as *nursery* lives; of several, one at a time does."""
+        if nursery not in self._nurseries:
+            self._nurseries.add(nursery)
+            nursery.start_soon(self._run, nursery, name="jwt keys")
+
+    async def _run(self, nursery: trio.Nursery) -> None:
+        try:
+            # When it is over in one nursery, the next one takes its turn.
+            async with self._turn:
+                await self.source.run(self)
+        finally:
+            self._nurseries.discard(nursery)
 
     def begin(self) -> None:
         """A look begins."""
@@ -96,14 +143,14 @@ class KeyStore:
 class KeySource(Protocol):
     """Tells keys."""
 
-    def load(self, store: KeyStore, /) -> None:
+    def load(self, keys: Keys, /) -> None:
         """Publishes the keys if they can be had at once; called when the stack is built.
 
         Raises:
             ConfigError: they can never be had like this.
         """
 
-    async def run(self, store: KeyStore, /) -> None:
+    async def run(self, keys: Keys, /) -> None:
         """Publishes, or refuses, keys until cancelled.  It does not raise for what the source does."""
 
 
@@ -122,25 +169,25 @@ class FileKeys:
     def __str__(self) -> str:
         return f"file:{self.path}"
 
-    def load(self, store: KeyStore, /) -> None:
+    def load(self, keys: Keys, /) -> None:
         """See :class:`KeySource`."""
         try:
-            store.publish(self._read())
+            keys.publish(self._read())
         except ValueError as error:
             raise ConfigError([str(error)]) from error
 
-    async def run(self, store: KeyStore, /) -> None:
+    async def run(self, keys: Keys, /) -> None:
         """See :class:`KeySource`."""
         seen: Stamp | None = None
         while True:
             now = stamp((self.path,))
             if now != seen:
                 seen = now
-                store.begin()
+                keys.begin()
                 try:
-                    store.publish(self._read())
+                    keys.publish(self._read())
                 except ValueError as error:
-                    store.refuse(str(error))
+                    keys.refuse(str(error))
             await trio.sleep(self.interval)
 
     def _read(self) -> KeySet:
@@ -180,35 +227,35 @@ class FetchedKeys:
     def __str__(self) -> str:
         return self.url
 
-    def load(self, store: KeyStore, /) -> None:
+    def load(self, keys: Keys, /) -> None:
         """Nothing can be had at once."""
-        store.on_demand = True
+        keys.on_demand = True
 
-    async def run(self, store: KeyStore, /) -> None:
+    async def run(self, keys: Keys, /) -> None:
         """See :class:`KeySource`."""
         failures = 0
         while True:
-            store.wakeup.clear()
-            store.begin()
-            problem = await self._look(store)
+            keys.wakeup.clear()
+            keys.begin()
+            problem = await self._look(keys)
             if problem is None:
                 failures = 0
                 delay = self.refresh * self.rng.uniform(0.9, 1.1)
             else:
                 failures += 1
-                store.refuse(f"{self.url}: {problem}")
+                keys.refuse(f"{self.url}: {problem}")
                 delay = min(self.backoff.delay(failures, self.rng), self.refresh)
             with trio.move_on_after(delay):
-                await store.wakeup.wait()
+                await keys.wakeup.wait()
 
-    async def _look(self, store: KeyStore) -> str | None:
+    async def _look(self, keys: Keys) -> str | None:
         """Publishes what could be fetched, or says what was wrong."""
         from meshcore.layers.jwt.keys import KeySet
 
         try:
             with trio.fail_after(self.timeout):
                 data = await self.fetch()
-            store.publish(KeySet.parse(data))
+            keys.publish(KeySet.parse(data))
         except trio.TooSlowError:
             return f"timed out after {self.timeout:g} s"
         except (MeshError, OSError, ValueError) as error:
