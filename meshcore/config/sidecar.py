@@ -34,6 +34,7 @@ class Inbound:
         connect_timeout: for connecting to the application (B-19).
         detect_timeout: how long a TLS client's hello, its handshake after that, and what another proxy says first
             are waited for, each (D-13).
+        jwt: a token that clients have to show (401); absent: none.
         rate_limit: how many requests are let in (429); absent: all.
         layer: changes to the built-in pipeline.
     """

@@ -75,8 +75,11 @@ class Mesh:
             async with stream:
                 try:
                     while data := await stream.receive_some():
-                        http = data.startswith(b"GET ")
-                        await stream.send_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi" if http else data)
+                        if data.startswith(b"GET /upgrade "):
+                            data = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n"
+                        elif data.startswith(b"GET "):
+                            data = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
+                        await stream.send_all(data)
                 except trio.BrokenResourceError:
                     pass
 
@@ -169,6 +172,39 @@ async def test_a_policy_that_changes_ends_what_it_does_not_permit_and_leaves_the
             assert orders.crashes == 0
             for stream in streams.values():
                 await stream.aclose()
+            nursery.cancel_scope.cancel()
+
+
+async def test_what_a_request_has_become_is_judged_again_like_a_connection(tmp_path: Path) -> None:
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            mesh = Mesh(tmp_path, nursery)
+            orders = await mesh.inbound("")
+
+            async def upgrade(host: str) -> trio.SocketStream:
+                stream = await trio.open_tcp_stream("127.0.0.1", mesh.port, local_address=host)
+                await stream.send_all(
+                    b"GET /upgrade HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n"
+                )
+                assert (await mesh.rest(stream)).startswith(b"HTTP/1.1 101 ")
+                await stream.send_all(b"hello")
+                assert await mesh.rest(stream) == b"hello"
+                return stream
+
+            kept, lost = await upgrade("127.0.0.1"), await upgrade("127.0.0.2")
+            here = Authorization("here", networks=("127.0.0.1/32",), unauthenticated=True)
+            orders.policies["inbound"].replace(ServerPolicy(loopback=False, authorizations=(here,)))
+
+            assert await mesh.rest(lost) == b""
+            await kept.send_all(b"more")
+            assert await mesh.rest(kept) == b"more"
+            assert counted(orders, "inbound_tcp_authz_terminate_total") == 1
+            assert len(orders.policies["inbound"]) == 1
+            await kept.aclose()
+            await lost.aclose()
+            while len(orders.policies["inbound"]):
+                await trio.sleep(0.01)
+            assert orders.crashes == 0
             nursery.cancel_scope.cancel()
 
 

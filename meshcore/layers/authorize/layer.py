@@ -10,7 +10,7 @@ import trio
 
 from meshcore.abc import NewAccept, NewHttp, NewService, Service, link
 from meshcore.errors import AuthorizationError
-from meshcore.http.message import Request
+from meshcore.http.message import Request, Response
 from meshcore.layers.authorize.policies import Policies
 from meshcore.layers.authorize.policy import Client, DefaultPolicy, ServerPolicy, Verdict
 from meshcore.metrics.authorization import AuthorizationCounts
@@ -39,9 +39,10 @@ class Authorize:
     again whenever the policy changes.
 
     Over HTTP a refusal is a 403, or PERMISSION_DENIED for gRPC, and the connection is kept (R-31); it stands below
-    ``Rescue`` there.  Over connections it is above ``Forward``, and a refused one is closed; one that is not permitted
-    any more is reset, as what was cut must not seem complete (R-32).  What a policy says of a connection is found out
-    once, and anew when the policy changes.
+    ``Rescue`` there.  What a request has become by an upgrade or CONNECT is judged as a connection is.  Over
+    connections it is above ``Forward``, and a refused one is closed; one that is not permitted any more is reset, as
+    what was cut must not seem complete (R-32).  What a policy says of a connection is found out once, and anew when
+    the policy changes.
 
     Attributes:
         policy: the name of a default policy (R-33); a ``ServerPolicy``; or a ``Policies``, which can be changed while
@@ -126,8 +127,21 @@ class _Guarded:
     def __call__(self, request: Any, /) -> Awaitable[Any]:
         if isinstance(request, Request):
             self._guard.request(request.connection)
+            if request.protocol is not None or request.method == b"CONNECT":
+                return self._tunnel(request)
             return cast("Awaitable[Any]", self._inner(request))
         return self._carry(request)
+
+    async def _tunnel(self, request: Request) -> Response:
+        """A request that may become a connection of raw bytes, which is judged like one from then on."""
+        response: Response = await self._inner(request)
+        connection = request.connection
+        if connection is not None and response.body.end is None and _is_tunnel(request, response.status):
+            held = self._guard.held
+            live = _LiveTunnel(self._guard, connection, request, response)
+            held.enter(live)
+            response.body.on_end(lambda _: held.leave(live))
+        return response
 
     async def _carry(self, connection: Connection) -> None:
         guard = self._guard
@@ -162,6 +176,30 @@ class _Live:
             self.refused = self._guard.still(self._connection)
             if self.refused:
                 self._scope.cancel()
+
+
+class _LiveTunnel:
+    """A tunnel that was let in, until its answer's bytes have ended."""
+
+    __slots__ = ("_connection", "_guard", "_request", "_response")
+
+    def __init__(self, guard: _Guard, connection: Connection, request: Request, response: Response) -> None:
+        self._guard = guard
+        self._connection = connection
+        self._request = request
+        self._response = response
+
+    def judge_again(self) -> None:
+        """See :class:`~meshcore.layers.authorize.policies.Judged`."""
+        refused = self._guard.still(self._connection)
+        if refused:
+            error = AuthorizationError(f"tunnel {_whence(self._connection)} is not authorized any more: {refused}")
+            self._response.body.abort(error)
+            self._request.body.abort(error)
+
+
+def _is_tunnel(request: Request, status: int) -> bool:
+    return status == 101 if request.protocol is not None else 200 <= status < 300
 
 
 class _Guard:
