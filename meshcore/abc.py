@@ -28,6 +28,7 @@ __all__ = [
     "Connect",
     "HttpService",
     "Layer",
+    "Listen",
     "NewAccept",
     "NewHttp",
     "NewService",
@@ -70,6 +71,7 @@ class Layer(Protocol[Inner_contra, Outer_co]):
 
 HttpService: TypeAlias = Service[Request, Response]
 Connect: TypeAlias = "Service[Endpoint, Connection]"
+Listen: TypeAlias = "Callable[[str, int], Awaitable[Sequence[trio.abc.Listener[Any]]]]"
 NewHttp: TypeAlias = NewService[T, Request, Response]
 NewAccept: TypeAlias = "NewService[T, Connection, None]"
 

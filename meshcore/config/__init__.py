@@ -91,5 +91,6 @@ __all__ = [
     "edited",
     "examine",
     "load_config",
+    "parse_config",
     "proxy_config",
 ]

@@ -18,6 +18,7 @@ from meshcore.transport.target import Address
 
 __all__ = [
     "AppAddress",
+    "AwaitedFile",
     "Discovery",
     "File",
     "Folder",
@@ -103,9 +104,14 @@ class Connecting(Kind):
 
 @attrs.frozen
 class FileKind(Kind):
-    """A file that can be read; its path is relative to the config file."""
+    """A file that can be read; its path is relative to the config file.
+
+    Attributes:
+        awaited: whether it may come later, where files are waited for.
+    """
 
     title = "a file"
+    awaited: bool = False
 
     def read(self, value: object, at: At, /) -> Any:
         """The path."""
@@ -116,6 +122,9 @@ class FileKind(Kind):
             return at.error("this is the content of a PEM file; the path of a file is wanted")
         path = beside(at, word)
         problem = unreadable(path)
+        if problem.startswith("no such file") and self.awaited and at.report.waiting:
+            at.report.warn(at.path, f"{shown(word)}: {problem}; it is waited for")
+            return path
         return at.error(f"{shown(word)}: {problem}") if problem else path
 
     def show(self, value: Any, /) -> Any:
@@ -303,6 +312,7 @@ OptionalAddress: TypeAlias = Annotated[Address | None, Listening()]
 OptionalListenAddress: TypeAlias = Annotated[Address | None, Listening(off=True)]
 AppAddress: TypeAlias = Annotated[Address, Connecting()]
 File: TypeAlias = Annotated[Path, FileKind()]
+AwaitedFile: TypeAlias = Annotated[Path, FileKind(awaited=True)]
 Folder: TypeAlias = Annotated[Path, FolderKind()]
 Discovery: TypeAlias = Annotated[str, DiscoveryKind()]
 Network: TypeAlias = Annotated[str, NetworkKind()]

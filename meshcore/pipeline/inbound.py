@@ -84,6 +84,7 @@ def inbound(config: MeshConfig, runtime: Runtime | None = None) -> Stack[Connect
             names=_names(config),
             # The first bytes of TLS come at once; who may have nothing to say is not waited for as long.
             timeout=_SILENCE if forced or runtime.identity is None else side.detect_timeout,
+            handshake_timeout=side.detect_timeout,
             server_first=forced,
             observe=tls_detection(runtime.registry, "inbound"),
         )
@@ -133,7 +134,7 @@ def http(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewAccept[Accep
         # From here on, one stack, for as long as the sidecar.
         known.then(_routes(side, runtime) if side.route else _limited(side, runtime))
         # Waits for an application that is starting, and stops waiting for one that is gone.
-        .then(Balance(fail_fast=_FAIL_FAST, owner=runtime.owner))
+        routed.then(Balance(fail_fast=_FAIL_FAST, owner=runtime.owner))
         .then(requesting(runtime, client, connect_timeout=side.connect_timeout, direction="inbound", measured=False))
     )
 

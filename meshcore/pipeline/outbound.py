@@ -127,6 +127,11 @@ def balanced(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewHttp[Bac
     """From a request for one backend to a connection to one of its endpoints."""
     side = _side(config)
     policy = attrgetter("balance")
+    top = stack(Backend)
+    limits = LimitsOf(side.to)
+    if limits:
+        # The tries of a request count once, so: above Retry.
+        top = top.then(RateLimit(limits, runtime.registry, direction="outbound"))
     return (
         stack(Backend)
         # From here on, one stack per endpoint.
