@@ -59,7 +59,10 @@ class Weights:
         self.replace(attrs.evolve(each, weight=weights.get(each.backend.name, each.weight)) for each in self.backends)
 
     def replace(self, backends: Iterable[BackendRef], /) -> None:
-        """Other backends, or the same ones with other shares."""
+        """Other backends, or the same ones with other shares.
+
+        What those that are gone have connected stays until the proxy ends.
+        """
         self.backends = tuple(backends)
         for split in self._splits:
             split.change(self.backends)

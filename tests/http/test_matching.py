@@ -164,8 +164,8 @@ def test_the_rules_of_a_less_specific_host_still_match_unless_they_are_exclusive
 def test_a_rule_without_matches_takes_everything_and_none_nothing() -> None:
     assert table(()).find(asked("/x", host="")) == 0
     assert table().find(asked()) is None
-    assert repr(table(RequestMatch())) == "<1 rule>"
-    assert repr(table((), ())) == "<2 rules>"
+    assert repr(table((), ())) == "RouteTable(0, 1)"
+    assert repr(table(*[()] * 9)) == "RouteTable(0, 1, 2, 3, 4, 5, 6, 7, …)"
 
 
 @pytest.mark.parametrize(
