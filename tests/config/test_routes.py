@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from meshcore.config import (
     DelayConfig,
     FailureConfig,
@@ -147,4 +149,84 @@ ratio = 0.5
     assert [str(problem) for problem in look(wrong).problems] == [
         "c.toml:27: listen.public.layer[0]: 'te' says how messages are framed: it cannot be changed",
         "c.toml:33: listen.public.layer[1]: status 200 is not one from 400 to 599",
+    ]
+
+
+def route(text: str) -> str:
+    """A listener whose one route, from line 5 on, says *text*."""
+    return (
+        f'[listen.p]\nbind = ":1"\n[[listen.p.route]]\nto = [{{backend = "x"}}]\n{text}\n'
+        '[backend.x]\nendpoints = ["a:1"]'
+    )
+
+
+ROUTE = "c.toml:5: listen.p.route[0]."
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (route('match = [{ headers = "x" }]'), f"{ROUTE}match[0].headers: 'x' is not a table; did you mean"),
+        (route('match = [{ headers = { "a b" = "x" } }]'), f"{ROUTE}match[0].headers.\"a b\": 'a b' is not the name"),
+        (route('match = [{ headers = { a = "x", A = "x" } }]'), f"{ROUTE}match[0].headers.A: is there already"),
+        (route("match = [{ headers = { a = 1 } }]"), f'{ROUTE}match[0].headers.a: 1 is not text; did you mean "1"?'),
+        (route("match = [{ headers = { a = {} } }]"), f"{ROUTE}match[0].headers.a: one of exact and regex"),
+        (route('match = [{ query = { "" = "x" } }]'), f'{ROUTE}match[0].query."": a parameter has a name'),
+        (route('match = [{ method = "a b" }]'), f"{ROUTE}match[0].method: 'a b' is not a method"),
+        (route('match = [{ path = "/x" }]'), f"{ROUTE}match[0].path: '/x' is not a table; did you mean path ="),
+        (route('filters = [{ set_request_headers = ["x"] }]'), f"{ROUTE}filters[0].set_request_headers: a list is not"),
+        (
+            route('filters = [{ set_request_headers = { a = "1", A = "1" } }]'),
+            f"{ROUTE}filters[0].set_request_headers.A: is there already",
+        ),
+        (
+            route('filters = [{ add_response_headers = { a = " 1" } }]'),
+            f"{ROUTE}filters[0].add_response_headers.a: ' 1' is not a field's value",
+        ),
+        (
+            route('filters = [{ redirect = { host = "a.test:80" } }]'),
+            f"{ROUTE}filters[0].redirect.host: 'a.test:80' has a port",
+        ),
+        (
+            route('filters = [{ rewrite = { path = "/a", prefix = "/b" } }]'),
+            f"{ROUTE}filters[0].rewrite.prefix: the whole path is replaced already",
+        ),
+        (
+            route('filters = [{ inject_failure = { status = 500, message = "a\\nb" } }]'),
+            f"{ROUTE}filters[0].inject_failure.message: is not one printable line",
+        ),
+        (
+            '[listen.p]\nbind = ":1"\n[[listen.p.route]]\nmatch = [{}]\n[backend.x]\nendpoints = ["a:1"]',
+            "c.toml:3: listen.p.route[0].to: has to be given",
+        ),
+        (
+            '[listen.p]\nbind = ":1"\nprotocol = "tcp"\nto = [{ backend = "x" }]\n[[listen.p.route]]\n'
+            'match = [{ host = "a" }]\nto = [{ backend = "x" }]\n[backend.x]\nendpoints = ["a:1"]\nprotocol = "tcp"',
+            "c.toml:5: listen.p.route[0]: bytes have no host to route by",
+        ),
+        (
+            '[outbound.to."a:1"]\nendpoints = ["b:1"]\nprotocol = "tcp"\n[[outbound.to."a:1".route]]',
+            'c.toml:4: outbound.to."a:1".route[0]: bytes have nothing to route by',
+        ),
+        (
+            '[listen.p]\nbind = ":1"\nto = [{ backend = "x" }]\n[[listen.p.route]]\n'
+            'match = [{ path = { prefix = "/" } }]\nto = [{ backend = "x" }]\n[backend.x]\nendpoints = ["a:1"]',
+            "c.toml:5: listen.p.route[0].match[0]: every request matches: those of to (c.toml:3) would never get any",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_route_is_told_at_its_key(told: Callable[..., list[str]], text: str, problem: str) -> None:
+    found = told(text)
+    assert len(found) == 1, found
+    assert found[0].startswith(problem), found
+
+
+def test_shares_that_are_all_0_are_a_warning(look: Look) -> None:
+    loaded = look(
+        '[listen.p]\nbind = ":1"\nto = [{ backend = "x", weight = 0 }]\n[backend.x]\nendpoints = ["a:1"]\n'
+        '[backend.y]\nendpoints = ["a:2"]'
+    )
+    assert [str(each) for each in loaded.warnings] == [
+        "c.toml:3: listen.p.to: every weight is 0: all of these requests are answered 503",
+        "c.toml:6: backend.y: nothing is sent here",
     ]
