@@ -177,6 +177,14 @@ class RouteTable(Generic[T]):
         more = ["…"] if len(self.rules) > _SHOWN else []
         return f"RouteTable({', '.join(names + more)})"
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RouteTable):
+            return NotImplemented
+        return (self.rules, self.exclusive) == (other.rules, other.exclusive)
+
+    def __hash__(self) -> int:
+        return hash((self.rules, self.exclusive))
+
     def find(self, request: Request) -> T | None:
         """The target of the rule that *request* matches; None: there is none."""
         seen = self._secure if request.scheme == b"https" else self._plain

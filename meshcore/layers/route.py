@@ -108,6 +108,13 @@ class Route(Generic[B]):
     def __init__(self, routes: Any, limit: int = 10_000) -> None:
         self.__attrs_init__(routes, limit)
 
+    def targets(self, above: tuple[Any, ...] | None) -> tuple[Target, ...] | None:
+        """The targets that it may choose; None: a function chooses them.  *above*: what it may be asked for."""
+        routes = self.routes
+        if isinstance(routes, RouteTable):
+            return tuple(dict.fromkeys(rule.target for rule in routes.rules))
+        return None if callable(routes) else tuple(routes.values())
+
     def layer(self, inner: NewHttp[B], /) -> NewHttp[T]:
         """Routes to the services that *inner* makes."""
         return _NewRoute(self, inner)
