@@ -249,7 +249,7 @@ def test_a_try_is_counted_once_its_endpoint_is_known_to_be_the_right_one() -> No
 
 
 ROUTED = """\
-Route(routes=<2 rules>)
+Route(routes=RouteTable(route-0, default))
 RouteMetrics(scope='route')
 Filters(filters=operator.attrgetter('filters'))
 StreamTimeouts(timeouts=operator.attrgetter('timeouts'))
@@ -284,7 +284,7 @@ def test_what_routes_need_stands_between_them_and_their_backends_in_this_order()
         to=(BackendRef(backend="a", weight=90), BackendRef(backend="b", weight=10, filters=(edit,))),
     )
     layers = http_layers(routed_gateway(route))
-    first = layers.index("Route(routes=<2 rules>)")
+    first = layers.index("Route(routes=RouteTable(route-0, default))")
     assert "\n".join(layers[first : first + 10]) == ROUTED
     assert layers[first + 10].startswith("Balance(")
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeAlias
 
 import attrs
 
-from meshcore.addresses import format_address, parse_upstream, suggest
+from meshcore.addresses import parse_upstream, suggest
 from meshcore.config.kinds import Choice, Duration, Kind, Name, Number, Text, Whole, parsed, text
 from meshcore.config.match import Path, literal_path
 from meshcore.config.places import authority
@@ -54,8 +54,8 @@ class FieldsKind(Kind):
             key = parsed(name, here, lambda word: field_name(word).decode())
             if key in found:
                 here.error("is there already, in other letters")
-            elif key is not WRONG and read is not WRONG:
-                found[key] = read
+            else:
+                found[name if key is WRONG else key] = read
         return found
 
     def schema(self) -> dict[str, Any]:
@@ -84,10 +84,9 @@ class HostKind(Text):
 
 
 def _host(value: str) -> str:
-    location = parse_upstream(f"{value}:1")
-    if format_address((location.host, 1)) != f"{value}:1":
-        raise ConfigError([f"{shown(value)} is not a host; its port is `port`"])
-    return location.host
+    if value.count(":") == 1:
+        raise ConfigError([f"{shown(value)} has a port: that is `port`"])
+    return parse_upstream(f"{f'[{value}]' if ':' in value and value[0] != '[' else value}:1").host
 
 
 class BareHostKind(Text):

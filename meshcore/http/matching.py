@@ -34,6 +34,7 @@ T = TypeVar("T")
 _REMEMBERED = 4_096
 _LONGEST_AUTHORITY = 261
 _LONGEST_PATH = 1_024
+_SHOWN = 8
 
 
 @attrs.frozen
@@ -172,7 +173,17 @@ class RouteTable(Generic[T]):
         self._secure: dict[bytes, tuple[_Paths[T], ...]] = {}
 
     def __repr__(self) -> str:
-        return f"<{len(self.rules)} rule{'' if len(self.rules) == 1 else 's'}>"
+        names = [str(getattr(rule.target, "name", rule.target)) for rule in self.rules[:_SHOWN]]
+        more = ["…"] if len(self.rules) > _SHOWN else []
+        return f"RouteTable({', '.join(names + more)})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RouteTable):
+            return NotImplemented
+        return (self.rules, self.exclusive) == (other.rules, other.exclusive)
+
+    def __hash__(self) -> int:
+        return hash((self.rules, self.exclusive))
 
     def find(self, request: Request) -> T | None:
         """The target of the rule that *request* matches; None: there is none."""

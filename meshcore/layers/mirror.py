@@ -55,6 +55,13 @@ class Mirror:
     rng: random.Random = attrs.field(factory=random.Random, repr=False, eq=False)
     name: str = attrs.field(default="", repr=False, kw_only=True)
 
+    def targets(self, above: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        """What it may ask for: *above*, which it may be asked for, and where copies go; None: that is not known."""
+        if above is None:
+            return None
+        copies = (each.target for target in above for each in resolve(self.mirrors, target))
+        return tuple(dict.fromkeys((*above, *copies)))
+
     def layer(self, inner: NewHttp[T], /) -> NewHttp[T]:
         """Mirrors to further services that *inner* makes."""
         return _NewMirroring(self, inner)

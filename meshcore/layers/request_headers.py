@@ -26,7 +26,7 @@ class RequestHeaders(ServiceLayer):
     Attributes:
         add: fields that are appended, whatever there is.
         set: fields that replace all of their name.
-        remove: names whose fields go.
+        drop: names whose fields go.
         name: the role, where a stack has more than one.
 
     Raises:
@@ -35,7 +35,7 @@ class RequestHeaders(ServiceLayer):
 
     add: Mapping[str, str] = attrs.field(default=(), converter=pairs)
     set: Mapping[str, str] = attrs.field(default=(), converter=pairs)
-    remove: tuple[str, ...] = attrs.field(default=(), converter=names)
+    drop: tuple[str, ...] = attrs.field(default=(), converter=names)
     name: str = attrs.field(default="", repr=False, kw_only=True)
 
     __repr__ = changes
@@ -44,7 +44,7 @@ class RequestHeaders(ServiceLayer):
         self._edit()
 
     def _edit(self) -> HeaderEdit:
-        return HeaderEdit(pairs(self.add), pairs(self.set), self.remove)
+        return HeaderEdit(pairs(self.add), pairs(self.set), self.drop)
 
     def wrap(self, inner: HttpService, target: Any, /) -> HttpService:
         """*inner* itself where nothing is changed."""

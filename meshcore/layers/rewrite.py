@@ -57,7 +57,8 @@ class Rewrite(ServiceLayer):
 
         async def rewrite(request: Request) -> Response:
             path, authority, headers = request.path, request.authority, request.headers
-            if edit:
+            # The other forms, of CONNECT and OPTIONS, are no paths.
+            if edit and path.startswith(b"/"):
                 old, mark, query = path.partition(b"?")
                 request.path = edit.apply(old) + mark + query
             if host is not None:

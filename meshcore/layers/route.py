@@ -25,7 +25,7 @@ T = TypeVar("T")
 B = TypeVar("B")
 
 Target: TypeAlias = Backend | HttpRoute
-Choice: TypeAlias = Callable[[Request], Backend | None]
+Choice: TypeAlias = Callable[[Request], Target | None]
 Table: TypeAlias = Mapping[str, Backend]
 
 _REMEMBERED = 4_096
@@ -71,7 +71,7 @@ def _shown(value: Table | RouteTable[Any] | Choice) -> str:
     return repr({pattern: backend.name for pattern, backend in value.items()})
 
 
-@attrs.frozen
+@attrs.frozen(init=False)
 class Route(Generic[B]):
     """Sends each request where its authority, a table of rules, or a function says.
 
@@ -94,17 +94,26 @@ class Route(Generic[B]):
     routes: Table | RouteTable[Any] | Choice = attrs.field(converter=_routes, repr=_shown)
     limit: int = attrs.field(default=10_000, repr=False)
 
-    if TYPE_CHECKING:
-        # What stands below follows from what the routes lead to.
-        @overload
-        def __init__(self: Route[B], routes: RouteTable[B], limit: int = ...) -> None: ...
-        @overload
-        def __init__(
-            self: Route[Backend],
-            routes: str | Backend | Mapping[str, str | Backend | Sequence[str]] | Mapping[str, Backend] | Choice,
-            limit: int = ...,
-        ) -> None: ...
-        def __init__(self, routes: Any, limit: int = ...) -> None: ...
+    # What may stand below follows from where the routes lead to.
+    @overload
+    def __init__(self: Route[B], routes: RouteTable[B], limit: int = ...) -> None: ...
+    @overload
+    def __init__(
+        self: Route[Backend],
+        routes: str | Backend | Mapping[str, str] | Mapping[str, Backend] | Mapping[str, str | Backend | Sequence[str]],
+        limit: int = ...,
+    ) -> None: ...
+    @overload
+    def __init__(self: Route[B], routes: Callable[[Request], B | None], limit: int = ...) -> None: ...
+    def __init__(self, routes: Any, limit: int = 10_000) -> None:
+        self.__attrs_init__(routes, limit)
+
+    def targets(self, above: tuple[Any, ...] | None) -> tuple[Target, ...] | None:
+        """The targets that it may choose; None: a function chooses them.  *above*: what it may be asked for."""
+        routes = self.routes
+        if isinstance(routes, RouteTable):
+            return tuple(dict.fromkeys(rule.target for rule in routes.rules))
+        return None if callable(routes) else tuple(routes.values())
 
     def layer(self, inner: NewHttp[B], /) -> NewHttp[T]:
         """Routes to the services that *inner* makes."""

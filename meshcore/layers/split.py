@@ -6,7 +6,7 @@ import random
 import weakref
 from bisect import bisect
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from meshcore.transport.target import BackendRef, HttpRoute
 
 __all__ = ["BackendShare", "Split", "SplitStatistics", "Weights"]
+
+_LOOKS = 16
 
 
 class Weights:
@@ -59,7 +61,10 @@ class Weights:
         self.replace(attrs.evolve(each, weight=weights.get(each.backend.name, each.weight)) for each in self.backends)
 
     def replace(self, backends: Iterable[BackendRef], /) -> None:
-        """Other backends, or the same ones with other shares."""
+        """Other backends, or the same ones with other shares.
+
+        What those that are gone have connected stays until the proxy ends.
+        """
         self.backends = tuple(backends)
         for split in self._splits:
             split.change(self.backends)
@@ -87,6 +92,17 @@ class Split:
     weights: Param[Weights | None] = attrs.field(default=None, repr=False)
     rng: random.Random = attrs.field(factory=random.Random, repr=False, eq=False)
 
+    def targets(self, above: tuple[HttpRoute, ...] | None) -> tuple[BackendRef, ...] | None:
+        """The backends that it may choose; None: that is not known.  *above*: the routes that it may be asked for."""
+        if above is None:
+            return None
+        found: dict[BackendRef, None] = {}
+        for route in above:
+            weights = resolve(self.weights, route)
+            for each in route.backends if weights is None else weights.backends:
+                found[attrs.evolve(each, weight=1.0)] = None
+        return tuple(found)
+
     def layer(self, inner: NewHttp[BackendRef], /) -> NewHttp[HttpRoute]:
         """Splits over the services that *inner* makes."""
         return _NewSplit(self, inner)
@@ -108,7 +124,7 @@ class _NewSplit:
         """The split of a route; the service itself of one that has one backend for good."""
         weights = resolve(self._layer.weights, target)
         if weights is None and len(target.backends) == 1 and target.backends[0].weight > 0:
-            return self._inner.new_service(target.backends[0], nursery)
+            return self._inner.new_service(attrs.evolve(target.backends[0], weight=1.0), nursery)
         split = _Splitting(self._layer, self._inner, target.name, nursery)
         split.change(target.backends if weights is None else weights.backends)
         if weights is not None:
@@ -145,14 +161,38 @@ class SplitStatistics:
 
 
 class _Arm:
-    """A backend with its service, made once it has a share."""
+    """A backend with its service, made once it has a share.
 
-    __slots__ = ("picks", "service", "status")
+    Attributes:
+        status: how ready it is; None: nobody can tell, or not yet.
+    """
+
+    __slots__ = ("_looks", "picks", "service", "status")
 
     def __init__(self, service: HttpService) -> None:
         self.service = service
-        self.status: Callable[[], Status] | None = status_source(service)
         self.picks = 0
+        self.status: Callable[[], Status] | None = status_source(service)
+        self._looks = 0
+
+    def look(self) -> None:
+        """Asks a few times who can tell how ready it is: what is made when it is first called can tell after that."""
+        if self._looks < _LOOKS:
+            self._looks += 1
+            self.status = status_source(self.service)
+
+    def now(self) -> Status:
+        """How ready it is."""
+        source = self.status
+        if source is None:
+            return Status.OPEN
+        status = source()
+        if status is Status.CLOSED:
+            # It may have been stopped because nobody used it, and would be made anew.
+            source = self.status = status_source(self.service)
+            self._looks = 0
+            status = Status.OPEN if source is None else source()
+        return status
 
 
 class _Splitting:
@@ -229,9 +269,7 @@ class _Splitting:
 
     def status(self) -> Status:
         """That of the best of its backends."""
-        return max(
-            (arm.status() if arm.status is not None else Status.OPEN for arm in self._shares), default=Status.CLOSED
-        )
+        return max((arm.now() for arm in self._shares), default=Status.CLOSED)
 
     def services(self) -> dict[str, HttpService]:
         """The live services below, by backend."""
@@ -244,7 +282,9 @@ class _Splitting:
         if last:
             index = bisect(self._cumulative, self._random() * self._total, 0, last)
             arm = self._shares[index]
-            if arm.status is not None and arm.status() is not Status.OPEN:
+            if arm.status is None:
+                arm.look()
+            elif arm.status() is not Status.OPEN:
                 arm = self._another(index)
         else:
             arm = self._shares[0]
@@ -257,8 +297,10 @@ class _Splitting:
         shares = self._shares
         weights = [after - before for before, after in zip([0.0, *self._cumulative], self._cumulative, strict=False)]
         weights[first] = 0.0
-        status: Any = shares[first].status
-        waiting = shares[first] if status() is Status.BUSY else None
+        now = shares[first].now()
+        if now is Status.OPEN:
+            return shares[first]
+        waiting = shares[first] if now is Status.BUSY else None
         for _ in range(self._last):
             cumulative = list(accumulate(weights))
             index = bisect(cumulative, self._random() * cumulative[-1], 0, self._last)
@@ -266,7 +308,7 @@ class _Splitting:
                 # Rounding has led behind the last one that is left.
                 index = max(place for place, weight in enumerate(weights) if weight)
             arm = shares[index]
-            now = Status.OPEN if arm.status is None else arm.status()
+            now = arm.now()
             if now is Status.OPEN:
                 self._passed_over += 1
                 return arm

@@ -41,7 +41,7 @@ async def test_request_fields_are_added_then_set_then_removed() -> None:
     layer = RequestHeaders(
         add={"X-Added": "2", "x-set": "lost", "x-removed": "lost"},
         set={"x-set": "new", "x-fresh": "1"},
-        remove=["x-removed"],
+        drop=["x-removed"],
     )
     service, inner = wrapped(layer)
     await service(request(headers=[(b"x-added", b"1"), (b"x-set", b"old"), (b"x-removed", b"1"), (b"x-kept", b"1")]))
@@ -56,7 +56,7 @@ async def test_request_fields_are_added_then_set_then_removed() -> None:
 
 @pytest.mark.parity("R-25")
 async def test_response_fields_are_added_then_set_then_removed() -> None:
-    layer = ResponseHeaders(add={"a": "1"}, set={"b": "2"}, remove=["server", "a"])
+    layer = ResponseHeaders(add={"a": "1"}, set={"b": "2"}, drop=["server", "a"])
     service, _ = wrapped(layer, response(200, b"x", [(b"server", b"s"), (b"b", b"1"), (b"b", b"1")]))
     answer = await service(request())
     assert answer.headers.raw == [(b"b", b"2")]
@@ -67,7 +67,7 @@ async def test_response_fields_are_added_then_set_then_removed() -> None:
 )
 @pytest.mark.parametrize("cls", [RequestHeaders, ResponseHeaders])
 def test_fields_that_are_not_for_routes_are_refused(cls: Any, name: str) -> None:
-    for fields in ({"set": {name: "x"}}, {"add": {name: "x"}}, {"remove": [name]}):
+    for fields in ({"set": {name: "x"}}, {"add": {name: "x"}}, {"drop": [name]}):
         with pytest.raises(ConfigError):
             cls(**fields)
 
@@ -201,6 +201,18 @@ async def test_a_request_is_sent_on_rewritten_and_found_as_it_was(fields: Any, e
     await Rewrite(**fields).wrap(inner, ROUTE)(sent)
     assert seen == [expected]
     assert (sent.authority, sent.path, sent.headers.raw) == (b"a.test", b"/old/x?q=/old", [(b"host", b"other.test")])
+
+
+@pytest.mark.parametrize(("method", "path"), [(b"OPTIONS", b"*"), (b"CONNECT", b"")])
+async def test_what_is_no_path_is_not_rewritten(method: bytes, path: bytes) -> None:
+    paths: list[bytes] = []
+
+    async def inner(sent: Request) -> Response:
+        paths.append(sent.path)
+        return Response(200)
+
+    await Rewrite(path="/new").wrap(inner, ROUTE)(request(method, path))
+    assert paths == [path]
 
 
 async def test_below_retry_each_try_is_rewritten_once() -> None:

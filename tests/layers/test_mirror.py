@@ -172,6 +172,17 @@ async def test_nothing_is_copied_when_the_proxy_shuts_down() -> None:
     assert service.statistics().dropped == 1
 
 
+async def test_a_copy_that_would_be_made_after_the_end_is_none(nursery: trio.Nursery) -> None:
+    main, shadow = mock_service(), mock_service()
+    async with trio.open_nursery() as ending:
+        service = mirrored(ending, main, shadow)
+    assert service.statistics().target == "shadow"
+    del ending
+    await service(request())
+    assert service.statistics().dropped == 1
+    assert "Mirror(" in repr(Mirror().layer(MockNewService()))
+
+
 async def test_without_mirrors_the_layer_is_not_there(nursery: trio.Nursery) -> None:
     inner = MockNewService[HttpRoute]()
     service = Mirror(lambda route: route.mirrors).layer(inner).new_service(HttpRoute("r"), nursery)

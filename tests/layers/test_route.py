@@ -220,5 +220,5 @@ async def test_a_table_of_rules_sends_to_the_service_of_the_rule_that_matches(nu
     assert (caught.value.status_hint, caught.value.grpc_hint) == (404, 5)
     # One stack for a rule's target, whichever of its matches it was.
     assert made.made == ["one", "two"]
-    assert repr(route) == "Route(routes=<2 rules>)"
+    assert repr(route) == "Route(routes=RouteTable(one, two))"
     assert set(service.services()) == {"one", "two"}

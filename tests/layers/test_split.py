@@ -14,11 +14,12 @@ from trio.testing import MockClock
 from meshcore.abc import Status
 from meshcore.errors import FailFastError, LoadShedError, NoEndpoints
 from meshcore.http.body import Body, Chunks, Full, read_all
+from meshcore.http.matching import PathMatch, RequestMatch, RouteRule, RouteTable
 from meshcore.http.message import Request, Response
-from meshcore.layers import Balance, Split, ToBackend, Weights
+from meshcore.layers import Balance, IdleCache, Mirror, Route, Split, ToBackend, Weights
 from meshcore.stack import stack
 from meshcore.testing import FakeResolve, MockNewService, request
-from meshcore.transport.target import Backend, BackendRef, Endpoint, HttpRoute
+from meshcore.transport.target import Backend, BackendRef, Endpoint, HttpRoute, Mirrored
 from tests.layers.fakes import Network
 
 
@@ -285,6 +286,53 @@ async def test_a_blue_green_switch_under_load_loses_nothing_and_keeps_its_shares
     long.push(b"still here")
     long.push_end()
     assert await read_all(stream.body) == b"still here"
+
+
+async def test_backends_that_are_made_when_they_are_used_are_asked_how_ready_they_are_then(
+    network: Network, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    rng = random.Random(5)
+    layers = (
+        stack(HttpRoute)
+        .then(Split(rng=rng))
+        .then(ToBackend(lambda reference: reference.backend))
+        .then(IdleCache(60.0))
+        .then(Balance(rng=rng))
+    )
+    route = HttpRoute("r", (BackendRef(backend("a", "a1")), BackendRef(backend("b", "b1"))))
+    service: Any = layers.layer(network).new_service(route, nursery)
+    await ask(service, 40)
+    network["a1", 80].down = True
+    with trio.move_on_after(0.5):
+        await ask(service, 5)
+    started = trio.current_time()
+    await ask(service, 50)
+    assert trio.current_time() - started < 1
+    # Idle, stopped, and made anew.
+    network["a1", 80].down = False
+    await trio.sleep(200)
+    served = network["a1", 80].served
+    await ask(service, 50)
+    assert network["a1", 80].served > served + 10
+
+
+def test_layers_tell_what_they_may_ask_for() -> None:
+    a, b, c = refs(a=1, b=2, c=0)
+    shadow = HttpRoute("shadow", (c,))
+    route = HttpRoute("r", (a, b), mirrors=(Mirrored(shadow),))
+    table = RouteTable([RouteRule(route, (RequestMatch(path=PathMatch("prefix", "/a")),)), RouteRule(route)])
+    assert Route(table).targets(None) == (route,)
+    assert Route({"*": Backend("x")}).targets(None) == (Backend("x"),)
+    assert Route(lambda request: None).targets(None) is None
+    mirror = Mirror(lambda target: target.mirrors)
+    assert mirror.targets((route,)) == (route, shadow)
+    assert [each.backend.name for each in Split().targets((route, shadow)) or ()] == ["a", "b", "c"]
+    assert [each.backend.name for each in Split(Weights(refs(d=1))).targets((route,)) or ()] == ["d"]
+    assert (mirror.targets(None), Split().targets(None)) == (None, None)
+    same = RouteTable([RouteRule(route, (RequestMatch(path=PathMatch("prefix", "/a")),)), RouteRule(route)])
+    assert (table, hash(table)) == (same, hash(same))
+    assert table != RouteTable(table.rules, exclusive=True)
+    assert table != route
 
 
 async def test_the_status_of_a_balancer_says_what_would_become_of_a_request(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.bench import loads
-from tests.peers import servers
+from tests.peers import python, servers
 from tests.peers.process import Running
 from tests.peers.sidecar import metric
 from tests.system.conftest import Start
@@ -135,3 +135,39 @@ def test_copies_of_requests_reach_the_mirror(sidecars: Sidecars, curl: Curl, ngi
         if after - before >= 5:
             return
     raise AssertionError(f"{text}: {json.dumps(public.output()[-2_000:])}")
+
+
+@pytest.mark.parity("R-22", "R-24", "R-25")
+def test_grpc_calls_are_routed_by_service_method_and_metadata(sidecars: Sidecars, start: Start[Running]) -> None:
+    grpc = pytest.importorskip("grpc")
+    stable, canary = start(python.grpc_server(name="stable")), start(python.grpc_server(name="canary"))
+    routes = [
+        {"match": [{"grpc": {"service": "test.Echo"}}], "to": to("stable")},
+        {"match": [{"grpc": {"service": "test.Echo", "method": "Repeat"}}], "to": to("canary")},
+        {"match": [{"grpc": {"service": "test.Echo"}, "headers": {"x-beta": "1"}}], "to": to("canary")},
+        {
+            "match": [{"grpc": {"method": "Collect"}}],
+            "filters": [{"inject_failure": {"grpc_status": "RESOURCE_EXHAUSTED", "message": "enough"}}],
+            "to": to("stable"),
+        },
+    ]
+    backends = {each: {"endpoints": [found.address], "protocol": "h2c"} for each, found in
+                (("stable", stable), ("canary", canary))}  # fmt: skip
+    public = sidecars.run(
+        {"admin": {"listen": ANY}, "listen": {"public": {"bind": ANY, "route": routes}}, "backend": backends}
+    )
+    with grpc.insecure_channel(public.address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        unary = channel.unary_unary("/test.Echo/Unary")
+        assert unary(b"", timeout=10) == b"stable"
+        assert unary(b"", timeout=10, metadata=[("x-beta", "1")]) == b"canary"
+        assert list(channel.unary_stream("/test.Echo/Repeat")(b"3", timeout=10)) == [b"0", b"1", b"2"]
+        for method, code, details in (
+            ("/other.Echo/Collect", grpc.StatusCode.RESOURCE_EXHAUSTED, "enough"),
+            ("/other.Echo/Unary", grpc.StatusCode.NOT_FOUND, "no route found"),
+        ):
+            with pytest.raises(grpc.RpcError) as caught:
+                channel.unary_unary(method)(b"", timeout=10)
+            assert caught.value.code() == code
+            assert details in caught.value.details()
+    labels = {"parent_name": "public", "backend_name": "canary"}
+    assert metric(public, "outbound_grpc_route_backend_requests_total", **labels) == 2
