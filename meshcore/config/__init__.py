@@ -16,7 +16,7 @@ from meshcore.config.filters import (
 from meshcore.config.gateway import CertificateFiles, Gateway, GatewayTls
 from meshcore.config.jwt import JwtConfig
 from meshcore.config.layers import LayerEdit, edited
-from meshcore.config.load import Loaded, examine, load_config
+from meshcore.config.load import Loaded, examine, load_config, parse_config
 from meshcore.config.match import GrpcConfig, Match, PathConfig, RequestConfig, ValueConfig
 from meshcore.config.mesh import AdminConfig, IdentityConfig, Limits, MeshConfig, Service
 from meshcore.config.policy import PolicyConfig

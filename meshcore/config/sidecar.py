@@ -33,7 +33,8 @@ class Inbound:
         policy: who may call, more exactly; the default policy is for what none of these is for.
         opaque_ports: what was sent to these ports is forwarded byte for byte at once (D-15).
         connect_timeout: for connecting to the application (B-19).
-        detect_timeout: how long TLS and the protocol are waited for (D-13).
+        detect_timeout: how long a TLS client's hello, its handshake after that, and what another proxy says first
+            are waited for, each (D-13).
         jwt: a token that clients have to show (401); absent: none.
         rate_limit: how many requests are let in (429); absent: all.
         route: which requests are for the application; absent: all of them.

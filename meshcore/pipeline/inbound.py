@@ -134,7 +134,7 @@ def http(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewAccept[Accep
         # From here on, one stack, for as long as the sidecar.
         known.then(_routes(side, runtime) if side.route else _limited(side, runtime))
         # Waits for an application that is starting, and stops waiting for one that is gone.
-        routed.then(Balance(fail_fast=_FAIL_FAST, owner=runtime.owner))
+        .then(Balance(fail_fast=_FAIL_FAST, owner=runtime.owner))
         .then(requesting(runtime, client, connect_timeout=side.connect_timeout, direction="inbound", measured=False))
     )
 
