@@ -210,6 +210,16 @@ async def test_a_connection_is_judged_once_for_all_its_requests(
     assert 2 == len(judged)
 
 
+async def test_what_is_kept_of_verdicts_on_a_connection_is_bounded(nursery: trio.Nursery) -> None:
+    connection = client(OUTSIDE, "web.shop")
+    held = Policies(SHOP)
+    for _ in range(1_000):
+        # As after so many reloads.
+        await http(held, nursery)(asked(connection))
+    assert connection.judged is not None
+    assert len(connection.judged) <= 256
+
+
 class Carrier:
     """Carries connections until it is told to stop."""
 

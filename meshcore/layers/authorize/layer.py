@@ -30,6 +30,9 @@ T = TypeVar("T")
 Req = TypeVar("Req")
 Rsp = TypeVar("Rsp")
 
+_MOST_JUDGED = 256
+"""Verdicts kept on a connection, one for each route of each policy that has judged it."""
+
 Policy: TypeAlias = DefaultPolicy | ServerPolicy | Policies
 
 
@@ -224,6 +227,9 @@ class _Guard:
                 kept = connection.judged = {}
             known = kept.get(self)
             if known is None or known.generation != held.generation:
+                if len(kept) >= _MOST_JUDGED:
+                    # Of pipelines that are not there any more, mostly: a connection may outlive many.
+                    kept.clear()
                 known = kept[self] = self._judged(held, connection)
             found = known
         if found.counter is not None:

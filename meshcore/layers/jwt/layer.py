@@ -122,7 +122,7 @@ class _Check:
         self._layer = layer
         self._keys = layer.keys
         self._now = layer.clock or _wall_clock
-        self._strip = frozenset(name for name, _ in layer.claims)
+        self._strip = frozenset(name.replace(b"_", b"-") for name, _ in layer.claims)
         # By the token's hash: the generation of its keys, until when it is good, and the fields that it gives.
         self._seen: OrderedDict[bytes, tuple[int, Verified, Fields]] = OrderedDict()
         self.count: Callable[[str], None] = (lambda _: None) if counts is None else counts.result
@@ -143,10 +143,11 @@ class _Check:
                     self.count("malformed")
                     raise AuthenticationError("token refused: there is more than one authorization field", invalid=True)
                 found = value
-            elif name in strip:
+            elif name in strip or (b"_" in name and name.replace(b"_", b"-") in strip):
                 taken = True
         if taken:
-            raw[:] = [field for field in raw if field[0] not in strip]
+            # Many an application takes x_user for x-user.
+            raw[:] = [field for field in raw if field[0].replace(b"_", b"-") not in strip]
         if found is not None and found[:7].lower() == b"bearer ":
             return found[7:].strip(b" ")
         if self._layer.required:
