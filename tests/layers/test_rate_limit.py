@@ -107,6 +107,21 @@ async def test_targets_that_are_given_the_same_limits_share_them_and_equal_ones_
     assert statuses == [200, 429, 200, 429]
 
 
+async def test_limits_that_are_made_anew_each_time_are_not_kept_without_bound(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from meshcore.layers.rate_limit import layer as module
+
+    monkeypatch.setattr(module, "_MOST", 10)
+    new: Any = RateLimit(lambda _: RateLimits(Rate(1))).layer(MockNewService(lambda _: mock_service()))
+    services = [new.new_service("x", nursery) for _ in range(100)]
+    assert len(new._states) == 10
+    for service in services:
+        await service(asked())
+        with pytest.raises(RateLimitError):
+            await service(asked())
+
+
 async def test_refusals_name_the_route_they_are_about(nursery: trio.Nursery) -> None:
     registry = Registry()
     limit = RateLimit(RateLimits(Rate(1)), registry, of=lambda route: f"{route.parent}/{route.name}")

@@ -25,6 +25,9 @@ __all__ = ["RateLimit", "RateLimitStatistics"]
 
 T = TypeVar("T")
 
+_MOST = 10_000
+"""Limits of different targets that are kept account of."""
+
 
 @attrs.frozen
 class RateLimit:
@@ -79,7 +82,7 @@ class _State:
     __slots__ = ("admitted", "limiter", "limits", "refused")
 
     def __init__(self, limits: RateLimits) -> None:
-        # Held, so that no other object can have its id.
+        # Held, so that no other object has its id while this is known.
         self.limits = limits
         self.limiter = Limiter(limits)
         self.admitted = 0
@@ -109,6 +112,9 @@ class _NewLimited(Generic[T]):
             return inner
         state = self._states.get(id(limits))
         if state is None:
+            if len(self._states) >= _MOST:
+                # A function that makes them anew each time: what is forgotten here goes on where it is in use.
+                del self._states[next(iter(self._states))]
             state = self._states[id(limits)] = _State(limits)
         name = resolve(self._layer.of, target)
         return link(_Limited(inner, state, target, name, self._counts), inner, self._layer)
