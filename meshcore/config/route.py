@@ -37,6 +37,7 @@ class GatewayRoute:
         filters: what is done to them, in this order, and once, whatever is tried again.
         timeout: limits of one exchange; absent: those of the listener.
         retry: further tries; absent: those of the listener.
+        failover: the first of *to* that is ready gets everything, and their weights mean nothing but 0.
         to: the backends, by their shares.
     """
 
@@ -45,6 +46,7 @@ class GatewayRoute:
     filters: tuple[FilterConfig, ...] = ()
     timeout: TimeoutConfig | None = None
     retry: RetryConfig | None = None
+    failover: bool = False
     to: tuple[BackendRef, ...] = ()
 
 

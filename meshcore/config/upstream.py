@@ -204,6 +204,7 @@ class DestinationRoute:
         filters: what is done to them, in this order, and once, whatever is tried again.
         timeout: limits of one exchange; absent: those of the destination.
         retry: further tries; absent: those of the destination.
+        failover: the first of *to* that is ready gets everything, and their weights mean nothing but 0.
         to: backends, by their shares; absent: the destination's own endpoints.
     """
 
@@ -212,6 +213,7 @@ class DestinationRoute:
     filters: tuple[FilterConfig, ...] = ()
     timeout: TimeoutConfig | None = None
     retry: RetryConfig | None = None
+    failover: bool = False
     to: tuple[DestinationRef, ...] = ()
 
 

@@ -84,12 +84,14 @@ class Split:
 
     Attributes:
         weights: the shares, or a function of the route that gives them; None: those of the route, for good.
+        failover: whether the first backend that is ready gets everything instead; or a function of the route.
         rng: randomness, for tests.
     """
 
     per: ClassVar[str] = "backend"
 
     weights: Param[Weights | None] = attrs.field(default=None, repr=False)
+    failover: Param[bool] = attrs.field(default=False, repr=False)
     rng: random.Random = attrs.field(factory=random.Random, repr=False, eq=False)
 
     def targets(self, above: tuple[HttpRoute, ...] | None) -> tuple[BackendRef, ...] | None:
@@ -125,7 +127,8 @@ class _NewSplit:
         weights = resolve(self._layer.weights, target)
         if weights is None and len(target.backends) == 1 and target.backends[0].weight > 0:
             return self._inner.new_service(attrs.evolve(target.backends[0], weight=1.0), nursery)
-        split = _Splitting(self._layer, self._inner, target.name, nursery)
+        cls = _FirstReady if resolve(self._layer.failover, target) else _Splitting
+        split = cls(self._layer, self._inner, target.name, nursery)
         split.change(target.backends if weights is None else weights.backends)
         if weights is not None:
             weights.watch(split)
@@ -316,3 +319,33 @@ class _Splitting:
                 waiting = arm
             weights[index] = 0.0
         return shares[first] if waiting is None else waiting
+
+
+class _FirstReady(_Splitting):
+    """The split of one route whose backends stand in for each other, in their order."""
+
+    __slots__ = ()
+
+    def __call__(self, request: Request, /) -> Awaitable[Response]:
+        if self._last < 0:
+            raise LoadShedError(f"route {self._name}: no backend has a share")
+        shares = self._shares
+        arm = shares[0]
+        if arm.status is None:
+            arm.look()
+        elif arm.status() is not Status.OPEN:
+            arm = self._stand_in()
+        arm.picks += 1
+        return arm.service(request)
+
+    def _stand_in(self) -> _Arm:
+        """The first that is ready; where none is, the first at which a request may wait."""
+        waiting: _Arm | None = None
+        for arm in self._shares:
+            now = arm.now()
+            if now is Status.OPEN:
+                self._passed_over += arm is not self._shares[0]
+                return arm
+            if now is Status.BUSY and waiting is None:
+                waiting = arm
+        return self._shares[0] if waiting is None else waiting

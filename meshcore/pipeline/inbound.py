@@ -135,7 +135,8 @@ def _routes(side: Inbound, runtime: Runtime) -> Stack[NewHttp[HttpRoute], NewHtt
     """From a request that was let in to the route that it takes."""
     table = inbound_routes(side.route, _application(side))
     # From here on, one stack per route, for as long as the sidecar.
-    routes: Stack[NewHttp[HttpRoute], NewHttp[Accepted]] = stack(Accepted).then(Route(table))
+    missing = runtime.registry.counter("inbound_http_route_not_found_total", "Requests that no route takes.").labels()
+    routes: Stack[NewHttp[HttpRoute], NewHttp[Accepted]] = stack(Accepted).then(Route(table, missing=missing))
     # What peers see of a route, so: above all that it does.
     routes = routes.then(RouteMetrics(runtime.registry, "inbound"))
     if any(rule.target.filters for rule in table.rules):

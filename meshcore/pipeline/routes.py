@@ -80,6 +80,7 @@ def gateway_routes(name: str, gateway: Gateway, backends: Mapping[str, BackendCo
                 route.to,
                 route.match,
                 route.filters,
+                failover=route.failover,
                 **request_policy(route.retry or gateway.retry, route.timeout or gateway.timeout),
             ),
             tuple(_match(each, each.host) for each in route.match),
@@ -112,6 +113,7 @@ def destination_routes(
                 route.to or (DestinationRef(),),
                 route.match,
                 route.filters,
+                failover=route.failover,
                 **request_policy(route.retry or found.retry, route.timeout or found.timeout),
             )
             matches = tuple(_match(each, pattern) for each in route.match) or (RequestMatch(host=pattern),)
@@ -169,7 +171,7 @@ def routed(table: RouteTable[HttpRoute], runtime: Runtime, parent: str) -> Stack
         # Below what answers, above what picks: another try may go to another backend.
         top.then(Retry(attrgetter("retries"), budget_of, attrgetter("replay")))
         # From here on, one stack per backend of a route.
-        .then(Split(splits.get))
+        .then(Split(splits.get, attrgetter("failover")))
     )
     # Each try, with the backend that it went to, so: below Split.
     split = split.then(RouteMetrics(runtime.registry, "backend", name="backend_metrics"))
@@ -221,7 +223,7 @@ class _Making:
             )
             for each in to
         )
-        copied: dict[str, Any] = {**policy, "retries": 0}
+        copied: dict[str, Any] = {**policy, "retries": 0, "failover": False}
         mirrors = tuple(
             Mirrored(HttpRoute(f"{name}-mirror", (reference,), parent=self._parent, **copied), ratio)
             for reference, ratio in self._mirrors(filters, name)

@@ -210,6 +210,7 @@ class HttpRoute(RequestPolicy):
         parent: whose route it is: a listener, a destination, ``inbound``.
         filters: what is done to requests and answers, in this order; above retries, so that it is done once.
         mirrors: who gets copies.
+        failover: the first backend that is ready gets everything, whatever the weights.
     """
 
     name: str
@@ -217,3 +218,4 @@ class HttpRoute(RequestPolicy):
     parent: str = attrs.field(default="", kw_only=True)
     filters: tuple[ServiceLayer, ...] = attrs.field(default=(), kw_only=True)
     mirrors: tuple[Mirrored, ...] = attrs.field(default=(), kw_only=True)
+    failover: bool = attrs.field(default=False, kw_only=True)

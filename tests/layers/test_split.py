@@ -116,6 +116,52 @@ async def test_the_same_backend_may_be_there_twice(nursery: trio.Nursery) -> Non
     assert inner.picks["a"] == pytest.approx(500, abs=50)
 
 
+@pytest.mark.parity("B-13", "U-18")
+async def test_the_first_that_is_ready_gets_everything_where_backends_stand_in_for_each_other(
+    nursery: trio.Nursery,
+) -> None:
+    inner = Named(a=Status.OPEN, b=Status.OPEN, c=Status.OPEN)
+    route = HttpRoute("r", refs(none=0, a=1, b=50, c=1), failover=True)
+    service: Any = Split(failover=lambda target: target.failover).layer(inner).new_service(route, nursery)
+
+    async def picked() -> str:
+        inner.picks.clear()
+        await ask(service, 5)
+        (name,) = inner.picks
+        return name
+
+    assert await picked() == "a"
+    inner.statuses["a"] = Status.BUSY
+    assert await picked() == "b"
+    inner.statuses["b"] = Status.CLOSED
+    assert await picked() == "c"
+    assert service.statistics().passed_over == 10
+    # Where none is ready, the first at which a request may wait; then the first.
+    inner.statuses["c"] = Status.BUSY
+    assert await picked() == "a"
+    inner.statuses["a"] = Status.CLOSED
+    assert await picked() == "c"
+    inner.statuses["c"] = Status.CLOSED
+    assert await picked() == "a"
+    inner.statuses["a"] = Status.OPEN
+    assert await picked() == "a"
+
+
+@pytest.mark.parity("B-13")
+async def test_stand_ins_without_shares_or_without_a_status(nursery: trio.Nursery) -> None:
+    inner = Named()
+    weights = Weights(refs(a=1, b=1))
+    service: Any = Split(weights, failover=True).layer(inner).new_service(HttpRoute("r"), nursery)
+    await ask(service, 20)
+    assert inner.picks == {"a": 20}
+    weights.set({"a": 0})
+    await ask(service)
+    assert inner.picks == {"a": 20, "b": 1}
+    weights.set({"b": 0})
+    with pytest.raises(LoadShedError):
+        await service(request())
+
+
 async def test_a_route_with_one_backend_for_good_costs_nothing(nursery: trio.Nursery) -> None:
     inner = MockNewService[BackendRef]()
     service = Split().layer(inner).new_service(HttpRoute("r", refs(a=1)), nursery)
