@@ -46,6 +46,8 @@ class Request:
         started: when its first try began (``trio.current_time()``), set by whoever enforces *timeouts*,
             so that retries share one limit; None without limits.
         client_id: the verified identity of who sent it (T-18), set by ``SetClientId``; None without one.
+        elsewhere: whether another backend may have it, set by ``Split``: one without a ready endpoint says so at
+            once instead of making it wait.
     """
 
     method: bytes
@@ -65,6 +67,7 @@ class Request:
     avoid: tuple[Endpoint, ...] = ()
     started: float | None = None
     client_id: str | None = None
+    elsewhere: bool = False
 
     def variant(self, headers: Headers, version: int) -> Request:
         """The same exchange with other fields and another version, for a layer below ``Retry`` that may not change
@@ -89,6 +92,7 @@ class Request:
             self.avoid,
             self.started,
             self.client_id,
+            self.elsewhere,
         )
 
     @property

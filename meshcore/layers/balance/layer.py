@@ -215,7 +215,7 @@ class _Balancer(Generic[Req, Rsp]):
         now = self._now()
         member: Any = None if self._waiting else self._picker.pick(now)
         if member is None or (request.avoid and member.endpoint in request.avoid):
-            member = await self._choose(request.avoid, None, 0.0)
+            member = await self._choose(request.avoid, None, 0.0, request.elsewhere)
             now = self._now()
         deadline = 0.0
         while True:
@@ -230,7 +230,7 @@ class _Balancer(Generic[Req, Rsp]):
                 member.finished()
                 self._take_out(member, error)
                 deadline = deadline or self._now() + self._fail_fast
-                member = await self._choose(request.avoid, error, deadline)
+                member = await self._choose(request.avoid, error, deadline, request.elsewhere)
                 now = self._now()
             except Exception:
                 load.end(self._now(), now, False)
@@ -278,13 +278,16 @@ class _Balancer(Generic[Req, Rsp]):
                 member.load.release()
                 member.finished()
 
-    async def _choose(self, avoid: Sequence[Endpoint], cause: MeshError | None, deadline: float) -> Any:
+    async def _choose(
+        self, avoid: Sequence[Endpoint], cause: MeshError | None, deadline: float, elsewhere: bool = False
+    ) -> Any:
         """An endpoint, waiting for one where none is ready, or others wait already; one to avoid only where there is
         no other.
 
         Args:
             cause: why the endpoint before it was not the one.
             deadline: the end of this request's patience; 0.0: none yet.
+            elsewhere: it has none: another backend may take it.
 
         Raises:
             FailFastError, NoEndpoints: none became ready in time.
@@ -301,6 +304,8 @@ class _Balancer(Generic[Req, Rsp]):
             self._hastened = now
             for other in self._members.values():
                 other.hasten()
+        if elsewhere:
+            raise self._failure(cause)
         if len(self._waiting) >= self._capacity and not self._hopeless:
             raise LoadShedError(f"backend {self._target.name}: {self._capacity} requests wait for an endpoint already")
         waiter = self._waiting.join(avoid)
