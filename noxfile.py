@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import nox
@@ -13,6 +14,10 @@ nox.options.reuse_existing_virtualenvs = True
 ROOT = Path(__file__).parent
 # What runs on both engines; everything else runs once, on the fast ones.
 ENGINE_TESTS = [f"tests/{name}" for name in ("codec", "server", "client", "integration")]
+# What runs on the compiled modules too; the others read the sources, or use nothing that is compiled.
+COMPILED_TESTS = [
+    f"tests/{name}" for name in ("codec", "http", "transport", "server", "client", "layers", "integration")
+]
 # The real peers' packages are not installed for these.
 DETERMINISTIC = ["-m", "not system and not long", "--ignore", "tests/system"]
 RUFF = "ruff>=0.14"
@@ -33,16 +38,30 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def compiled(session: nox.Session) -> None:
+    """The deterministic suite of what is compiled (.ci/compile.py), as users have it who install a wheel."""
+    session.install(".[fast,test]", env={"MESHCORE_COMPILE": "1"})
+    # Away from the sources, which would be found first.
+    tree = Path(session.create_tmp()) / "tree"
+    shutil.rmtree(tree, ignore_errors=True)
+    shutil.copytree(ROOT / "tests", tree / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tree)
+    session.chdir(tree)
+    session.run("python", "-c", "import sys; from meshcore.compiled import is_compiled; sys.exit(not is_compiled())")
+    session.run("pytest", *DETERMINISTIC, *(session.posargs or COMPILED_TESTS))
+
+
+@nox.session
 def system(session: nox.Session) -> None:
     """Against real peers: nginx, haproxy, Envoy, curl, h2load, grpcio … (those that are installed)."""
-    session.install("-e", ".[fast,test,peers]")
+    session.install(".[fast,test,peers]")
     session.run("pytest", "-m", "system and not long", *session.posargs)
 
 
 @nox.session
 def long(session: nox.Session) -> None:
     """What takes minutes: soaks, 2 GiB bodies, 200,000 requests."""
-    session.install("-e", ".[fast,test,peers]")
+    session.install(".[fast,test,peers]")
     session.run("pytest", "-m", "long", *(session.posargs or ["tests"]))
 
 
@@ -111,7 +130,7 @@ def parity(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measures against every peer that is installed; writes docs/explanation/benchmarks.md."""
-    session.install("-e", ".[fast,peers]")
+    session.install(".[fast,peers]")
     # The other Python proxies pin versions of what we use, so they get an environment of their own; without
     # it they are left out.
     rivals = Path(session.create_tmp()) / "rivals"

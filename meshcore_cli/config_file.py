@@ -30,13 +30,14 @@ def add_file_arguments(parser: Parser) -> None:
     )
 
 
-def examined(command: str, arguments: argparse.Namespace) -> Loaded | int:
-    """What the file came to; the exit code, with everything told, if it cannot be read at all."""
+def examined(command: str, arguments: argparse.Namespace, *, waiting: bool = False) -> Loaded | int:
+    """What the file came to; the exit code, with everything told, if it cannot be read at all.  *waiting*: see
+    :func:`~meshcore.config.examine`."""
     from meshcore.config import examine
     from meshcore.errors import ConfigError
 
     try:
-        return examine(arguments.config, arguments.settings)
+        return examine(arguments.config, arguments.settings, waiting=waiting)
     except ConfigError as error:
         fail(command, error.problems)
         return USAGE

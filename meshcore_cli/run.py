@@ -24,7 +24,9 @@ With a command after --, the application is wrapped: it is started once the prox
 it, and when it has ended the proxy drains and exits with its code (128 and the signal's number if a signal ended
 it; 127 if there is no such command, 126 if it cannot be run).  After SIGTERM or SIGINT it has the grace period.
 
-Without one, SIGTERM or SIGINT drains: nothing new is accepted, what is in flight is finished within the
+Files of [identity] that are not there yet are waited for: nothing is served before, and /ready says so.
+
+Without a command, SIGTERM or SIGINT drains: nothing new is accepted, what is in flight is finished within the
 grace period; a second signal stops at once."""
 
 
@@ -36,7 +38,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs until a signal, or until the application has ended; the exit code."""
-    loaded = examined(COMMAND, arguments)
+    loaded = examined(COMMAND, arguments, waiting=True)
     if isinstance(loaded, int):
         return loaded
     if loaded.config is None:

@@ -7,6 +7,7 @@ import platform
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+from meshcore.compiled import is_compiled
 from meshcore_cli.parser import OK, Parser
 from meshcore_cli.render import print_json
 
@@ -40,6 +41,7 @@ def versions() -> dict[str, str]:
         "meshcore": _version("meshcore-sidecar"),
         "python": f"{platform.python_version()} ({platform.python_implementation()})",
         "trio": _version("trio"),
+        "data path": "compiled" if is_compiled() else "interpreted",
         "http/1 engine": http1,
         "http/2 engine": http2,
         "openssl": _openssl(),

@@ -26,6 +26,8 @@ ROWS = [
         "meshcore.addresses",
         "meshcore.durations",
         "meshcore.explain",
+        "meshcore._native",
+        "meshcore.compiled",
     ],
     ["meshcore.abc", "meshcore.http", "meshcore.stack", "meshcore._unwrap"],
     ["meshcore.transport", "meshcore.resolve", "meshcore.metrics"],
@@ -43,6 +45,7 @@ NOT_SIDEWAYS = [("meshcore.server", "meshcore.client"), ("meshcore.client", "mes
 
 TRIO_FREE = [
     "meshcore.errors",
+    "meshcore._native",
     "meshcore._repr",
     "meshcore.codec",
     "meshcore.http.headers",

@@ -167,8 +167,9 @@ def test_python_blocks_of_a_page_run(page: str) -> None:
     assert blocks(page)
 
 
-def test_the_tests_of_the_how_to_page_pass() -> None:
-    names = blocks("how-to/test-a-layer.md")
+@pytest.mark.parametrize(("page", "count"), [("test-a-layer", 4), ("test-a-mesh", 3)])
+def test_the_tests_of_a_how_to_page_pass(page: str, count: int) -> None:
+    names = blocks(f"how-to/{page}.md")
 
     async def run(test: Callable[..., Awaitable[None]], clock: trio.testing.MockClock) -> None:
         given = {"autojump_clock": clock}
@@ -184,7 +185,7 @@ def test_the_tests_of_the_how_to_page_pass() -> None:
         else:
             clock = trio.testing.MockClock(autojump_threshold=0)
             trio.run(run, test, clock, clock=clock)
-    assert len(tests) == 4
+    assert len(tests) == count
 
 
 async def test_the_layers_of_the_how_to_page_do_what_it_says() -> None:

@@ -38,7 +38,7 @@ class Admin:
     Args:
         drain: what ``POST /shutdown`` starts.
         metrics: makes the exposition; its argument says whether OpenMetrics was asked for.
-        ready: the bound addresses once everything is up; None before.
+        ready: the bound addresses once everything is up; before, what is waited for, or None.
         config: the effective configuration, an attrs value.
         stacks: the pipelines by name.
         live: for each pipeline's name what its services know of themselves, JSON-able; called for ``/stack``.
@@ -51,7 +51,7 @@ class Admin:
         drain: Drain,
         *,
         metrics: Callable[[bool], str | bytes],
-        ready: Callable[[], list[str] | None],
+        ready: Callable[[], list[str] | str | None],
         config: object,
         stacks: Mapping[str, Stack[Any, Any]],
         live: Callable[[], Mapping[str, Any]] = dict,
@@ -121,6 +121,8 @@ class Admin:
         addresses = self._ready()
         if addresses is None:
             return _text(503, "not ready\n")
+        if isinstance(addresses, str):
+            return _text(503, f"not ready: {addresses}\n")
         if self._drain.started:
             return _text(503, "draining\n")
         return _text(200, f"ready from={','.join(addresses)}\n")

@@ -22,7 +22,6 @@ from meshcore.errors import (
     TlsRefused,
     UpstreamProtocolError,
     again,
-    leaves,
 )
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
@@ -49,7 +48,6 @@ ASSUMED_STREAMS = 100
 
 READS_IN_A_ROW = 16
 BYTES_IN_A_ROW = 1 << 20
-
 
 
 class Http2Connection:
@@ -97,11 +95,10 @@ class Http2Connection:
         self.link: Http2Link[ClientStream] = Http2Link(client_codec(options.http2, options.engine), connection)
         self.reserved = 0
         self.room = ASSUMED_STREAMS
-        self.retired = False
+        self.retired = self.settled = False
         self._endpoint = endpoint
         self._changed = changed
         self._freed = freed
-        self.settled = False
         self._settings = WakeupQueue()
         self._closing = False
         self._reason: MeshError | None = None
@@ -134,9 +131,11 @@ class Http2Connection:
         return len(self.link.streams) + self.reserved < self.room and self.link.codec.can_open
 
     async def settles(self) -> bool:
-        """Waits for the peer's SETTINGS; False if it was over before they came."""
+        """Waits for the peer's SETTINGS; False if it was over before.  Raises a refusal of our certificate."""
         while not self.settled and not self.connection.closed:
             await self._settings.wait()
+        if isinstance(self._reason, TlsError):
+            raise self._reason
         return self.settled
 
     # ----- the connection's life -----
@@ -147,32 +146,30 @@ class Http2Connection:
         link = self.link
         self._sweeper = sweeper
         link.connection.poll_with(sweeper.poller)
-        try:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                nursery.start_soon(link.write)
-                link.codec.start()
-                link.flush()
-                self._changed()
-                try:
-                    with self._reading:
-                        await self._read()
-                finally:
-                    # The nursery takes a while to close, and nothing new may begin in it meanwhile.
-                    self.retired = True
-                    self.room = 0
-                nursery.cancel_scope.cancel(reason="connection is over")
-        except* Exception as group:
-            for error in leaves(group):
-                if isinstance(error, TlsRefused):
-                    # Said by the peer before anything else: it has looked at nothing, sent or not.
-                    self._reason = TlsError(f"endpoint {self._endpoint}: {error}", reason=error.reason)
-                elif isinstance(error, MeshError | trio.ClosedResourceError | trio.BrokenResourceError):
-                    self._reason = self._reason or self._lost(str(error))
-                else:
-                    self._crashed(error)
-        finally:
-            self.release()
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(link.write)
+            link.codec.start()
+            link.flush()
+            self._changed()
+            try:
+                with self._reading:
+                    await self._read()
+            finally:
+                # The nursery takes a while to close, and nothing new may begin in it meanwhile.
+                self.retired = True
+                self.room = 0
+            nursery.cancel_scope.cancel(reason="connection is over")
+
+    def broke(self, error: BaseException) -> None:
+        """Notes what ended the connection."""
+        if isinstance(error, TlsRefused):
+            # Said by the peer before anything else: it has looked at nothing, sent or not.
+            self._reason = TlsError(f"endpoint {self._endpoint}: {error}", reason=error.reason)
+        elif isinstance(error, MeshError | trio.ClosedResourceError | trio.BrokenResourceError):
+            self._reason = self._reason or self._lost(str(error))
+        else:
+            self._crashed(error)
 
     async def _read(self) -> None:
         connection, codec, link = self.connection, self.link.codec, self.link
@@ -233,13 +230,18 @@ class Http2Connection:
         link = self.link
         streams = link.streams
         for event in events:
-            if type(event) is h2events.DataReceived:
-                # What comes most often, without a call more.
+            # What comes most often, without a look into a table.
+            if isinstance(event, h2events.DataReceived):
                 stream = streams.get(event.stream_id)
                 if stream is not None:
                     stream.received(event)
-                    continue
-            if _ACTIONS[type(event)](self, event):
+                else:
+                    self._data(event)
+            elif isinstance(event, h2events.ResponseReceived):
+                stream = streams.get(event.stream_id)
+                if stream is not None:
+                    stream.answered(event)
+            elif _ACTIONS[type(event)](self, event):
                 return True
         if link.relayed:
             link.flush_relayed()
@@ -316,11 +318,6 @@ class Http2Connection:
         return self._timeout if limit is None else min(limit, self._timeout)
 
     # ----- what was read; a true answer ends the connection -----
-
-    def _answered(self, event: h2events.ResponseReceived) -> None:
-        stream = self.link.streams.get(event.stream_id)
-        if stream is not None:
-            stream.answered(event)
 
     def _data(self, event: h2events.DataReceived) -> None:
         """Of a stream that is over."""
@@ -486,8 +483,6 @@ def _reason(request: Request) -> BaseException | None:
 
 
 _ACTIONS: Final[dict[type, Callable[[Http2Connection, Any], bool | None]]] = {
-    h2events.ResponseReceived: Http2Connection._answered,
-    h2events.DataReceived: Http2Connection._data,
     h2events.TrailersReceived: Http2Connection._trailers,
     h2events.WindowUpdated: Http2Connection._window,
     h2events.StreamReset: Http2Connection._reset,

@@ -12,6 +12,7 @@ import trio
 
 from meshcore._wakeup import Wakeup
 from meshcore.client._http2_connection import Http2Connection
+from meshcore.client._http2_run import run_http2
 from meshcore.client.options import ClientOptions
 from meshcore.errors import ConnectError, ConnectionLost, MeshError
 from meshcore.transport.sweep import Sweeper
@@ -143,7 +144,7 @@ class Http2Client:
         """Waits for the SETTINGS of a connection, opening one if there is none; whether they came.
 
         Raises:
-            ConnectError: none could be made.
+            ConnectError: none could be made, or the peer refused our certificate.
         """
         connection = await self._wait()
         try:
@@ -264,7 +265,7 @@ class Http2Client:
         sweeper.add(connection, connection.limit)
         self._connecting = False
         try:
-            await connection.run(sweeper)
+            await run_http2(connection, sweeper)
         finally:
             sweeper.discard(connection)
             self._all.discard(connection)

@@ -11,7 +11,7 @@ out of the fields: pseudo-header fields (RFC 9113 §8.3), ``host`` where it equa
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import ClassVar, Final, TypeAlias
 
 import attrs
 
@@ -35,6 +35,8 @@ __all__ = [
 ]
 
 Fields: TypeAlias = list[tuple[bytes, bytes]]
+Block: TypeAlias = tuple[tuple[bytes, bytes], ...]
+"""The fields of a header block as an engine decoded it."""
 
 
 class Sentinel:
@@ -57,8 +59,27 @@ PAUSED: Final = Sentinel("PAUSED")
 connection has become a tunnel and its further bytes are in ``trailing_data``."""
 
 
-@attrs.define(eq=True)
-class RequestReceived:
+class _Event:
+    """What is equal if its type and its attributes are.  Classes of their own rather than attrs', for a compiler knows
+    where their attributes are."""
+
+    __slots__ = ()
+    __match_args__: ClassVar[tuple[str, ...]] = ()
+
+    def _values(self) -> list[object]:
+        return [getattr(self, name) for name in self.__match_args__]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Event) and type(self) is type(other) and self._values() == other._values()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in zip(self.__match_args__, self._values(), strict=True))
+        return f"{type(self).__name__}({values})"
+
+
+class RequestReceived(_Event):
     """A request's head.
 
     Attributes:
@@ -80,48 +101,123 @@ class RequestReceived:
         expect_continue: the client waits for a 100 (RFC 9110 §10.1.1).
     """
 
-    stream_id: int
-    method: bytes
-    scheme: bytes
-    authority: bytes
-    path: bytes
-    headers: Fields
-    end_stream: bool
-    version: int
-    content_length: int | None = None
-    protocol: bytes | None = None
-    absolute_form: bool = False
-    expect_continue: bool = False
+    __slots__ = (
+        "absolute_form",
+        "authority",
+        "content_length",
+        "end_stream",
+        "expect_continue",
+        "headers",
+        "method",
+        "path",
+        "protocol",
+        "scheme",
+        "stream_id",
+        "version",
+    )
+    __match_args__ = (
+        "stream_id",
+        "method",
+        "scheme",
+        "authority",
+        "path",
+        "headers",
+        "end_stream",
+        "version",
+        "content_length",
+        "protocol",
+        "absolute_form",
+        "expect_continue",
+    )
+
+    def __init__(
+        self,
+        stream_id: int,
+        method: bytes,
+        scheme: bytes,
+        authority: bytes,
+        path: bytes,
+        headers: Fields,
+        end_stream: bool,
+        version: int,
+        content_length: int | None = None,
+        protocol: bytes | None = None,
+        absolute_form: bool = False,
+        expect_continue: bool = False,
+    ) -> None:
+        self.stream_id = stream_id
+        self.method = method
+        self.scheme = scheme
+        self.authority = authority
+        self.path = path
+        self.headers = headers
+        self.end_stream = end_stream
+        self.version = version
+        self.content_length = content_length
+        self.protocol = protocol
+        self.absolute_form = absolute_form
+        self.expect_continue = expect_continue
 
 
-@attrs.define(eq=True)
-class ResponseReceived:
+class ResponseReceived(_Event):
     """A final response's head; ``end_stream`` where no body follows (HEAD, 204, 304 included).
 
     ``protocol`` is the lower-case ``upgrade`` value of a 101 (HTTP/1), else None.
     A 101, or a 2xx to CONNECT, makes a tunnel (``PAUSED`` follows on HTTP/1); it does not end the stream.
     """
 
-    stream_id: int
-    status: int
-    headers: Fields
-    end_stream: bool
-    version: int
-    content_length: int | None = None
-    protocol: bytes | None = None
+    __slots__ = (
+        "content_length",
+        "end_stream",
+        "headers",
+        "protocol",
+        "status",
+        "stream_id",
+        "version",
+    )
+    __match_args__ = ("stream_id", "status", "headers", "end_stream", "version", "content_length", "protocol")
+
+    def __init__(
+        self,
+        stream_id: int,
+        status: int,
+        headers: Fields,
+        end_stream: bool,
+        version: int,
+        content_length: int | None = None,
+        protocol: bytes | None = None,
+    ) -> None:
+        self.stream_id = stream_id
+        self.status = status
+        self.headers = headers
+        self.end_stream = end_stream
+        self.version = version
+        self.content_length = content_length
+        self.protocol = protocol
 
 
-@attrs.define(eq=True)
-class InformationalReceived:
+class InformationalReceived(_Event):
     """A 1xx response other than 101: more will come for this stream."""
 
-    stream_id: int
-    status: int
-    headers: Fields
+    __slots__ = (
+        "headers",
+        "status",
+        "stream_id",
+    )
+    __match_args__ = ("stream_id", "status", "headers")
+
+    def __init__(
+        self,
+        stream_id: int,
+        status: int,
+        headers: Fields,
+    ) -> None:
+        self.stream_id = stream_id
+        self.status = status
+        self.headers = headers
 
 
-@attrs.define(eq=True)
-class DataReceived:
+class DataReceived(_Event):
     """Bytes of a body, at least one of them unless ``end_stream``.
 
     Attributes:
@@ -131,18 +227,43 @@ class DataReceived:
         end_stream: the message is complete with them.
     """
 
-    stream_id: int
-    data: bytes
-    flow: int
-    end_stream: bool
+    __slots__ = (
+        "data",
+        "end_stream",
+        "flow",
+        "stream_id",
+    )
+    __match_args__ = ("stream_id", "data", "flow", "end_stream")
+
+    def __init__(
+        self,
+        stream_id: int,
+        data: bytes,
+        flow: int,
+        end_stream: bool,
+    ) -> None:
+        self.stream_id = stream_id
+        self.data = data
+        self.flow = flow
+        self.end_stream = end_stream
 
 
-@attrs.define(eq=True)
-class TrailersReceived:
+class TrailersReceived(_Event):
     """A message's trailer fields; they end it."""
 
-    stream_id: int
-    headers: Fields
+    __slots__ = (
+        "headers",
+        "stream_id",
+    )
+    __match_args__ = ("stream_id", "headers")
+
+    def __init__(
+        self,
+        stream_id: int,
+        headers: Fields,
+    ) -> None:
+        self.stream_id = stream_id
+        self.headers = headers
 
 
 @attrs.define(eq=True)
@@ -165,11 +286,17 @@ class StreamReset:
     processed: bool = True
 
 
-@attrs.define(eq=True)
-class WindowUpdated:
+class WindowUpdated(_Event):
     """HTTP/2: more may be sent: on one stream, or on any of them where ``stream_id`` is 0."""
 
-    stream_id: int
+    __slots__ = ("stream_id",)
+    __match_args__ = ("stream_id",)
+
+    def __init__(
+        self,
+        stream_id: int,
+    ) -> None:
+        self.stream_id = stream_id
 
 
 @attrs.define(eq=True)

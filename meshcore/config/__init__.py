@@ -15,7 +15,7 @@ from meshcore.config.filters import (
 )
 from meshcore.config.gateway import CertificateFiles, Gateway, GatewayTls
 from meshcore.config.layers import LayerEdit, edited
-from meshcore.config.load import Loaded, examine, load_config
+from meshcore.config.load import Loaded, examine, load_config, parse_config
 from meshcore.config.match import GrpcConfig, Match, PathConfig, RequestConfig, ValueConfig
 from meshcore.config.mesh import AdminConfig, IdentityConfig, Limits, MeshConfig, Service
 from meshcore.config.problems import Problems
@@ -82,5 +82,6 @@ __all__ = [
     "edited",
     "examine",
     "load_config",
+    "parse_config",
     "proxy_config",
 ]

@@ -14,7 +14,7 @@ from meshcore.config.json_lines import json_lines
 from meshcore.config.toml_lines import KeyPath, toml_lines
 from meshcore.errors import ConfigError
 
-__all__ = ["Document", "dotted", "read_document"]
+__all__ = ["Document", "dotted", "parse_document", "read_document"]
 
 LARGEST = 4 << 20
 """Bytes of a config file that are read; a larger one is none."""
@@ -91,8 +91,17 @@ def read_document(path: Path) -> Document:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError([f"{path}:{line}: not UTF-8"]) from error
+    return parse_document(path, text)
+
+
+def parse_document(path: Path, text: str) -> Document:
+    """Reads what a file is said to have; JSON if its name ends so, else TOML.
+
+    Raises:
+        ConfigError: it is not what its name says.
+    """
     try:
-        return _json(path, text) if form == ".json" else _toml(path, text)
+        return _json(path, text) if path.suffix.lower() == ".json" else _toml(path, text)
     except RecursionError as error:
         raise ConfigError([f"{path}: nested too deeply"]) from error
 

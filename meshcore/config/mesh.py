@@ -11,7 +11,7 @@ import attrs
 from meshcore.client.options import ClientOptions
 from meshcore.config.gateway import Gateway
 from meshcore.config.kinds import Choice, Duration, Name, NameKind, Seconds
-from meshcore.config.places import File, Folder, OptionalListenAddress, Peer
+from meshcore.config.places import AwaitedFile, DnsServer, Folder, OptionalListenAddress, Peer
 from meshcore.config.sidecar import Inbound, Outbound
 from meshcore.config.tables import Table, Tables
 from meshcore.config.upstream import BackendConfig
@@ -31,10 +31,12 @@ class Service:
     Attributes:
         name: its name.
         namespace: where the name is unique.
+        zone: where this proxy runs, for ``zone_aware`` destinations; absent: unknown.
     """
 
     name: Name
     namespace: Name = "default"
+    zone: Name | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -45,7 +47,7 @@ class IdentityConfig:
         mode: where certificates come from: ``files`` that somebody renews, or ``dev``: an own authority in a folder,
             made on first use, for one machine alone.
         trust_domain: the domain of the ``spiffe://`` names of this mesh.
-        cert: PEM file: the leaf, then its chain; watched, as the two that follow (``files``).
+        cert: PEM file: the leaf, then its chain; waited for and watched, as the two that follow (``files``).
         key: PEM file: its private key.
         trust_anchors: PEM file: the authorities that vouch for peers.
         directory: where the authority is kept (``dev``); absent: ``meshcore/dev`` in the user's state folder.
@@ -57,9 +59,9 @@ class IdentityConfig:
 
     mode: Annotated[Literal["files", "dev"], Choice(("files", "dev"), later=("linkerd", "spiffe"))] = "files"
     trust_domain: Name | None = None
-    cert: File | None = None
-    key: File | None = None
-    trust_anchors: File | None = None
+    cert: AwaitedFile | None = None
+    key: AwaitedFile | None = None
+    trust_anchors: AwaitedFile | None = None
     directory: Folder | None = None
     name: Peer | None = None
     server_name: Peer | None = None
@@ -100,6 +102,7 @@ class Limits:
         access_log: a line for each request on standard output.
         log_level: what is logged on standard error.
         log_format: and in which form.
+        dns_servers: whom ``discover = "dns:…"`` asks; none: the servers that ``/etc/resolv.conf`` names.
     """
 
     LATER: ClassVar[dict[str, str]] = {"workers": "one process runs one", "tracing": ""}
@@ -110,6 +113,7 @@ class Limits:
     access_log: AccessLog = "off"
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
+    dns_servers: tuple[DnsServer, ...] = ()
 
     def server_options(self) -> ServerOptions:
         """For what is accepted."""

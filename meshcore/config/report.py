@@ -53,10 +53,15 @@ class Problem:
 
 
 class Report:
-    """Problems and warnings about one document."""
+    """Problems and warnings about one document.
 
-    def __init__(self, document: Document) -> None:
+    Attributes:
+        waiting: whether the files that others provide are waited for: one that is not there yet is no mistake then.
+    """
+
+    def __init__(self, document: Document, *, waiting: bool = False) -> None:
         self.document = document
+        self.waiting = waiting
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 

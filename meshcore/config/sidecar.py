@@ -29,7 +29,8 @@ class Inbound:
         cluster_networks: where the clients of ``cluster-…`` policies come from, as in ``10.0.0.0/8``.
         opaque_ports: what was sent to these ports is forwarded byte for byte at once (D-15).
         connect_timeout: for connecting to the application (B-19).
-        detect_timeout: how long TLS and the protocol are waited for (D-13).
+        detect_timeout: how long a TLS client's hello, its handshake after that, and what another proxy says first
+            are waited for, each (D-13).
         route: which requests are for the application; absent: all of them.
         layer: changes to the built-in pipeline.
     """

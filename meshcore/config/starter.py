@@ -28,7 +28,7 @@ default_policy = "all-unauthenticated"  # who may call; "all-authenticated": onl
 listen = "127.0.0.1:4140"            # where the application sends its requests, as to a proxy
 
 [outbound.to."payments:80"]          # an authority that the application uses; one table for each
-endpoints = ["10.0.0.7:4143"]        # or discover = "file:payments.json", read anew whenever it changes
+endpoints = ["10.0.0.7:4143"]        # or discover = "dns:HOST:PORT", "dns+srv:NAME", "file:payments.json"
 identity = "payments.shop"           # who must answer: mutual TLS, or 502
 timeout = { request = "10s" }        # also response and idle
 retry = { limit = 1, budget = 0.2 }  # further tries, at most 20 % of the requests

@@ -5,19 +5,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-import attrs
 import trio
 
+from meshcore._native import mypyc_attr
 from meshcore._wakeup import Wakeup
-from meshcore.codec.events import Fields
 from meshcore.errors import BodyAbandoned, MeshError
+
+if TYPE_CHECKING:
+    from meshcore.codec.events import Fields
 
 __all__ = ["Body", "Chunks", "Empty", "EndOfStream", "Full", "read_all"]
 
 
-@attrs.define(eq=True)
 class EndOfStream:
     """How a body ended.
 
@@ -26,8 +27,19 @@ class EndOfStream:
         error: None for a complete body; what broke it otherwise.
     """
 
-    trailers: Fields = attrs.Factory(list)
-    error: BaseException | None = None
+    __slots__ = ("error", "trailers")
+
+    def __init__(self, trailers: Fields | None = None, error: BaseException | None = None) -> None:
+        self.trailers: Fields = [] if trailers is None else trailers
+        self.error = error
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, EndOfStream) and self.trailers == other.trailers and self.error == other.error
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"EndOfStream(trailers={self.trailers!r}, error={self.error!r})"
 
 
 _COMPLETE = EndOfStream()
@@ -35,6 +47,7 @@ _COMPLETE = EndOfStream()
 EndCallback: TypeAlias = Callable[[EndOfStream], None]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Body(ABC):
     """A stream of bytes with an end that may carry trailers or an error.
 
@@ -203,6 +216,7 @@ class Full(Body):
         self._data = b""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Chunks(Body):
     """A body that somebody fills while another consumes: the queue of an HTTP/2 stream, or of a test.
 

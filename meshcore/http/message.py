@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import attrs
 import trio
 
+from meshcore._native import mypyc_attr
 from meshcore.http.body import Body, Empty
 from meshcore.http.headers import Headers
 from meshcore.http.timeouts import Timeouts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from meshcore.codec.events import Fields
     from meshcore.transport.connection import Connection
     from meshcore.transport.target import Endpoint
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Request", "Response", "Timeouts"]
 
 
-@attrs.define(eq=False)
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Request:
     """A request.
 
@@ -50,24 +51,70 @@ class Request:
             once instead of making it wait.
     """
 
-    method: bytes
-    scheme: bytes
-    authority: bytes
-    path: bytes
-    headers: Headers = attrs.Factory(Headers)
-    body: Body = attrs.Factory(Empty)
-    version: int = 11
-    protocol: bytes | None = None
-    absolute_form: bool = False
-    expect_continue: bool = False
-    timeouts: Timeouts | None = None
-    informational: Callable[[int, Fields], None] | None = None
-    connection: Connection | None = None
-    endpoint: Endpoint | None = None
-    avoid: tuple[Endpoint, ...] = ()
-    started: float | None = None
-    client_id: str | None = None
-    elsewhere: bool = False
+    __slots__ = (
+        "absolute_form",
+        "authority",
+        "avoid",
+        "body",
+        "client_id",
+        "connection",
+        "elsewhere",
+        "endpoint",
+        "expect_continue",
+        "headers",
+        "informational",
+        "method",
+        "path",
+        "protocol",
+        "scheme",
+        "started",
+        "timeouts",
+        "version",
+    )
+
+    def __init__(
+        self,
+        method: bytes,
+        scheme: bytes,
+        authority: bytes,
+        path: bytes,
+        headers: Headers | None = None,
+        body: Body | None = None,
+        version: int = 11,
+        protocol: bytes | None = None,
+        absolute_form: bool = False,
+        expect_continue: bool = False,
+        timeouts: Timeouts | None = None,
+        informational: Callable[[int, Fields], None] | None = None,
+        connection: Connection | None = None,
+        endpoint: Endpoint | None = None,
+        avoid: tuple[Endpoint, ...] = (),
+        started: float | None = None,
+        client_id: str | None = None,
+        elsewhere: bool = False,
+    ) -> None:
+        self.method = method
+        self.scheme = scheme
+        self.authority = authority
+        self.path = path
+        self.headers = Headers() if headers is None else headers
+        self.body = Empty() if body is None else body
+        self.version = version
+        self.protocol = protocol
+        self.absolute_form = absolute_form
+        self.expect_continue = expect_continue
+        self.timeouts = timeouts
+        self.informational = informational
+        self.connection = connection
+        self.endpoint = endpoint
+        self.avoid = avoid
+        self.started = started
+        self.client_id = client_id
+        self.elsewhere = elsewhere
+
+    def __repr__(self) -> str:
+        where = b"%s://%s%s" % (self.scheme, self.authority, self.path)
+        return f"<Request {self.method.decode('latin-1')} {where.decode('latin-1')} version={self.version}>"
 
     def variant(self, headers: Headers, version: int) -> Request:
         """The same exchange with other fields and another version, for a layer below ``Retry`` that may not change
@@ -101,7 +148,7 @@ class Request:
         return self.protocol is not None or self.method == b"CONNECT"
 
 
-@attrs.define(eq=False)
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Response:
     """A response.
 
@@ -119,10 +166,33 @@ class Response:
             None resets the stream.
     """
 
-    status: int
-    headers: Headers = attrs.Factory(Headers)
-    body: Body = attrs.Factory(Empty)
-    version: int = 11
-    protocol: bytes | None = None
-    close: bool = False
-    error_trailers: Callable[[BaseException], Fields] | None = None
+    __slots__ = (
+        "body",
+        "close",
+        "error_trailers",
+        "headers",
+        "protocol",
+        "status",
+        "version",
+    )
+
+    def __init__(
+        self,
+        status: int,
+        headers: Headers | None = None,
+        body: Body | None = None,
+        version: int = 11,
+        protocol: bytes | None = None,
+        close: bool = False,
+        error_trailers: Callable[[BaseException], Fields] | None = None,
+    ) -> None:
+        self.status = status
+        self.headers = Headers() if headers is None else headers
+        self.body = Empty() if body is None else body
+        self.version = version
+        self.protocol = protocol
+        self.close = close
+        self.error_trailers = error_trailers
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status} version={self.version} {self.body!r}>"

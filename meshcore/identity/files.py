@@ -66,12 +66,14 @@ class FilesIdentity:
 
     def _read(self) -> Credentials:
         """Raises ValueError where the files cannot be used."""
-        parts = []
+        parts, problems = [], []
         for path in (self.cert, self.key, self.trust_anchors):
             try:
                 parts.append(path.read_bytes())
             except OSError as error:
-                raise ValueError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+                problems.append(f"{path}: {(error.strerror or str(error)).lower()}")
+        if problems:
+            raise ValueError("; ".join(problems))
         try:
             return Credentials.from_pem(*parts)
         except ValueError as error:

@@ -41,16 +41,28 @@ class Identity:
     Attributes:
         current: what is in use; None before the first certificate.
         generation: how many were taken; it changes whenever *current* does.
+        refused: why what a source had last was refused; ``""`` if it was taken.
         metrics: what is counted of it.
     """
 
-    __slots__ = ("_certified", "_client", "_server", "clock", "current", "expected", "generation", "metrics")
+    __slots__ = (
+        "_certified",
+        "_client",
+        "_server",
+        "clock",
+        "current",
+        "expected",
+        "generation",
+        "metrics",
+        "refused",
+    )
 
     def __init__(self, name: str, *, clock: Callable[[], float], registry: Registry | None = None) -> None:
         self.expected = name
         self.clock = clock
         self.current: Credentials | None = None
         self.generation = 0
+        self.refused = ""
         self.metrics = IdentityMetrics(Registry() if registry is None else registry)
         self._certified = trio.Event()
         self._server: SSL.Context | None = None
@@ -90,6 +102,7 @@ class Identity:
         self._server, self._client = server, client
         self.current = credentials
         self.generation += 1
+        self.refused = ""
         self.metrics.taken(self.clock(), credentials.not_after)
         until = _time(credentials.not_after)
         log.info("identity %s certified until %s", credentials.name, until)
@@ -99,6 +112,7 @@ class Identity:
     def refuse(self, reason: str) -> None:
         """Notes that a source had nothing that can be used; what was in use stays so, and a warning says why."""
         self.metrics.refused()
+        self.refused = reason
         if self.current is None:
             log.warning("identity %s refused: %s; there is none yet", self.name or "any", reason)
         else:

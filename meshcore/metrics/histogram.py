@@ -5,17 +5,18 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
+from meshcore._native import mypyc_attr
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["LATENCY_MS", "Histogram"]
 
-LATENCY_MS: tuple[float, ...] = tuple(
-    step * scale for scale in (1, 10, 100, 1_000, 10_000) for step in (1, 2, 3, 4, 5)
-)
+LATENCY_MS: tuple[float, ...] = tuple(step * scale for scale in (1, 10, 100, 1_000, 10_000) for step in (1, 2, 3, 4, 5))
 """The upper bounds of ``response_latency_ms`` (M-03): 1 to 5, 10 to 50 … 10000 to 50000."""
 
 
+@mypyc_attr(native_class=False)
 class Histogram:
     """One series of a histogram: a cell.
 

@@ -22,11 +22,11 @@ from meshcore.layers.to_backend import ToBackend
 from meshcore.metrics.detection import detection
 from meshcore.metrics.registry import Registry
 from meshcore.pipeline.abuse import counting_abuse
+from meshcore.pipeline.discovery import discovery
 from meshcore.pipeline.endpoint import forwarding, requesting
-from meshcore.pipeline.routes import gateway_routes, plain_hosts, routed
+from meshcore.pipeline.routes import gateway_routes, named_backends, plain_hosts, routed
 from meshcore.pipeline.runtime import Runtime
-from meshcore.pipeline.targets import backend_of, budget_of
-from meshcore.resolve.discover import Discover
+from meshcore.pipeline.targets import backend_of, budget_of, own_zone
 from meshcore.resolve.static import Static
 from meshcore.server.detect import Detect
 from meshcore.server.http import ServeHttp
@@ -75,6 +75,7 @@ class _Plan:
     detect_timeout: float
     opaque_ports: frozenset[int]
     mesh: bool = False
+    checked: bool = False
 
 
 def gateway(
@@ -124,7 +125,7 @@ def listener(config: MeshConfig, name: str, runtime: Runtime | None = None) -> S
             client_certificates=found.tls.client_certificates,
             trust_anchors=found.tls.trust_anchors,
         )
-    return _accepting(_listener_plan(config, name), runtime, secured)
+    return _accepting(_listener_plan(config, name, runtime), runtime, secured)
 
 
 def _accepting(plan: _Plan, runtime: Runtime, secured: Any) -> Stack[Connect, NewAccept[Accepted]]:
@@ -196,7 +197,15 @@ def _balanced(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewHttp[Backend]]
         stack(Backend)
         # From here on, one stack per endpoint.
         .then(Balance(plan.resolve, policy=plan.balance, fail_fast=plan.fail_fast, owner=runtime.owner))
-        .then(requesting(runtime, plan.client, connect_timeout=plan.connect_timeout, mesh=plan.mesh))
+        .then(
+            requesting(
+                runtime,
+                plan.client,
+                connect_timeout=plan.connect_timeout,
+                mesh=plan.mesh,
+                checked=plan.checked,
+            )
+        )
     )
 
 
@@ -215,7 +224,9 @@ def _opaque(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]
         .then(ToBackend(plan.bytes_to, name="opaque_to_backend"))
         # By connection: that is all there is to balance.
         .then(balance)
-        .then(forwarding(runtime, connect_timeout=plan.connect_timeout, mesh=plan.mesh))
+        .then(
+            forwarding(runtime, connect_timeout=plan.connect_timeout, mesh=plan.mesh, checked=plan.checked)
+        )
     )
 
 
@@ -244,18 +255,24 @@ def _bytes_to(found: Gateway) -> str:
     return next((each.backend for to in (found.to, *anything) for each in to if each.weight), "")
 
 
-def _listener_plan(config: MeshConfig, name: str) -> _Plan:
+def _listener_plan(config: MeshConfig, name: str, runtime: Runtime) -> _Plan:
     found = config.listen[name]
 
     def backend(name: str, *, opaque: bool = False) -> Backend:
-        return backend_of(name, config.backend[name], retry=found.retry, timeout=found.timeout, opaque=opaque)
+        return backend_of(
+            name,
+            config.backend[name],
+            retry=found.retry,
+            timeout=found.timeout,
+            opaque=opaque,
+            zone=own_zone(config),
+        )
 
     # Where hosts are all that tells requests apart, each is one look-up and a layer less.
     hosts = plain_hosts(found)
-    routes = None if hosts is not None else gateway_routes(name, found, config.backend)
+    routes = None if hosts is not None else gateway_routes(name, found, config.backend, own_zone(config))
     backends = {host: backend(name) for host, name in (hosts or {}).items()}
-    named = [each.backend for each in found.to] + [each.backend for route in found.route for each in route.to]
-    takers = {name: config.backend[name] for name in named}
+    takers = {name: config.backend[name] for name in named_backends(found)}
     protocol = _PROTOCOLS[found.protocol]
     if protocol is None and takers and all(each.opaque for each in takers.values()):
         protocol = "opaque"
@@ -263,7 +280,7 @@ def _listener_plan(config: MeshConfig, name: str) -> _Plan:
         backends=backends,
         routes=routes,
         bytes_to=backend(_bytes_to(found), opaque=True) if _bytes_to(found) else NOWHERE,
-        resolve=Discover(),
+        resolve=discovery(config, runtime),
         protocol=protocol,
         server=config.proxy.server_options(),
         client=config.proxy.client_options(),
@@ -276,6 +293,7 @@ def _listener_plan(config: MeshConfig, name: str) -> _Plan:
         detect_timeout=found.detect_timeout,
         opaque_ports=found.opaque_ports,
         mesh=True,
+        checked=any(each.health_check is not None for each in takers.values()),
     )
 
 

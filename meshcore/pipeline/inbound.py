@@ -80,6 +80,7 @@ def inbound(config: MeshConfig, runtime: Runtime | None = None) -> Stack[Connect
             names=_names(config),
             # The first bytes of TLS come at once; who may have nothing to say is not waited for as long.
             timeout=_SILENCE if forced or runtime.identity is None else side.detect_timeout,
+            handshake_timeout=side.detect_timeout,
             server_first=forced,
             observe=tls_detection(runtime.registry, "inbound"),
         )

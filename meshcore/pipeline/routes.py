@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from meshcore.config import DestinationRef, RetryConfig, TimeoutConfig
+from meshcore.config import DestinationRef, Gateway, RetryConfig, TimeoutConfig
 from meshcore.http.matching import GrpcMatch, PathMatch, RequestMatch, RouteRule, RouteTable, ValueMatch
 from meshcore.http.regex import Regex
 from meshcore.layers.filters import Filters
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
         BackendConfig,
         Destination,
         FilterConfig,
-        Gateway,
         InboundRoute,
         RequestConfig,
         ValueConfig,
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from meshcore.config import BackendRef as BackendRefConfig
     from meshcore.pipeline.runtime import Runtime
 
-__all__ = ["destination_routes", "gateway_routes", "inbound_routes", "plain_hosts", "routed"]
+__all__ = ["destination_routes", "gateway_routes", "inbound_routes", "named_backends", "plain_hosts", "routed"]
 
 Rules: TypeAlias = "list[RouteRule[HttpRoute]]"
 DEFAULT = "default"
@@ -70,9 +69,21 @@ def plain_hosts(gateway: Gateway) -> dict[str, str] | None:
     return found
 
 
-def gateway_routes(name: str, gateway: Gateway, backends: Mapping[str, BackendConfig]) -> RouteTable[HttpRoute]:
-    """The routes of a gateway's listener, that of ``to`` last."""
-    making = _Making(name, backends)
+def named_backends(parent: Gateway | Destination) -> set[str]:
+    """The backends that a listener, or a destination's routes, send requests and copies of them to."""
+    references = [each for route in parent.route for each in route.to]
+    references += parent.to if isinstance(parent, Gateway) else ()
+    filters = [each for route in parent.route for each in route.filters]
+    filters += [each for reference in references for each in reference.filters]
+    found = {reference.backend for reference in references} | {each.mirror.backend for each in filters if each.mirror}
+    return {name for name in found if name is not None}
+
+
+def gateway_routes(
+    name: str, gateway: Gateway, backends: Mapping[str, BackendConfig], zone: str = ""
+) -> RouteTable[HttpRoute]:
+    """The routes of a gateway's listener, that of ``to`` last; *zone* is this proxy's own."""
+    making = _Making(name, backends, zone)
     rules = [
         RouteRule(
             making.route(
@@ -94,9 +105,10 @@ def gateway_routes(name: str, gateway: Gateway, backends: Mapping[str, BackendCo
 
 
 def destination_routes(
-    table: Mapping[str, Destination], backends: Mapping[str, BackendConfig], name: str = ""
+    table: Mapping[str, Destination], backends: Mapping[str, BackendConfig], name: str = "", zone: str = ""
 ) -> RouteTable[HttpRoute]:
-    """The routes of destinations by the pattern of their authority; *name* instead of it, where there is one.
+    """The routes of destinations by the pattern of their authority; *name* instead of it, where there is one, and
+    *zone* is this proxy's own.
 
     A request that none of its destination's routes takes is not for another destination.
     """
@@ -105,8 +117,8 @@ def destination_routes(
         if found.opaque:
             continue
         label = name or pattern
-        own = backend_of(label, found, retry=RetryConfig(limit=0), timeout=TimeoutConfig())
-        making = _Making(label, backends, own)
+        own = backend_of(label, found, retry=RetryConfig(limit=0), timeout=TimeoutConfig(), zone=zone)
+        making = _Making(label, backends, zone, own)
         for index, route in enumerate(found.route):
             target = making.route(
                 route.name or f"route-{index}",
@@ -127,7 +139,7 @@ def destination_routes(
 
 def inbound_routes(routes: Iterable[InboundRoute], application: Backend) -> RouteTable[HttpRoute]:
     """The routes to the application."""
-    making = _Making("inbound", {}, application)
+    making = _Making("inbound", {}, own=application)
     return RouteTable(
         RouteRule(
             making.route(
@@ -197,9 +209,12 @@ def _weights(route: HttpRoute, parent: str, runtime: Runtime) -> Weights:
 class _Making:
     """Makes the routes of one parent."""
 
-    def __init__(self, parent: str, backends: Mapping[str, BackendConfig], own: Backend | None = None) -> None:
+    def __init__(
+        self, parent: str, backends: Mapping[str, BackendConfig], zone: str = "", own: Backend | None = None
+    ) -> None:
         self._parent = parent
         self._backends = backends
+        self._zone = zone
         self._own = own
 
     def route(
@@ -236,7 +251,8 @@ class _Making:
         if name is None:
             assert self._own is not None
             return self._own
-        return backend_of(name, self._backends[name], retry=RetryConfig(limit=0), timeout=TimeoutConfig())
+        found = self._backends[name]
+        return backend_of(name, found, retry=RetryConfig(limit=0), timeout=TimeoutConfig(), zone=self._zone)
 
     def _mirrors(self, filters: Sequence[FilterConfig], name: str) -> Iterator[tuple[BackendRef, float]]:
         for each in filters:

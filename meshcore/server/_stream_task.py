@@ -56,6 +56,7 @@ class StreamTask:
 
     __slots__ = (
         "_begun",
+        "_response",
         "_scope",
         "_server",
         "_spent",
@@ -80,6 +81,7 @@ class StreamTask:
         self._scope = trio.CancelScope()
         self._spent = False
         self._begun = False
+        self._response: Response | None = None
         self.answering = False
         self.stream_id = 0
         self.request: Request | None = None
@@ -182,26 +184,24 @@ class StreamTask:
     async def _exchange(self) -> None:
         request = self.request
         assert request is not None
-        response: Response | None = None
         try:
             if self.over:
                 # Reset before it began: nothing was started, and the task can be kept.
                 return
             self._begun = True
             try:
-                response = await self._server.service(request)
+                self._response = await self._server.service(request)
             except MeshError as error:
                 self._refuse(error)
                 return
             except Exception as error:
                 self._server.crashed(error)
-                response = Response(500, Headers([(b"content-length", b"0"), (b"x-meshcore-error", b"internal")]))
-            await self._respond(request, response)
+                failed = Headers([(b"content-length", b"0"), (b"x-meshcore-error", b"internal")])
+                self._response = Response(500, failed)
+            await self._respond(request, self._response)
         finally:
             # Nothing here waits, so a cancelled exchange is released like any other.
-            if response is not None and response.body.end is None:
-                response.body.abort(self.error)
-            self._end(request)
+            self._release(request)
 
     async def _respond(self, request: Request, response: Response) -> None:
         link = self._server.link
@@ -294,8 +294,14 @@ class StreamTask:
             return
         link.flush_turn()
 
-    def _end(self, request: Request) -> None:
-        """Forgets the stream, so that nothing that comes late for it finds the next one."""
+    def _release(self, request: Request) -> None:
+        """Lets go of the response, and forgets the stream, so that nothing that comes late for it finds the next
+        one."""
+        response = self._response
+        if response is not None:
+            self._response = None
+            if response.body.end is None:
+                response.body.abort(self.error)
         server = self._server
         link = server.link
         stream_id = self.stream_id

@@ -77,6 +77,8 @@ class DetectTls(Generic[T]):
         if self.names:
             parts.append(f"names={list(self.names)}")
         parts.append(f"timeout={self.timeout}")
+        if self.identity is not None:
+            parts.append(f"handshake_timeout={self.handshake_timeout}")
         if self.ports_skipped:
             parts.append(f"ports_skipped={sorted(self.ports_skipped)}")
         if self.server_first:

@@ -16,7 +16,7 @@ from meshcore._wakeup import WakeupQueue, checkpoint
 from meshcore.errors import AuthorizationError, MeshError, TlsError
 from meshcore.transport.drain import Drain
 from meshcore.transport.socket import SocketConnection, address_of, wait_readable
-from meshcore.transport.stream import connection_over
+from meshcore.transport.stream import close_at_once, connection_over
 from meshcore.transport.sweep import Sweeper
 from meshcore.transport.target import Accepted
 from meshcore.transport.tcp import TcpOptions
@@ -74,7 +74,7 @@ class Server:
 
     Attributes:
         listeners: what it accepts from.
-        addresses: the listeners' addresses, those of sockets only.
+        addresses: the listeners' addresses: those of sockets, and the ``address`` of any other that has one.
         drain: ends it.
         sweeper: enforces the limits of all its connections.
         open_connections, accepted_total, crashes_total, accept_errors_total: see :class:`ServerStatistics`.
@@ -92,9 +92,7 @@ class Server:
     ) -> None:
         self.listeners = tuple(listeners)
         self.addresses: tuple[Address, ...] = tuple(
-            address_of(listener.socket.getsockname())
-            for listener in listeners
-            if isinstance(listener, trio.SocketListener)
+            found for listener in listeners if (found := _address(listener)) is not None
         )
         self.drain = drain
         self.sweeper = Sweeper(self.crashed)
@@ -310,8 +308,7 @@ async def serve(
             background.cancel_scope.cancel()
     finally:
         for listener in listeners:
-            if isinstance(listener, trio.SocketListener):
-                listener.socket.close()
+            close_at_once(listener)
 
 
 async def _cut(server: Server, accepting: trio.CancelScope, servers: trio.CancelScope, grace: float) -> None:
@@ -323,6 +320,13 @@ async def _cut(server: Server, accepting: trio.CancelScope, servers: trio.Cancel
         "graceful shutdown did not complete in %s s, closing %d connections", f"{grace:g}", server.open_connections
     )
     servers.cancel()
+
+
+def _address(listener: trio.abc.Listener[Any]) -> Address | None:
+    if isinstance(listener, trio.SocketListener):
+        return address_of(listener.socket.getsockname())
+    found: Address | None = getattr(listener, "address", None)
+    return found
 
 
 async def _close(listeners: Iterable[trio.abc.Listener[Any]]) -> None:

@@ -6,6 +6,7 @@ schedule exploration.  Everything runs under ``trio.testing.MockClock``.
 
 from __future__ import annotations
 
+from meshcore.testing.mesh import MemoryMesh
 from meshcore.testing.network import Faults, MemoryListener, MemoryNetwork
 from meshcore.testing.schedules import explore_schedules
 from meshcore.testing.script import FaultScript, Script, ScriptFailed
@@ -32,6 +33,7 @@ __all__ = [
     "Faults",
     "MemoryConnection",
     "MemoryListener",
+    "MemoryMesh",
     "MemoryNetwork",
     "MemoryStream",
     "MockNewService",

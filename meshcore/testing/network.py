@@ -97,7 +97,8 @@ class MemoryNetwork:
 
     ``network.connect`` is a :data:`~meshcore.abc.Connect` service, to stand under a stack in place of
     ``connect_tcp``; ``network.listen`` gives what ``serve`` takes.  Under a ``MockClock`` delays and
-    rates take virtual time only.
+    rates take virtual time only.  A whole proxy runs over it: ``serve_config(config, connect=network.connect,
+    listen=network.open_listeners)``, or see :class:`~meshcore.testing.MemoryMesh`.
 
     Attributes:
         connects: how often each address was connected to, successful or not.
@@ -112,6 +113,7 @@ class MemoryNetwork:
         self._listeners: dict[Address, MemoryListener] = {}
         self._faults: dict[Address, Faults] = {}
         self._client_port = 50_000
+        self._free_port = 40_000
 
     def listen(self, address: Address, *, backlog: int = 1_024) -> MemoryListener:
         """Listens on *address*.
@@ -123,6 +125,16 @@ class MemoryNetwork:
             raise OSError(f"address in use: {address[0]}:{address[1]}")
         listener = self._listeners[address] = MemoryListener(self, address, backlog)
         return listener
+
+    async def open_listeners(self, host: str, port: int) -> list[MemoryListener]:
+        """Listens on an address, in place of :func:`~meshcore.transport.tcp.open_listeners`; port 0 takes a free one.
+
+        Raises:
+            OSError: somebody does already.
+        """
+        if port == 0:
+            port = self._free_port = self._free_port + 1
+        return [self.listen((host, port))]
 
     def forget(self, listener: MemoryListener) -> None:
         """The address is free again; called by the listener when it closes."""
@@ -146,7 +158,12 @@ class MemoryNetwork:
         Raises:
             ConnectError: nobody listens there, or its faults say so.
         """
-        return self._connection(await self.open_stream(endpoint.address), endpoint.address)
+        stream = await self.open_stream(endpoint.address)
+        kind = MemoryConnection if self._nowait else StreamConnection
+        assert stream.local is not None
+        connection = kind(stream, stream.local, endpoint.address)
+        self.connections.append(connection)
+        return connection
 
     async def open_stream(self, address: Address) -> MemoryStream:
         """As ``connect``, but the bare stream: for clients in a test."""
@@ -159,7 +176,13 @@ class MemoryNetwork:
         listener = self._listeners.get(address)
         if faults.connect == "refuse" or listener is None:
             raise ConnectError(f"endpoint {host}:{port}: connection refused")
-        here, there = memory_stream_pair(attrs.evolve(faults.request), attrs.evolve(faults.response))
+        self._client_port += 1
+        here, there = memory_stream_pair(
+            attrs.evolve(faults.request),
+            attrs.evolve(faults.response),
+            local=("10.255.0.1", self._client_port),
+            peer=address,
+        )
         if faults.connect == "reset":
             there.reset()
         elif faults.connect == "close":
@@ -167,13 +190,6 @@ class MemoryNetwork:
         elif not listener.arrive(there):
             raise ConnectError(f"endpoint {host}:{port}: backlog is full")
         return here
-
-    def _connection(self, stream: MemoryStream, address: Address) -> StreamConnection:
-        self._client_port += 1
-        kind = MemoryConnection if self._nowait else StreamConnection
-        connection = kind(stream, ("10.255.0.1", self._client_port), address)
-        self.connections.append(connection)
-        return connection
 
     def reset_all(self, address: Address) -> int:
         """Breaks every open connection to an address, as when its host dies; how many there were."""

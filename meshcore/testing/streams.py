@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
@@ -33,6 +34,7 @@ class Wire:
         close_after: the receiver sees the end after so many bytes, the sender goes on into the void;
             None: never.
         chunk: the most that one read returns, for tests that feed piecemeal; None: all there is.
+        tap: called with all bytes as they are sent, for tests of what can be seen between two peers; None: nobody.
     """
 
     capacity: int = CAPACITY
@@ -41,6 +43,7 @@ class Wire:
     reset_after: int | None = None
     close_after: int | None = None
     chunk: int | None = None
+    tap: Callable[[bytes], object] | None = None
 
 
 class _Pipe:
@@ -79,6 +82,8 @@ class _Pipe:
         wire = self.wire
         start = self.sent
         self.sent += len(data)
+        if wire.tap is not None:
+            wire.tap(data)
         if wire.close_after is not None and self.sent >= wire.close_after:
             data = data[: max(0, wire.close_after - start)]
             self.ended = True
@@ -121,9 +126,17 @@ class MemoryStream(trio.abc.HalfCloseableStream):
 
     ``close`` is synchronous; the peer reads what was sent before it and then the end.  ``reset``
     lets the peer see a broken connection at once.
+
+    Attributes:
+        local: this end's address, where it belongs to a network; else None.
+        peer: the other end's.
     """
 
-    def __init__(self, incoming: _Pipe, outgoing: _Pipe) -> None:
+    def __init__(
+        self, incoming: _Pipe, outgoing: _Pipe, local: Address | None = None, peer: Address | None = None
+    ) -> None:
+        self.local = local
+        self.peer = peer
         self._incoming = incoming
         self._outgoing = outgoing
         self.closed = False
@@ -284,10 +297,17 @@ class MemoryStream(trio.abc.HalfCloseableStream):
         pipe.readable.wake()
 
 
-def memory_stream_pair(forward: Wire | None = None, back: Wire | None = None) -> tuple[MemoryStream, MemoryStream]:
-    """Two connected streams; *forward* is what the first one's bytes go through, *back* the second one's."""
+def memory_stream_pair(
+    forward: Wire | None = None,
+    back: Wire | None = None,
+    *,
+    local: Address | None = None,
+    peer: Address | None = None,
+) -> tuple[MemoryStream, MemoryStream]:
+    """Two connected streams; *forward* is what the first one's bytes go through, *back* the second one's.  The first
+    is at *local*, the second at *peer*."""
     there, here = _Pipe(forward or Wire()), _Pipe(back or Wire())
-    return MemoryStream(here, there), MemoryStream(there, here)
+    return MemoryStream(here, there, local, peer), MemoryStream(there, here, peer, local)
 
 
 class MemoryConnection(StreamConnection):

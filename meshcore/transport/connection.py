@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
+from meshcore._native import mypyc_attr
 from meshcore.transport.target import Address
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Owner(Protocol):
         """Counts (``crashes_total``) and logs an exception that ended one connection."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Connection(ABC):
     """A byte stream between two peers.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from OpenSSL import SSL, crypto
 
 from meshcore.errors import TlsError
-from meshcore.transport.tls import reason
+from meshcore.transport.tls_errors import reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -150,4 +150,4 @@ async def _within(tls: TlsConnection, seconds: float | None) -> None:
         if isinstance(error, TlsError):
             raise
         raise TlsError(f"TLS handshake failed: {error}", reason="closed") from error
-    raise TlsError(f"TLS handshake timed out after {seconds} s", reason="timeout")
+    raise TlsError(f"TLS handshake timed out after {seconds:g} s", reason="timeout")

@@ -19,7 +19,8 @@ from meshcore.transport.flow_body import FlowBody
 from meshcore.transport.relay import Relay
 
 if TYPE_CHECKING:
-    from meshcore.codec.h2.interface import H2Codec, TakeFrame
+    from meshcore.codec.h2.connection import Connection as Codec
+    from meshcore.codec.h2.interface import TakeFrame
     from meshcore.http.body import Body
     from meshcore.transport.connection import Connection
 
@@ -74,7 +75,7 @@ class Http2Link(Generic[S]):
         "writing",
     )
 
-    def __init__(self, codec: H2Codec, connection: Connection) -> None:
+    def __init__(self, codec: Codec, connection: Connection) -> None:
         self.codec = codec
         self.connection = connection
         self.streams: dict[int, S] = {}

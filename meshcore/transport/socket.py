@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import trio
 from trio.lowlevel import checkpoint, notify_closing, wait_readable, wait_writable
 
+from meshcore._native import mypyc_attr
 from meshcore.errors import ConnectionLost
 from meshcore.transport.connection import READ_SIZE, Connection
 
@@ -30,6 +31,7 @@ _MOST_PARTS = 1_000
 """Below what a system takes in one ``sendmsg`` (IOV_MAX)."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class SocketConnection(Connection):
     """A connected, non-blocking stream socket; owns it."""
 

@@ -14,9 +14,10 @@ from meshcore.transport.socket import SocketConnection
 if TYPE_CHECKING:
     from meshcore.transport.target import Address
 
-__all__ = ["StreamConnection", "connection_over"]
+__all__ = ["StreamConnection", "close_at_once", "connection_over"]
 
 _PIECE: Final = 16_384
+_NOWHERE: Final = ("memory", 0)
 
 
 class StreamConnection(Connection):
@@ -24,7 +25,7 @@ class StreamConnection(Connection):
 
     __slots__ = ("stream",)
 
-    def __init__(self, stream: trio.abc.Stream, local: Address = ("memory", 0), peer: Address = ("memory", 0)) -> None:
+    def __init__(self, stream: trio.abc.Stream, local: Address = _NOWHERE, peer: Address = _NOWHERE) -> None:
         super().__init__(local, peer)
         self.stream = stream
 
@@ -83,7 +84,7 @@ class StreamConnection(Connection):
         """Closes at once, synchronously."""
         if not self.closed:
             self.closed = True
-            _close(self.stream)
+            close_at_once(self.stream)
 
     def reset(self) -> None:
         """Closes so that the peer sees a reset, where the stream has a ``reset``."""
@@ -98,26 +99,31 @@ class StreamConnection(Connection):
 
 
 def connection_over(stream: trio.abc.Stream | Connection) -> Connection:
-    """The connection over any stream; the socket of a socket's stream is taken out of it and used directly."""
+    """The connection over any stream; the socket of a socket's stream is taken out of it and used directly.
+
+    A stream that knows its addresses has them as ``local`` and ``peer``.
+    """
     if isinstance(stream, Connection):
         return stream
     if isinstance(stream, trio.SocketStream):
         found = stream.socket
         return SocketConnection(socket.socket(found.family, found.type, found.proto, fileno=found.detach()))
-    return StreamConnection(stream)
+    return StreamConnection(
+        stream, getattr(stream, "local", None) or _NOWHERE, getattr(stream, "peer", None) or _NOWHERE
+    )
 
 
-def _close(stream: object) -> None:
-    """Closes a stream without waiting.
+def close_at_once(stream: object) -> None:
+    """Closes a stream or a listener without waiting.
 
-    Memory streams, socket streams and the halves of a stapled one have a way that does not wait.  For any
+    Those in memory, those of sockets and the halves of a stapled stream have a way that does not wait.  For any
     other, ``aclose`` is run up to its first wait, which Trio's contract obliges it to treat as a
     cancellation: it must close all the same.
     """
     if isinstance(stream, trio.StapledStream):
-        _close(stream.send_stream)
-        _close(stream.receive_stream)
-    elif isinstance(stream, trio.SocketStream):
+        close_at_once(stream.send_stream)
+        close_at_once(stream.receive_stream)
+    elif isinstance(stream, trio.SocketStream | trio.SocketListener):
         stream.socket.close()
     elif callable(close := getattr(stream, "close", None)):
         close()

@@ -18,27 +18,13 @@ from meshcore._wakeup import checkpoint
 from meshcore.errors import ConnectionLost, TlsError, TlsRefused
 from meshcore.transport.connection import READ_SIZE, Connection
 from meshcore.transport.socket import wait_writable
+from meshcore.transport.tls_errors import is_refusal, kind, reason
 
 if TYPE_CHECKING:
     from meshcore.transport.readiness import Poller
     from meshcore.transport.socket import SocketConnection
 
 __all__ = ["TlsConnection", "TlsSocketConnection", "TlsStreamConnection", "reason", "tls_connection"]
-
-# Alerts by which a handshake is refused (RFC 8446 §6.2), in OpenSSL's words; what precedes them depends on the
-# version that first had them.
-_REFUSALS = (
-    "alert bad certificate",
-    "alert unsupported certificate",
-    "alert certificate revoked",
-    "alert certificate expired",
-    "alert certificate unknown",
-    "alert certificate required",
-    "alert unknown ca",
-    "alert access denied",
-    "alert decrypt error",
-    "alert handshake failure",
-)
 
 RECORD = 16_384
 _BATCH = 1 << 18
@@ -98,7 +84,7 @@ class TlsConnection(Connection):
             self.error = error
             ended = isinstance(error, SSL.SysCallError) and error.args[:1] == (-1,)
             why = "closed by the peer" if ended else reason(error)
-            raise TlsError(f"TLS handshake failed: {why}", reason=_kind(why)) from error
+            raise TlsError(f"TLS handshake failed: {why}", reason=kind(why)) from error
         except Exception as error:
             # Raised in a callback.  OpenSSL's list of errors, one for all connections of the thread, has not
             # been emptied: what was left in it would be taken for the next connection's.
@@ -162,7 +148,7 @@ class TlsConnection(Connection):
         if not self.bytes_read:
             # Only before its first byte can the peer not have begun to work on what we sent.
             why = reason(error)
-            if why.endswith(_REFUSALS):
+            if is_refusal(why):
                 return TlsRefused(f"certificate was refused by the peer: {why}", reason="refused by peer")
         return ConnectionLost(f"connection to {self.peer[0]}:{self.peer[1]}: {reason(error)}")
 
@@ -399,9 +385,26 @@ class TlsStreamConnection(TlsConnection):
                 await self._inner.send_all(output)
         except ConnectionLost as error:
             self.error = error
+            refused = self._refused()
+            if refused is not None:
+                raise refused from error
             raise
         finally:
             self._sending = False
+
+    def _refused(self) -> ConnectionLost | None:
+        """The peer's refusal of our certificate, if that is why it takes nothing: it has said so before it closed."""
+        if self.bytes_read:
+            return None
+        try:
+            self._feed(self._inner.receive_nowait())
+            self.ssl.recv(1, socket.MSG_PEEK)
+        except (trio.WouldBlock, trio.ClosedResourceError, ConnectionLost):
+            pass
+        except SSL.Error as error:
+            lost = self._lost(error)
+            return lost if isinstance(lost, TlsRefused) else None
+        return None
 
     def receive_nowait(self, max_bytes: int = READ_SIZE) -> bytes:
         """See :class:`Connection`."""
@@ -469,28 +472,3 @@ def tls_connection(context: SSL.Context, inner: Connection) -> TlsConnection:
     if plain is None:
         return TlsStreamConnection(SSL.Connection(context, None), inner)
     return TlsSocketConnection(SSL.Connection(context, plain.socket), plain)
-
-
-def _kind(why: str) -> str:
-    """The label of a failed handshake; few, since the peer may choose what we say of it."""
-    if why.endswith(_REFUSALS):
-        return "refused by peer"
-    if "did not return a certificate" in why:
-        return "no certificate"
-    if "protocol version" in why or "unsupported protocol" in why:
-        return "version"
-    if "alert" in why:
-        return "alert"
-    return "closed" if why.startswith("closed") or "reset" in why else "malformed"
-
-
-def reason(error: BaseException) -> str:
-    """What OpenSSL says, in a few words."""
-    if isinstance(error, SSL.SysCallError):
-        number = error.args[0] if error.args else -1
-        return "closed without close_notify" if number == -1 else os.strerror(number).lower()
-    if isinstance(error, SSL.Error) and error.args and isinstance(error.args[0], list) and error.args[0]:
-        texts = [str(entry[2]) for entry in error.args[0] if len(entry) > 2 and entry[2]]
-        if texts:
-            return texts[-1]
-    return str(error) or type(error).__name__

@@ -13,11 +13,18 @@ from tests.peers.process import Running, running
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["detecting", "meshcore", "routed"]
+__all__ = ["command_line", "detecting", "meshcore", "routed"]
 
 ROOT = Path(__file__).parent.parent.parent
 PROGRAMS = Path(__file__).parent / "programs"
 _READY = re.compile(r"ready from=(\S+)")
+
+
+def command_line() -> list[str]:
+    """The command as users have it: what is installed beside this Python, compiled or not, rather than the sources
+    around the tests."""
+    installed = Path(sys.executable).parent / "meshcore"
+    return [str(installed)] if installed.exists() else [sys.executable, "-m", "meshcore_cli"]
 
 
 def _take_port(program: Running) -> bool:
@@ -34,9 +41,7 @@ def meshcore(
     """``meshcore proxy`` in front of *to* (ports on loopback, or whole URLs)."""
     urls = ",".join(each if isinstance(each, str) else f"{scheme}://127.0.0.1:{each}" for each in to)
     command = [
-        sys.executable,
-        "-m",
-        "meshcore_cli",
+        *command_line(),
         "proxy",
         "--from",
         listen,
@@ -63,7 +68,7 @@ def routed(routes: dict[str, str], engine: str = "auto") -> Iterator[Running]:
     """The gateway pipeline with routes by authority in place of its one backend, as an embedder runs it."""
     command = [sys.executable, str(PROGRAMS / "routed_proxy.py"), engine]
     command += [f"{pattern}={url}" for pattern, url in routes.items()]
-    with running("routed", command, ready=_take_port, env={"PYTHONPATH": str(ROOT)}) as proxy:
+    with running("routed", command, ready=_take_port) as proxy:
         yield proxy
 
 
@@ -72,5 +77,5 @@ def detecting(cert: Path, key: Path, anchors: Path, plain: int, foreign: int) ->
     """Detection of TLS alone, as an embedder runs it: see ``programs/detecting_proxy.py``."""
     command = [sys.executable, str(PROGRAMS / "detecting_proxy.py"), str(cert), str(key), str(anchors)]
     command += [str(plain), str(foreign)]
-    with running("detecting", command, ready=_take_port, env={"PYTHONPATH": str(ROOT)}) as proxy:
+    with running("detecting", command, ready=_take_port) as proxy:
         yield proxy

@@ -5,13 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meshcore.identity import Authority
+from tests.peers.meshcore import command_line
 from tests.peers.process import Running, running, scratch
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DAY", "Issuer", "admin", "config", "metric", "sidecar"]
 
-ROOT = Path(__file__).parent.parent.parent
 DAY = 86_400.0
 ANY = "127.0.0.1:0"
 _SERIES = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
@@ -90,13 +89,16 @@ def config(
 
 
 @contextmanager
-def sidecar(told: dict[str, Any], *command: str, serving: bool = True) -> Iterator[Running]:
+def sidecar(
+    told: dict[str, Any], *command: str, serving: bool = True, env: dict[str, str] | None = None
+) -> Iterator[Running]:
     """``meshcore run`` with that config; ``ports`` are its listeners' by name, ``port`` the first of them.
 
     Args:
         told: the config file's tables.
         command: an application that it wraps.
         serving: whether to wait until it serves; else until the admin server answers (at a port that was told).
+        env: more of its environment.
     """
 
     def ready(program: Running) -> bool:
@@ -119,11 +121,11 @@ def sidecar(told: dict[str, Any], *command: str, serving: bool = True) -> Iterat
     with scratch("sidecar") as directory:
         file = directory / "mesh.json"
         file.write_text(json.dumps(told))
-        words = [sys.executable, "-m", "meshcore_cli", "run", "-c", str(file)]
+        words = [*command_line(), "run", "-c", str(file)]
         if command:
             words += ["--", *command]
 
-        with running("sidecar", words, ready=ready, env={"PYTHONPATH": str(ROOT)}) as program:
+        with running("sidecar", words, ready=ready, env=env or {}) as program:
             yield program
 
 

@@ -20,6 +20,7 @@ from meshcore.http.message import Request, Response, Timeouts
 from meshcore.server.http2 import serve_http2
 from meshcore.server.options import ServerOptions
 from meshcore.testing import Wire, explore_schedules, memory_connection_pair, mock_service, response
+from meshcore.transport.connection import READ_SIZE
 from meshcore.transport.drain import Drain
 from tests.peers.codec_peer import CodecPeer
 
@@ -932,11 +933,11 @@ async def test_an_exception_at_any_await_ends_the_connection_alone(
         async with trio.open_nursery() as nursery:
             client, server = memory_connection_pair(nowait=nowait)
             owner = server.owner = Owner()
-            calls = Failing(server, place)
+            calls = fail_at(server, place)
             done = trio.Event()
 
-            async def serve(calls: Any = calls, done: trio.Event = done) -> None:
-                await serve_http2(calls, echo)
+            async def serve(server: Any = server, done: trio.Event = done) -> None:
+                await serve_http2(server, echo)
                 done.set()
 
             nursery.start_soon(serve)
@@ -959,38 +960,45 @@ class Injected(Exception):
     pass
 
 
-class Failing:
-    """A connection one of whose calls fails unexpectedly."""
+class Calls:
+    """Counts the calls of a connection, one of which fails unexpectedly."""
 
-    def __init__(self, connection: Any, place: int) -> None:
-        self._connection = connection
+    def __init__(self, place: int) -> None:
         self._left = place
         self.failed = 0
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
-
-    def _count(self) -> None:
+    def count(self) -> None:
         self._left -= 1
         if self._left == -1:
             self.failed = 1
             raise Injected
 
-    async def receive_some(self) -> bytes:
-        self._count()
-        return bytes(await self._connection.receive_some())
 
-    def send_nowait(self, data: bytes) -> int:
-        self._count()
-        return int(self._connection.send_nowait(data))
+def fail_at(connection: Any, place: int) -> Calls:
+    """Makes one call of *connection* fail."""
+    calls = Calls(place)
 
-    async def send_all(self, data: bytes) -> None:
-        self._count()
-        await self._connection.send_all(data)
+    class Failing(type(connection)):  # type: ignore[misc]
+        __slots__ = ()
 
-    async def send_eof(self) -> None:
-        self._count()
-        await self._connection.send_eof()
+        async def receive_some(self, max_bytes: int = READ_SIZE) -> bytes:
+            calls.count()
+            return bytes(await super().receive_some(max_bytes))
+
+        def send_nowait(self, data: bytes) -> int:
+            calls.count()
+            return int(super().send_nowait(data))
+
+        async def send_all(self, data: bytes) -> None:
+            calls.count()
+            await super().send_all(data)
+
+        async def send_eof(self) -> None:
+            calls.count()
+            await super().send_eof()
+
+    connection.__class__ = Failing
+    return calls
 
 
 async def test_a_client_that_floods_does_not_starve_another(nursery: trio.Nursery) -> None:

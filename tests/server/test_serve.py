@@ -142,7 +142,7 @@ async def test_any_listener_of_streams_is_served() -> None:
     network = MemoryNetwork()
     listener = network.listen(("10.0.0.2", 80))
     async with serving(echo, [listener]) as server:
-        assert () == server.addresses
+        assert (("10.0.0.2", 80),) == server.addresses
         client = await network.connect(Endpoint(("10.0.0.2", 80)))
         await client.send_all(b"hello")
         assert b"hello" == await client.receive_some()

@@ -49,13 +49,13 @@ def pipes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipes]:
     assert 0 == pool.made
 
 
-def tcp_pair() -> tuple[SocketConnection, SocketConnection]:
-    """Two ends of a TCP connection over loopback."""
+def tcp_pair(client: type[SocketConnection] = SocketConnection) -> tuple[SocketConnection, SocketConnection]:
+    """Two ends of a TCP connection over loopback; the first is a *client*."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         a = socket.create_connection(listener.getsockname())
         b, _ = listener.accept()
     _sockets.extend((a, b))
-    return SocketConnection(a), SocketConnection(b)
+    return client(a), SocketConnection(b)
 
 
 def memory_pair() -> tuple[Connection, Connection]:
@@ -143,22 +143,15 @@ async def test_megabytes_pass_unchanged_both_ways_at_once(
 
 
 async def test_bulk_between_plain_sockets_is_spliced(nursery: trio.Nursery, pipes: Pipes) -> None:
-    client, a = tcp_pair()
-    b, server = tcp_pair()
     received = []
-    receive_some = a.receive_some
-
-    async def counting(max_bytes: int = 65_536) -> bytes:
-        received.append(len(data := await receive_some(max_bytes)))
-        return data
 
     class Counting(SocketConnection):
-        __slots__ = ()
-
         async def receive_some(self, max_bytes: int = 65_536) -> bytes:
-            return await counting(max_bytes)
+            received.append(len(data := await super().receive_some(max_bytes)))
+            return data
 
-    a.__class__ = Counting
+    a, client = tcp_pair(Counting)
+    b, server = tcp_pair()
     nursery.start_soon(duplex, a, b)
     with trio.fail_after(30):
         await all_of(send_all(client, b"x" * (4 * MIB)), read_all(server), server.send_eof())

@@ -531,7 +531,7 @@ async def test_an_end_in_the_handshake_is_a_failed_handshake(pair: Any, pki: Any
 async def test_a_stalled_handshake_times_out(pair: Any, settings: ServerTls, autojump_clock: Any) -> None:
     _a, b = pair()
 
-    with pytest.raises(TlsError, match=r"TLS handshake timed out after 10.0 s"):
+    with pytest.raises(TlsError, match=r"TLS handshake timed out after 10 s"):
         await server_tls(b, settings.context(), 10.0)
     assert b.closed
     assert 10.0 == trio.current_time()

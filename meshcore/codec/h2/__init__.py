@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from meshcore.codec.h2.connection import Connection
 from meshcore.codec.h2.interface import H2Codec
@@ -42,7 +42,7 @@ def _maker(engine: str) -> Callable[[Sink, bool, H2Limits], Engine]:
     if engine == "ngh2":
         from meshcore.codec.h2.engine_ngh2 import Ngh2Engine
 
-        return Ngh2Engine
+        return cast("Callable[[Sink, bool, H2Limits], Engine]", Ngh2Engine)
     if engine == "pure":
         from meshcore.codec.h2.engine_h2 import H2Engine
 
@@ -50,7 +50,7 @@ def _maker(engine: str) -> Callable[[Sink, bool, H2Limits], Engine]:
     raise ValueError(f"unknown HTTP/2 engine: {engine!r}")
 
 
-def server_codec(limits: H2Limits = _DEFAULT_LIMITS, engine: str = "auto") -> H2Codec:
+def server_codec(limits: H2Limits = _DEFAULT_LIMITS, engine: str = "auto") -> Connection:
     """The accepted side of a connection; *engine* is ``"auto"``, ``"ngh2"`` or ``"pure"``.
 
     Raises:
@@ -59,7 +59,7 @@ def server_codec(limits: H2Limits = _DEFAULT_LIMITS, engine: str = "auto") -> H2
     return Connection(True, limits, _maker(engine))
 
 
-def client_codec(limits: H2Limits = _DEFAULT_LIMITS, engine: str = "auto") -> H2Codec:
+def client_codec(limits: H2Limits = _DEFAULT_LIMITS, engine: str = "auto") -> Connection:
     """The connecting side of a connection; *engine* is ``"auto"``, ``"ngh2"`` or ``"pure"``.
 
     Raises:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-from attrs import evolve
+from typing import TYPE_CHECKING, Any, Final
 
 from meshcore.codec.events import (
+    Block,
     Event,
     Fields,
     InformationalReceived,
@@ -34,6 +33,7 @@ __all__ = ["Connection"]
 
 _STATUS: Final = {status: (b":status", b"%d" % status) for status in range(100, 1000)}
 _TOO_LARGE: Final = {status: [_STATUS[status], (b"content-length", b"0")] for status in (414, 431)}
+_CLOSED: Any = None
 _TARGETS: Final = 32
 _TARGET_SIZE: Final = 512
 
@@ -53,7 +53,7 @@ class Connection(Bulk):
 
     # -- from the engine ----------------------------------------------------------------------------
 
-    def on_headers(self, stream_id: int, fields: Fields, end_stream: bool, /) -> None:
+    def on_headers(self, stream_id: int, fields: Block, end_stream: bool, /) -> None:
         """Sink."""
         self._seen += 1
         stream = self._streams.get(stream_id)
@@ -71,8 +71,8 @@ class Connection(Bulk):
         except Malformed as error:
             self._stream_error(stream_id, PROTOCOL_ERROR, str(error))
             return
-        except TooLarge as error:
-            self._too_large(stream, error)
+        except TooLarge as excess:
+            self._too_large(stream, excess)
             return
         if stream.refuse >= 0:
             if stream.refuse == PROTOCOL_ERROR:
@@ -86,7 +86,7 @@ class Connection(Bulk):
         if end_stream and stream.local_closed:
             self._close(stream, ENDED)
 
-    def _request(self, stream: Stream, fields: Fields, end_stream: bool) -> RequestReceived:
+    def _request(self, stream: Stream, fields: Block, end_stream: bool) -> RequestReceived:
         """The request, copied if its header block is one that this connection has seen."""
         if stream.injected:
             return self._reader.request(stream, fields[:-1], end_stream)
@@ -99,25 +99,12 @@ class Connection(Bulk):
             request = self._reader.request(stream, fields, end_stream)
             if recall.keeps:
                 recall.request = request
-                request = evolve(request, headers=request.headers.copy())
+                return _copied(request, stream.id)
             return request
-        method = stream.method = known.method
+        stream.method = known.method
         if known.content_length is not None:
             stream.length = known.content_length
-        return RequestReceived(
-            stream.id,
-            method,
-            known.scheme,
-            known.authority,
-            known.path,
-            known.headers.copy(),
-            end_stream,
-            20,
-            known.content_length,
-            known.protocol,
-            False,
-            known.expect_continue,
-        )
+        return _copied(known, stream.id)
 
     def _too_large(self, stream: Stream, error: TooLarge) -> None:
         """431 or 414 where that can still be said (RFC 9113 §10.5.1, RFC 6585 §5), else RST_STREAM."""
@@ -171,7 +158,7 @@ class Connection(Bulk):
             self._closed_for_good = self._ended = True
             self._out.clear()
             self._parts.clear()
-            del self._engine
+            self._engine = _CLOSED
 
     def data_to_send(self) -> bytes:
         """Takes everything queued."""
@@ -364,3 +351,21 @@ class Connection(Bulk):
     def extended_connect(self) -> bool:
         """Whether the peer announced SETTINGS_ENABLE_CONNECT_PROTOCOL."""
         return self._peer_extended
+
+
+def _copied(request: RequestReceived, stream_id: int) -> RequestReceived:
+    """The same request on another stream; its fields may be changed."""
+    return RequestReceived(
+        stream_id,
+        request.method,
+        request.scheme,
+        request.authority,
+        request.path,
+        request.headers.copy(),
+        request.end_stream,
+        20,
+        request.content_length,
+        request.protocol,
+        False,
+        request.expect_continue,
+    )

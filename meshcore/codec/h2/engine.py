@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from meshcore.codec.events import Fields
+    from meshcore.codec.events import Block, Fields
 
 __all__ = ["Engine", "EngineFailure", "Sink"]
 
@@ -33,7 +33,7 @@ class EngineFailure(Exception):
 class Sink(Protocol):
     """Where an engine delivers what it decoded."""
 
-    def on_headers(self, stream_id: int, fields: Fields, end_stream: bool, /) -> None:
+    def on_headers(self, stream_id: int, fields: Block, end_stream: bool, /) -> None:
         """A header block."""
 
     def on_data(self, stream_id: int, data: bytes, end_stream: bool, /) -> None:

@@ -94,7 +94,7 @@ class _Connection(H2Connection):
         except ProtocolError:
             self.refused.append(stream_id)
         else:
-            self.sink.on_headers(stream_id, fields, end_stream)
+            self.sink.on_headers(stream_id, tuple(fields), end_stream)
         return [], []
 
     def _receive_data_frame(self, frame: DataFrame) -> tuple[list[Frame], list[Event]]:

@@ -17,7 +17,7 @@ from ngh2 import (
     TrailersReceived,
 )
 
-from meshcore.codec.h2.engine import EngineFailure, Sink
+from meshcore.codec.h2.engine import EngineFailure
 from meshcore.codec.h2.frames import (
     INITIAL_WINDOW_SIZE,
     MAX_WINDOW,
@@ -31,6 +31,7 @@ from meshcore.codec.h2.frames import (
 from meshcore.errors import ENHANCE_YOUR_CALM, INTERNAL_ERROR, NO_ERROR
 
 if TYPE_CHECKING:
+    from meshcore.codec.h2.connection import Connection as Sink
     from meshcore.codec.limits import H2Limits
 
 __all__ = ["Ngh2Engine"]

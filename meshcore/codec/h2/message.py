@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from meshcore.codec.events import Fields, InformationalReceived, RequestReceived, ResponseReceived
+from meshcore.codec.events import Block, Fields, InformationalReceived, RequestReceived, ResponseReceived
 from meshcore.codec.validate import (
     CONNECTION_FIELDS,
     check_trailers,
@@ -102,7 +102,7 @@ class MessageReader:
         self.extended_connect = limits.extended_connect
         self._known: dict[tuple[bytes, bytes], int] = {}
 
-    def request(self, stream: Stream, fields: Fields, end_stream: bool) -> RequestReceived:
+    def request(self, stream: Stream, fields: Block, end_stream: bool) -> RequestReceived:
         """The head of a request; leaves its method and content-length in *stream*.
 
         Raises:
@@ -204,7 +204,7 @@ class MessageReader:
             expect,
         )
 
-    def response(self, stream: Stream, fields: Fields, end_stream: bool) -> ResponseReceived | InformationalReceived:
+    def response(self, stream: Stream, fields: Block, end_stream: bool) -> ResponseReceived | InformationalReceived:
         """The head of a response; leaves its content-length in *stream*.
 
         Raises:
@@ -256,7 +256,7 @@ class MessageReader:
             stream.length = length
         return ResponseReceived(stream.id, status, headers, end_stream, 20, length)
 
-    def trailers(self, fields: Fields) -> Fields:
+    def trailers(self, fields: Block) -> Fields:
         """The trailer fields that may be passed on (RFC 9113 §8.1, RFC 9110 §6.5.1).
 
         Raises:
@@ -275,7 +275,7 @@ class MessageReader:
         if len(fields) > self._count or size > self._size:
             raise TooLarge("trailer fields")
         try:
-            return check_trailers(fields)
+            return check_trailers(list(fields))
         except RemoteProtocolError as error:
             raise Malformed(str(error)) from None
 

@@ -51,9 +51,9 @@ class Watch:
 
     def __init__(self, limits: H2Limits, connection_window: int) -> None:
         self._limits = limits
-        self._control = limits.control_rate
+        self._control: float = limits.control_rate
         self._control_at = 0.0
-        self._resets: float = limits.resets_burst
+        self._resets: float = float(limits.resets_burst)
         self._resets_at = 0.0
         self._budget = max(limits.tiny_data_budget, connection_window // 2)
         self._tiny = self._budget
@@ -76,7 +76,7 @@ class Watch:
     def reset(self, now: float) -> None:
         """A stream that ended before our response headers: reset, or refused above the limit."""
         limits = self._limits
-        tokens = min(limits.resets_burst, self._resets + (now - self._resets_at) * limits.resets_rate) - 1
+        tokens: float = min(float(limits.resets_burst), self._resets + (now - self._resets_at) * limits.resets_rate) - 1
         if tokens < 0:
             raise ConnectionFailure(ENHANCE_YOUR_CALM, "resets", "rapid_reset")
         self._resets = tokens

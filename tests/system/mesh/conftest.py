@@ -21,16 +21,18 @@ class Sidecars:
 
     Attributes:
         issuer: the authority of their mesh.
+        env: more of the environment of those that are started from now on.
     """
 
     def __init__(self, issuer: Issuer, stack: ExitStack) -> None:
         self.issuer = issuer
+        self.env: dict[str, str] = {}
         self._stack = stack
         self._made: list[Running] = []
 
     def run(self, told: dict[str, Any], *command: str, serving: bool = True) -> Running:
         """One sidecar with that config."""
-        made = self._stack.enter_context(sidecar(told, *command, serving=serving))
+        made = self._stack.enter_context(sidecar(told, *command, serving=serving, env=self.env))
         self._made.append(made)
         return made
 

@@ -85,17 +85,18 @@ def test_nothing_is_served_before_the_identity_is_certified(sidecars: Sidecars, 
         inbound={"listen": f"127.0.0.1:{ports['inbound']}"},
         admin={"listen": f"127.0.0.1:{ports['admin']}"},
     )
-    # Whoever provides the files has not filled them yet.
-    for each in ("late.crt", "late.key"):
-        sidecars.issuer.write(each, b"")
+    # Whoever provides the files has not written them yet.
     late = sidecars.run(told, serving=False)
     place = ["--resolve", f"late.shop:{ports['inbound']}:127.0.0.1", "--cacert", str(sidecars.issuer.anchors)]
     url = f"https://late.shop:{ports['inbound']}/"
-    assert admin(late, "/ready")[0] == 503
+    status, said = admin(late, "/ready")
+    assert status == 503
+    assert f"waiting for the identity: {folder / 'late.crt'}: no such file" in said
     assert admin(late, "/live")[0] == 200
     # A peer's connection waits in the backlog.
     assert curl("--max-time", "1", *place, url).returncode == 28
     assert curl("--max-time", "1", f"http://127.0.0.1:{ports['inbound']}/").returncode == 28
+    assert late.output().count("identity.cert: ") == 1
     # Somebody else's certificate is none.
     sidecars.issuer.issue("other.shop", stem="late")
     time.sleep(1.3)

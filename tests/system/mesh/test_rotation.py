@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from meshcore.identity import Authority
+from tests.peers.meshcore import command_line
 from tests.peers.process import Running, wait_until
 from tests.peers.sidecar import DAY, config, metric
 from tests.system.mesh.conftest import ORDERS, PAYMENTS, Sidecars, meshed
@@ -128,7 +128,7 @@ def test_what_the_command_line_issues_is_taken_without_a_restart(
     sidecars: Sidecars, nginx: Running, tmp_path: Path
 ) -> None:
     def issue(*words: str) -> None:
-        command = [sys.executable, "-m", "meshcore_cli", "identity", *words]
+        command = [*command_line(), "identity", *words]
         subprocess.run(command, check=True, capture_output=True, timeout=30)
 
     pki = tmp_path / "cli"

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from meshcore.codec import h2
 from tests.bench import loads
 from tests.peers import servers
 from tests.peers.process import Running, wait_until
@@ -49,8 +50,9 @@ class Town:
         return f"http://127.0.0.1:{self.port(name)}"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["fast", "pure"])
 def town(
+    request: pytest.FixtureRequest,
     module_sidecars: Sidecars,
     origin: Running,
     nginx: Running,
@@ -58,8 +60,13 @@ def town(
     grpc_origin: Running,
     websocket_origin: Running,
 ) -> Town:
+    if request.param == "fast" and h2.default_engine() == "pure":
+        pytest.skip("the fast engines are not there")
+    module_sidecars.env = {"MESHCORE_ENGINE": "pure"} if request.param == "pure" else {}
     found = {"origin": origin, "nginx": nginx, "nghttpd": nghttpd, "grpc": grpc_origin, "websocket": websocket_origin}
-    return Town(module_sidecars, {name: each.port for name, each in found.items()})
+    made = Town(module_sidecars, {name: each.port for name, each in found.items()})
+    assert ("engines=h11,h2" in made.outbound.output()) is (request.param == "pure")
+    return made
 
 
 # ----- HTTP -----

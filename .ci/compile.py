@@ -1,0 +1,154 @@
+"""Compiles the data path, where that is possible: ``pip install .`` runs this through hatchling's build hook.
+
+The modules below are ordinary Python with types; mypyc makes extension modules of them, which lie beside the sources in
+the wheel and are imported instead.  What a small request costs falls by a third, and nothing else changes.
+
+``MESHCORE_COMPILE`` decides: ``0`` leaves them as they are, ``1`` fails where they cannot be compiled; by default they
+are compiled where there is a C compiler with Python's headers, and else left as they are.  An editable install is never
+compiled, for its sources are meant to be edited.
+
+    python .ci/compile.py DIRECTORY        compiles into DIRECTORY, without a wheel around it
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import Any
+
+try:
+    from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+except ImportError:  # Run as a script.
+    BuildHookInterface = object
+
+ROOT = Path(__file__).parent.parent
+
+MODULES = (
+    # What a connection's bytes mean.
+    "codec/events",
+    "codec/validate",
+    "codec/h2/authority",
+    "codec/h2/bodies",
+    "codec/h2/bulk",
+    "codec/h2/connection",
+    "codec/h2/engine_ngh2",
+    "codec/h2/frames",
+    "codec/h2/message",
+    "codec/h2/scanner",
+    "codec/h2/stream",
+    "codec/h2/verdicts",
+    "codec/h2/watch",
+    # Messages.
+    "http/body",
+    "http/classify",
+    "http/grpc",
+    "http/headers",
+    "http/message",
+    "http/replay",
+    "http/reserved",
+    # Connections.
+    "transport/connection",
+    "transport/flow_body",
+    "transport/http2",
+    "transport/relay",
+    "transport/readiness",
+    "transport/socket",
+    "transport/tls",
+    # What is counted of them.
+    "metrics/histogram",
+    "metrics/requests",
+    # Streams, on both sides.
+    "server/_http2_server",
+    "server/_limits",
+    "server/_stream_task",
+    "client/_http2_connection",
+    "client/_http2_stream",
+    "client/http2",
+)
+"""Those that run for every request, in the order of a request.  Not among them: what attrs makes, such as layers; what
+is subclassed without saying so (``meshcore._native``); generators that Trio drives (``_wakeup``)."""
+
+# The compiler, and what the modules' types come from.
+REQUIRES = ["mypy>=2.4,<3", "setuptools>=77", "attrs>=24", "h2>=4.4.1", "ngh2>=0.3,<0.4", "trio>=0.31"]
+
+
+def chosen() -> str:
+    """``"0"``, ``"1"`` or ``"auto"``."""
+    return os.environ.get("MESHCORE_COMPILE", "auto")
+
+
+def possible() -> bool:
+    """Whether this machine can compile for this Python."""
+    compiler = (sysconfig.get_config_var("CC") or "").split()
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    return (
+        platform.python_implementation() == "CPython"
+        and bool(compiler)
+        and (shutil.which(compiler[0]) or shutil.which("cc")) is not None
+        and headers.exists()
+    )
+
+
+def compile_into(folder: Path) -> None:
+    """Compiles all of them; the extension modules lie in *folder* as they have to beside the packages."""
+    from mypyc.build import mypycify
+    from setuptools import Distribution
+    from setuptools.command.build_ext import build_ext
+
+    os.chdir(ROOT)
+    paths = [f"meshcore/{module}.py" for module in MODULES]
+    with tempfile.TemporaryDirectory() as scratch:
+        # Not judged here, only compiled: what is not installed for it is Any.
+        options = ["--config-file=", "--follow-imports=silent", "--ignore-missing-imports", "--cache-dir", os.devnull]
+        extensions = mypycify(
+            [*options, *paths],
+            opt_level="3",
+            debug_level="0",
+            target_dir=scratch,
+            group_name="meshcore",
+        )
+        command = build_ext(Distribution({"name": "meshcore-compiled", "ext_modules": extensions}))
+        command.build_lib, command.build_temp = str(folder), str(Path(scratch, "objects"))
+        command.ensure_finalized()
+        command.run()
+
+
+class CompileHook(BuildHookInterface):
+    """Hatchling's hook: adds what was compiled to the wheel."""
+
+    PLUGIN_NAME = "custom"
+
+    def dependencies(self) -> list[str]:
+        """What compiling needs, if anything is compiled."""
+        return list(REQUIRES) if chosen() == "1" or (chosen() != "0" and possible()) else []
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compiles, and says that the wheel is for this Python then."""
+        if version == "editable" or chosen() == "0" or (chosen() != "1" and not possible()):
+            return
+        folder = Path(self.directory, "compiled")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        # A process of its own: whatever happens there, an install without a compiler's help is still one.
+        made = subprocess.run(
+            [sys.executable, __file__, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        if made.returncode:
+            if chosen() == "1":
+                raise RuntimeError(f"meshcore could not be compiled:\n{made.stdout}")
+            self.app.display_warning(f"not compiled; it works all the same:\n{made.stdout[-2000:]}")
+            return
+        for path in folder.rglob("*.so"):
+            build_data["force_include"][str(path)] = str(path.relative_to(folder))
+        build_data["pure_python"] = False
+        build_data["infer_tag"] = True
+
+
+if __name__ == "__main__":
+    compile_into(Path(sys.argv[1]).resolve())
