@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from meshcore.abc import Status
+    from meshcore.abc import Gate, Status
 
-__all__ = ["find", "ready_source", "services", "statistics_sources", "status_source"]
+__all__ = ["find", "gates", "ready_source", "services", "statistics_sources", "status_source"]
 
 _DEPTH = 256
 
@@ -46,6 +46,11 @@ def ready_source(service: object, /) -> Callable[[], Awaitable[None]] | None:
 def status_source(service: object, /) -> Callable[[], Status] | None:
     """The ``status()`` of the nearest service that has a readiness, None if all are always open."""
     return cast("Callable[[], Status] | None", find(service, "status"))
+
+
+def gates(service: object, /) -> list[Gate]:
+    """Every service of the stack that may shut it (:class:`meshcore.abc.Gate`), outermost first."""
+    return [cast("Gate", each) for each in services(service) if getattr(each, "on_status", None) is not None]
 
 
 def statistics_sources(service: object, /) -> list[tuple[object, Callable[[], object]]]:

@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 
     import trio
 
+    from meshcore.errors import MeshError
     from meshcore.transport.connection import Connection
     from meshcore.transport.target import Endpoint
 
 __all__ = [
     "Body",
     "Connect",
+    "Gate",
+    "HealthCheck",
     "HttpService",
     "Layer",
     "Listen",
@@ -123,11 +126,63 @@ def link(outer: HttpService, inner: object, layer: object) -> HttpService:
 
 
 class Status(enum.IntEnum):
-    """Readiness, ordered: ``min`` is the worst, ``max`` the best."""
+    """Readiness, ordered: ``min`` is the worst, ``max`` the best.
+
+    ``OPEN`` takes requests.  ``BUSY`` would rather not: it is sent some only where so few are open that those would
+    be overrun (the panic threshold).  ``CLOSED`` refuses what it is sent.
+    """
 
     CLOSED = 0
     BUSY = 1
     OPEN = 2
+
+
+class Gate(Protocol):
+    """A service under ``Balance`` that can shut its endpoint, and open it again: a breaker, a health check.
+
+    Whatever has these three names is one; ``Balance`` looks for all of them once, when the endpoint's service is made,
+    from the outermost down through ``__wrapped__``, and takes the worst status of them.  While that is not
+    ``OPEN`` the endpoint is not picked (``BUSY`` ones are in a panic); when it is again it gets its share, and those
+    who wait for an endpoint are given it.  With every endpoint shut, requests wait and fail as if none could be
+    connected (B-09, B-17).
+
+    Requests may come to a gate that has just shut: several that waited are given the same endpoint before the first
+    of them gets there, and a gate that admits one request for a try (B-14) is shut by that one.  A gate refuses what
+    it does not want by raising :class:`~meshcore.errors.NotReady`, before anything was sent, and ``Balance``
+    finds another endpoint for it.  A gate may shut in the call itself: the endpoint is not picked again from then on.
+
+    Attributes:
+        cause: why it is not open, for the chain of causes that an answer tells; None: there is nothing to tell.
+    """
+
+    cause: MeshError | None
+
+    def status(self) -> Status:
+        """What it is now; cheap, does not wait."""
+        ...
+
+    def on_status(self, changed: Callable[[], None], /) -> None:
+        """From now on *changed* is called, synchronously, whenever the status may have changed.  One balancer asks
+        for this, once."""
+        ...
+
+
+class HealthCheck(Protocol):
+    """A way to ask an endpoint whether it is well: over HTTP, by connecting, by gRPC's health protocol.  A frozen,
+    hashable value."""
+
+    async def check(self, endpoint: Endpoint, service: Any, /) -> None:
+        """Asks once; returns if it is well.
+
+        Args:
+            endpoint: whom.
+            service: what stands below the checks in the endpoint's stack: takes requests, or connections, as the
+                endpoint's own ones do, with its TLS.
+
+        Raises:
+            MeshError: it is not, and why.  How long that may take is limited by who asks.
+        """
+        ...
 
 
 class Resolve(Protocol[Target_contra]):

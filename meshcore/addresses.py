@@ -15,6 +15,7 @@ __all__ = [
     "UPSTREAM_SCHEMES",
     "Location",
     "format_address",
+    "is_dns_name",
     "parse_listen",
     "parse_upstream",
     "suggest",
@@ -53,6 +54,15 @@ def format_address(address: tuple[str, int]) -> str:
     """``host:port``, an IPv6 host in brackets."""
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_dns_name(name: str) -> bool:
+    """Whether *name* can be asked for: labels of 1 to 63 letters, digits, ``-`` and ``_``, 253 characters in all."""
+    bare = name.removesuffix(".")
+    return 0 < len(bare) <= 253 and all(
+        0 < len(label) < 64 and label.isascii() and label.replace("-", "").replace("_", "").isalnum()
+        for label in bare.split(".")
+    )
 
 
 def suggest(word: str, known: list[str] | dict[str, object]) -> str:

@@ -30,6 +30,7 @@ __all__ = [
     "MeshError",
     "NoEndpoints",
     "NoRoute",
+    "NotReady",
     "RateLimitError",
     "Redirected",
     "RemoteProtocolError",
@@ -235,6 +236,19 @@ class FailFastError(MeshError):
     source = "upstream"
 
     def __init__(self, message: str = "service in fail-fast", *, retryable: bool = True) -> None:
+        super().__init__(message, retryable=retryable)
+
+
+class NotReady(MeshError):
+    """A gate before an endpoint is shut (B-14): the request is for another one.  ``Balance`` finds that, so this is
+    seen only in stacks without it (503)."""
+
+    code = "not-ready"
+    status_hint = 503
+    grpc_hint = 14
+    source = "upstream"
+
+    def __init__(self, message: str = "endpoint is not ready", *, retryable: bool = True) -> None:
         super().__init__(message, retryable=retryable)
 
 

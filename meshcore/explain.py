@@ -118,6 +118,11 @@ EXPLANATIONS: dict[str, Explanation] = {
         ),
         ("/stack: the state of each endpoint and why", "connect-failed and connect-timeout in the log before it"),
     ),
+    "not-ready": Explanation(
+        "The endpoint takes no requests at the moment, and there was no balancer to find another one.",
+        ("its health check fails", "its circuit breaker is open after failures"),
+        (_CHAIN, "/stack: the status of each endpoint, and what its health check or breaker counts"),
+    ),
     "load-shed": Explanation(
         "The proxy holds as many requests as it may and refuses further ones instead of making them wait.",
         (

@@ -169,7 +169,7 @@ Stack
    └─ StreamTimeouts(timeouts=operator.attrgetter('timeouts'))
    └─ Retry(attempts=operator.attrgetter('retries'), \
 budget=by backend, replay=operator.attrgetter('replay'))
-   └─ Balance(resolve=Discover(schemes=['file']), load=PeakEwma(decay=10.0, default_rtt=0.03), \
+   └─ Balance(resolve=Discover(schemes=['file', 'dns', 'dns+srv']), load=PeakEwma(decay=10.0, default_rtt=0.03), \
 policy=operator.attrgetter('balance'), fail_fast=3.0, capacity=10000)
       ┊ one of these per Endpoint
       └─ ProxyErrors(forwards=False)
@@ -184,7 +184,7 @@ policy=operator.attrgetter('balance'), fail_fast=3.0, capacity=10000)
    └─ DetectTls(identity=None, timeout=1.0)
       ┊ plain
       └─ ToBackend(backend=by SNI)
-      └─ Balance(resolve=Discover(schemes=['file']), load=PeakEwma(decay=10.0, default_rtt=0.03), \
+      └─ Balance(resolve=Discover(schemes=['file', 'dns', 'dns+srv']), load=PeakEwma(decay=10.0, default_rtt=0.03), \
 policy=operator.attrgetter('balance'), fail_fast=3.0, capacity=10000)
          ┊ one of these per Endpoint
          └─ Forward(idle_timeout=3600.0)
@@ -194,7 +194,7 @@ policy=operator.attrgetter('balance'), fail_fast=3.0, capacity=10000)
          └─ ConnectTimeout(seconds=1.0)
       ┊ passthrough
       └─ ToBackend(backend=by SNI)
-      └─ Balance(resolve=Discover(schemes=['file']), load=PeakEwma(decay=10.0, default_rtt=0.03), \
+      └─ Balance(resolve=Discover(schemes=['file', 'dns', 'dns+srv']), load=PeakEwma(decay=10.0, default_rtt=0.03), \
 policy=operator.attrgetter('balance'), fail_fast=3.0, capacity=10000)
          ┊ one of these per Endpoint
          └─ Forward(idle_timeout=3600.0)

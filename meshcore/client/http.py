@@ -157,6 +157,10 @@ class EndpointClient:
         else:
             await self._http1.ready()
 
+    async def probe(self) -> None:
+        """Connects anew, and closes the connection: somebody listens there now; raises :class:`ConnectError`."""
+        (await self._connect(self.endpoint)).close()
+
     def close(self) -> None:
         """Closes its HTTP/1 connections and those not used yet (HTTP/2 ones end with their tasks)."""
         self._http1.close()

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from meshcore.addresses import format_address
 from meshcore.config.rate_limit import check_rate_limits
-from meshcore.config.report import right
+from meshcore.config.report import WRONG, right
 from meshcore.config.upstream import Destination
 
 if TYPE_CHECKING:
+    from meshcore.config.balancing import BalanceConfig
     from meshcore.config.mesh import MeshConfig
     from meshcore.config.report import Report
     from meshcore.config.toml_lines import KeyPath
@@ -27,6 +28,7 @@ def check_upstream(here: KeyPath, upstream: BackendConfig, config: MeshConfig, r
     _endpoints(here, upstream, report)
     _identity(here, upstream, config, report)
     _https(here, upstream, report)
+    _balancing(here, upstream, config, report)
     if isinstance(upstream, Destination):
         _requests(here, upstream, report)
         check_retry((*here, "retry"), upstream.retry, report)
@@ -104,6 +106,43 @@ def _https(here: KeyPath, upstream: BackendConfig, report: Report) -> None:
             report.error((*here, "tls", "trust_anchors"), "would not be used: verify is false")
         else:
             report.warn((*here, "tls", "verify"), "false: anybody can answer; for development alone")
+
+
+def _balancing(here: KeyPath, upstream: BackendConfig, config: MeshConfig, report: Report) -> None:
+    balance, health = upstream.balance, upstream.health_check
+    if right(balance) and right(balance.policy):
+        _policy((*here, "balance"), balance, upstream, report)
+    if right(upstream.zone_aware) and upstream.zone_aware is not None and (
+        config.service is None or (right(config.service) and config.service.zone is None)
+    ):
+        report.error((*here, "zone_aware"), "this proxy's own zone is not said; add it: [service] zone = \"…\"")
+    if right(health) and health is not None:
+        path = (*here, "health_check")
+        if upstream.protocol == "tcp" and health.path is not None:
+            report.error((*path, "path"), 'is about requests, and protocol = "tcp" has none; leave it out to connect')
+        if health.host is not None and health.path is None:
+            report.error((*path, "host"), "would not be used: there is no path to ask for")
+        if right(health.interval) and right(health.timeout) and health.timeout > health.interval:
+            report.error((*path, "timeout"), "is longer than the interval")
+
+
+def _policy(here: KeyPath, balance: BalanceConfig, upstream: BackendConfig, report: Report) -> None:
+    hashed = balance.hash
+    if balance.policy == "maglev" and hashed is None:
+        hint = 'hash = { header = "…" }, { cookie = "…" } or { source = true }'
+        report.error(here, f"what maglev hashes is not said; add {hint}")
+    elif balance.policy != "maglev" and hashed is not None:
+        report.error((*here, "hash"), f'would not be used: policy = "{balance.policy}" hashes nothing; "maglev" does')
+    if right(hashed) and hashed is not None and WRONG not in (hashed.header, hashed.cookie, hashed.source):
+        given = [name for name in ("header", "cookie", "source") if getattr(hashed, name)]
+        if len(given) != 1:
+            report.error((*here, "hash"), "one of header, cookie and source = true is wanted")
+        elif upstream.protocol == "tcp" and given != ["source"]:
+            report.error((*here, "hash", given[0]), 'is about requests, and protocol = "tcp" has none; source = true')
+    if balance.policy != "p2c-penalty-ewma":
+        for name, default in (("penalty", 5.0), ("max_retry_after", 300.0)):
+            if getattr(balance, name) not in (default, WRONG):
+                report.error((*here, name), 'would not be used; policy = "p2c-penalty-ewma" does')
 
 
 def _requests(here: KeyPath, destination: Destination, report: Report) -> None:

@@ -11,7 +11,7 @@ import attrs
 from meshcore.client.options import ClientOptions
 from meshcore.config.gateway import Gateway
 from meshcore.config.kinds import Choice, Duration, Name, NameKind, Seconds
-from meshcore.config.places import AwaitedFile, Folder, OptionalListenAddress, Peer
+from meshcore.config.places import AwaitedFile, DnsServer, Folder, OptionalListenAddress, Peer
 from meshcore.config.sidecar import Inbound, Outbound
 from meshcore.config.tables import Table, Tables
 from meshcore.config.upstream import BackendConfig
@@ -31,10 +31,12 @@ class Service:
     Attributes:
         name: its name.
         namespace: where the name is unique.
+        zone: where this proxy runs, for ``zone_aware`` destinations; absent: unknown.
     """
 
     name: Name
     namespace: Name = "default"
+    zone: Name | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -100,6 +102,7 @@ class Limits:
         access_log: a line for each request on standard output.
         log_level: what is logged on standard error.
         log_format: and in which form.
+        dns_servers: whom ``discover = "dns:…"`` asks; none: the servers that ``/etc/resolv.conf`` names.
     """
 
     LATER: ClassVar[dict[str, str]] = {"workers": "one process runs one", "tracing": ""}
@@ -110,6 +113,7 @@ class Limits:
     access_log: AccessLog = "off"
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
+    dns_servers: tuple[DnsServer, ...] = ()
 
     def server_options(self) -> ServerOptions:
         """For what is accepted."""

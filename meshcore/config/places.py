@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from meshcore.addresses import LISTEN_SCHEMES, format_address, parse_listen, parse_upstream, suggest
+from meshcore.addresses import LISTEN_SCHEMES, format_address, is_dns_name, parse_listen, parse_upstream, suggest
 from meshcore.config.kinds import Kind, parsed, text
 from meshcore.config.report import WRONG, At, shown
 from meshcore.errors import ConfigError
@@ -20,6 +20,7 @@ __all__ = [
     "AppAddress",
     "AwaitedFile",
     "Discovery",
+    "DnsServer",
     "File",
     "Folder",
     "ListenAddress",
@@ -183,33 +184,88 @@ def unreadable(path: Path) -> str:
         return (error.strerror or "cannot be read").lower()
 
 
-_LATER = ("dns", "dns+srv", "etcd", "k8s", "consul", "linkerd", "http", "https")
+@attrs.frozen
+class DnsServerKind(Kind):
+    """A DNS server: an address, so that none is needed to find it."""
+
+    title = "`ADDRESS` or `ADDRESS:PORT`"
+
+    def read(self, value: object, at: At, /) -> Any:
+        """Host and port; port 53 where none is said."""
+        word = text(value, at)
+        if word is WRONG:
+            return WRONG
+        bare = word.count(":") > 1 and "]" not in word
+        location = parsed(f"[{word}]:53" if bare else word if ":" in word else f"{word}:53", at, parse_upstream)
+        if location is WRONG:
+            return WRONG
+        try:
+            ipaddress.ip_address(location.host)
+        except ValueError:
+            return at.error(f"{shown(word)} is not an IP address such as 10.0.0.53 or 127.0.0.1:5353")
+        return location.host, location.port
+
+    def show(self, value: Any, /) -> Any:
+        """Its text."""
+        return format_address(value)
+
+    def schema(self) -> dict[str, Any]:
+        """Its JSON Schema."""
+        return {"type": "string", "minLength": 1}
+
+
+_LATER = ("etcd", "k8s", "consul", "linkerd", "http", "https")
+_SCHEMES = ("file", "dns", "dns+srv")
 
 
 @attrs.frozen
 class DiscoveryKind(Kind):
     """Who tells the endpoints."""
 
-    title = "`file:PATH`"
+    title = "`file:PATH`, `dns:HOST:PORT` or `dns+srv:NAME`"
 
     def read(self, value: object, at: At, /) -> Any:
-        """``file:`` and the absolute path."""
+        """The scheme, and what follows it: of ``file:`` the absolute path."""
         word = text(value, at)
         if word is WRONG:
             return WRONG
         scheme, colon, rest = word.partition(":")
         if colon and scheme in _LATER:
-            return at.error(f"{shown(word)}: {scheme}: is not in this release; file: is")
-        if scheme != "file" or not rest:
-            hint = suggest(scheme, ["file"]) if colon else f"; did you mean {'file:' + word!r}?"
-            return at.error(f"{shown(word)} is not file:PATH{hint}")
-        path = beside(at, rest)
-        problem = unreadable(path)
-        return at.error(f"{shown(word)}: {problem}") if problem else f"file:{path}"
+            return at.error(f"{shown(word)}: {scheme}: is not in this release; {', '.join(_SCHEMES)} are")
+        if scheme not in _SCHEMES or not rest:
+            hint = suggest(scheme, list(_SCHEMES)) if colon and "/" not in scheme else ""
+            hint = hint or f"; did you mean {self._meant(word)!r}?"
+            return at.error(f"{shown(word)} is not file:PATH, dns:HOST:PORT or dns+srv:NAME{hint}")
+        if scheme == "file":
+            path = beside(at, rest)
+            problem = unreadable(path)
+            return at.error(f"{shown(word)}: {problem}") if problem else f"file:{path}"
+        return self._dns(word, rest, at) if scheme == "dns" else self._service(word, rest, at)
+
+    @staticmethod
+    def _meant(word: str) -> str:
+        host, _, port = word.rpartition(":")
+        if host and port.isdigit():
+            return f"dns:{word}"
+        return f"dns+srv:{word}" if word.startswith("_") else f"file:{word}"
+
+    @staticmethod
+    def _dns(word: str, rest: str, at: At) -> Any:
+        if "://" in rest:
+            return at.error(f"{shown(word)} has a scheme after dns:; HOST:PORT is wanted, and protocol says the rest")
+        location = parsed(rest, at, parse_upstream)
+        return WRONG if location is WRONG else f"dns:{format_address((location.host, location.port))}"
+
+    @staticmethod
+    def _service(word: str, rest: str, at: At) -> Any:
+        host, colon, port = rest.rpartition(":")
+        if colon and port.isdigit():
+            return at.error(f"{shown(word)} has a port, which SRV records tell; did you mean {'dns+srv:' + host!r}?")
+        return f"dns+srv:{rest}" if is_dns_name(rest) else at.error(f"{shown(word)}: {shown(rest)} is not a name")
 
     def schema(self) -> dict[str, Any]:
         """Its JSON Schema."""
-        return {"type": "string", "pattern": "^file:.+$"}
+        return {"type": "string", "pattern": r"^(file|dns|dns\+srv):.+$"}
 
 
 def _peer(value: str) -> str:
@@ -306,7 +362,6 @@ def _port(value: str) -> bool:
     return value.rpartition("]")[2].rpartition(":")[1] == ":"
 
 
-
 ListenAddress: TypeAlias = Annotated[Address, Listening()]
 OptionalAddress: TypeAlias = Annotated[Address | None, Listening()]
 OptionalListenAddress: TypeAlias = Annotated[Address | None, Listening(off=True)]
@@ -314,6 +369,7 @@ AppAddress: TypeAlias = Annotated[Address, Connecting()]
 File: TypeAlias = Annotated[Path, FileKind()]
 AwaitedFile: TypeAlias = Annotated[Path, FileKind(awaited=True)]
 Folder: TypeAlias = Annotated[Path, FolderKind()]
+DnsServer: TypeAlias = Annotated[Address, DnsServerKind()]
 Discovery: TypeAlias = Annotated[str, DiscoveryKind()]
 Network: TypeAlias = Annotated[str, NetworkKind()]
 Peer: TypeAlias = Annotated[str, PeerKind()]

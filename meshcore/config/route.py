@@ -39,6 +39,7 @@ class GatewayRoute:
         timeout: limits of one exchange; absent: those of the listener.
         retry: further tries; absent: those of the listener.
         rate_limit: how many requests are let in (429), beside what the listener says; absent: all.
+        failover: the first of *to* that is ready gets everything, and their weights mean nothing but 0.
         to: the backends, by their shares.
     """
 
@@ -48,6 +49,7 @@ class GatewayRoute:
     timeout: TimeoutConfig | None = None
     retry: RetryConfig | None = None
     rate_limit: RateLimitConfig | None = None
+    failover: bool = False
     to: tuple[BackendRef, ...] = ()
 
 

@@ -33,7 +33,7 @@ default_policy = "all-unauthenticated"  # who may call; "all-authenticated": onl
 listen = "127.0.0.1:4140"            # where the application sends its requests, as to a proxy
 
 [outbound.to."payments:80"]          # an authority that the application uses; one table for each
-endpoints = ["10.0.0.7:4143"]        # or discover = "file:payments.json", read anew whenever it changes
+endpoints = ["10.0.0.7:4143"]        # or discover = "dns:HOST:PORT", "dns+srv:NAME", "file:payments.json"
 identity = "payments.shop"           # who must answer: mutual TLS, or 502
 timeout = { request = "10s" }        # also response and idle
 retry = { limit = 1, budget = 0.2 }  # further tries, at most 20 % of the requests
@@ -48,7 +48,7 @@ log_level = "info"
 """
 
 _GATEWAY = """\
-# A gateway: what is accepted goes to backends by host.
+# A gateway: what is accepted goes to backends by its route.
 # `meshcore check -c FILE` tells every mistake; `meshcore run -c FILE` runs it; all keys: docs/reference/config.md.
 # Paths are relative to this file.
 
@@ -60,7 +60,8 @@ timeout = { request = "30s" }
 
 [[listen.public.route]]
 match = [{ host = "api.example.com" }, { host = "*.api.example.com" }]
-to = [{ backend = "api" }]
+# path = { prefix = "/v1" }, headers, query and method tell requests apart, too; filters change them.
+to = [{ backend = "api" }]           # several of these with a weight each share the requests
 
 [backend.site]
 endpoints = ["10.0.0.11:8080", { address = "10.0.0.12:8080", weight = 2 }]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, TypeAlias
 import attrs
 
 from meshcore.addresses import format_address, parse_upstream
+from meshcore.config.balancing import BalanceConfig, BalanceKind, HealthCheckConfig, ZoneConfig, ZoneKind
 from meshcore.config.filters import FilterConfig
 from meshcore.config.kinds import Choice, Duration, Kind, Name, Number, Size, Whole, parsed
 from meshcore.config.match import RequestConfig
@@ -14,7 +15,7 @@ from meshcore.config.places import AppAddress, Discovery, File, OptionalAddress,
 from meshcore.config.rate_limit import RateLimitConfig
 from meshcore.config.report import WRONG, At, shown
 from meshcore.config.tables import Listed, Table
-from meshcore.config.words import Balancer, Protocol
+from meshcore.config.words import Protocol
 
 __all__ = [
     "BackendConfig",
@@ -143,21 +144,23 @@ class BackendConfig:
 
     Attributes:
         endpoints: the fixed set; this or *discover*.
-        discover: who tells the endpoints: ``file:PATH``, read anew whenever it changes.
+        discover: who tells the endpoints: ``file:PATH``, read anew whenever it changes; ``dns:HOST:PORT``, the
+            addresses of a name; or ``dns+srv:NAME``, the hosts and ports of a service.
         protocol: what is spoken to them; ``http`` is the version that the request came in with, ``tcp`` is bytes.
         identity: who must answer: mutual TLS with that DNS name or ``spiffe://`` URI, or 502.
         server_name: the name asked for by SNI; absent: the *identity*, if it is a DNS name (proxies like this one know
             without that they are meant; linkerd's need it).
         mesh: whether the other end is a mesh proxy, to whom requests are sent as such proxies do; absent: where
             there is an *identity*.
-        balance: how an endpoint is picked for each request.
+        balance: how an endpoint is picked for each request: a policy's name, or a table.
+        zone_aware: whether endpoints in the proxy's own zone (``[service] zone``) are preferred; true, or a table.
+        health_check: how endpoints are asked whether they are well; absent: not at all, and only those that cannot
+            be connected are taken out.
         tls: for ``https`` endpoints.
     """
 
     LATER: ClassVar[dict[str, str]] = {
         "failure_accrual": "endpoints that cannot be connected to are taken out",
-        "health_check": "",
-        "zone_aware": "",
     }
 
     endpoints: Endpoints = ()
@@ -166,7 +169,9 @@ class BackendConfig:
     identity: Peer | None = None
     server_name: Peer | None = None
     mesh: bool | None = None
-    balance: Balancer = "p2c-ewma"
+    balance: Annotated[BalanceConfig, BalanceKind()] = attrs.Factory(BalanceConfig)
+    zone_aware: Annotated[ZoneConfig | None, ZoneKind()] = None
+    health_check: HealthCheckConfig | None = None
     tls: ClientTls | None = None
 
     @property
@@ -206,6 +211,7 @@ class DestinationRoute:
         timeout: limits of one exchange; absent: those of the destination.
         retry: further tries; absent: those of the destination.
         rate_limit: how many requests may be sent (429), beside what the destination says; absent: all.
+        failover: the first of *to* that is ready gets everything, and their weights mean nothing but 0.
         to: backends, by their shares; absent: the destination's own endpoints.
     """
 
@@ -215,6 +221,7 @@ class DestinationRoute:
     timeout: TimeoutConfig | None = None
     retry: RetryConfig | None = None
     rate_limit: RateLimitConfig | None = None
+    failover: bool = False
     to: tuple[DestinationRef, ...] = ()
 
 
@@ -224,14 +231,18 @@ class Destination(BackendConfig):
 
     Attributes:
         endpoints: the fixed set; this or *discover*.
-        discover: who tells the endpoints: ``file:PATH``, read anew whenever it changes.
+        discover: who tells the endpoints: ``file:PATH``, read anew whenever it changes; ``dns:HOST:PORT``, the
+            addresses of a name; or ``dns+srv:NAME``, the hosts and ports of a service.
         protocol: what is spoken to them; ``http`` is the version that the request came in with, ``tcp`` is bytes.
         identity: who must answer: mutual TLS with that DNS name or ``spiffe://`` URI, or 502.
         server_name: the name asked for by SNI; absent: the *identity*, if it is a DNS name (proxies like this one know
             without that they are meant; linkerd's need it).
         mesh: whether the other end is a mesh proxy, to whom requests are sent as such proxies do; absent: where
             there is an *identity*.
-        balance: how an endpoint is picked for each request.
+        balance: how an endpoint is picked for each request: a policy's name, or a table.
+        zone_aware: whether endpoints in the proxy's own zone (``[service] zone``) are preferred; true, or a table.
+        health_check: how endpoints are asked whether they are well; absent: not at all, and only those that cannot
+            be connected are taken out.
         tls: for ``https`` endpoints.
         timeout: limits of one exchange.
         retry: further tries.

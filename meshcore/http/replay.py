@@ -184,8 +184,8 @@ class ReplayBody(Body):
                 continue
 
     def abort(self, error: BaseException | None = None) -> None:
-        """See ``Body``; what has ended, and was only not asked for its end, is complete."""
-        end = None if self.end is not None else self._replay.ended(self)
+        """Gives it up, unless it has come to its end without anybody's having looked."""
+        end = self._replay.ended(self) if self.end is None else None
         if end is not None and end.error is None:
             self._finish(end)
         else:

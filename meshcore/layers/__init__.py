@@ -9,6 +9,7 @@ from meshcore.layers.connect_metrics import ConnectMetrics
 from meshcore.layers.connect_timeout import ConnectTimeout
 from meshcore.layers.downgrade_orig_proto import DowngradeOrigProto
 from meshcore.layers.filters import Filters
+from meshcore.layers.health_checks import HealthChecks
 from meshcore.layers.idle_cache import IdleCache
 from meshcore.layers.inject_delay import InjectDelay
 from meshcore.layers.inject_failure import InjectFailure
@@ -46,6 +47,7 @@ __all__ = [
     "ConnectTimeout",
     "DowngradeOrigProto",
     "Filters",
+    "HealthChecks",
     "IdleCache",
     "InjectDelay",
     "InjectFailure",

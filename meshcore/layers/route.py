@@ -12,6 +12,7 @@ from meshcore.addresses import parse_upstream
 from meshcore.errors import ConfigError, LoadShedError, NoRoute
 from meshcore.http.matching import RouteTable, host_patterns
 from meshcore.http.message import Request, Response
+from meshcore.metrics.registry import Counter
 from meshcore.transport.target import Backend, Endpoint, HttpRoute
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class Route(Generic[B]):
             list of those; alone it is the backend of all.
         limit: how many targets a function may name at a time: more are a ``LoadShedError``.  An
             ``IdleCache`` below stops those that are not used, which makes room.
+        missing: counts requests that nothing matches; None: nothing does.
 
     Raises:
         ConfigError: a pattern or an address is not one.
@@ -93,20 +95,24 @@ class Route(Generic[B]):
 
     routes: Table | RouteTable[Any] | Choice = attrs.field(converter=_routes, repr=_shown)
     limit: int = attrs.field(default=10_000, repr=False)
+    missing: Counter | None = attrs.field(default=None, repr=False, eq=False)
 
     # What may stand below follows from where the routes lead to.
     @overload
-    def __init__(self: Route[B], routes: RouteTable[B], limit: int = ...) -> None: ...
+    def __init__(self: Route[B], routes: RouteTable[B], limit: int = ..., missing: Counter | None = ...) -> None: ...
     @overload
     def __init__(
         self: Route[Backend],
         routes: str | Backend | Mapping[str, str] | Mapping[str, Backend] | Mapping[str, str | Backend | Sequence[str]],
         limit: int = ...,
+        missing: Counter | None = ...,
     ) -> None: ...
     @overload
-    def __init__(self: Route[B], routes: Callable[[Request], B | None], limit: int = ...) -> None: ...
-    def __init__(self, routes: Any, limit: int = 10_000) -> None:
-        self.__attrs_init__(routes, limit)
+    def __init__(
+        self: Route[B], routes: Callable[[Request], B | None], limit: int = ..., missing: Counter | None = ...
+    ) -> None: ...
+    def __init__(self, routes: Any, limit: int = 10_000, missing: Counter | None = None) -> None:
+        self.__attrs_init__(routes, limit, missing)
 
     def targets(self, above: tuple[Any, ...] | None) -> tuple[Target, ...] | None:
         """The targets that it may choose; None: a function chooses them.  *above*: what it may be asked for."""
@@ -195,6 +201,13 @@ class _Router:
     def __call__(self, request: Request, /) -> Awaitable[Response]:
         raise NotImplementedError
 
+    def _no_route(self, request: Request) -> NoRoute:
+        missing = self.__layer__.missing
+        if missing is not None:
+            missing.value += 1
+        authority = request.authority[:_LONGEST_SHOWN].decode("latin-1")
+        return NoRoute(f"no route found for request to {authority or 'nowhere'}")
+
 
 class _ByFunction(_Router):
     """Routes by a function of the request, such as a table's."""
@@ -208,7 +221,7 @@ class _ByFunction(_Router):
     def __call__(self, request: Request, /) -> Awaitable[Response]:
         target = self._choose(request)
         if target is None:
-            raise _no_route(request)
+            raise self._no_route(request)
         service = self._services.by_target.get(target)
         return (self._services.make(target) if service is None else service)(request)
 
@@ -230,7 +243,7 @@ class _ByAuthority(_Router):
         if service is None:
             backend = match_authority(self._table, request.authority, request.scheme)
             if backend is None:
-                raise _no_route(request)
+                raise self._no_route(request)
             service = self._services.make(backend)
             # Authorities come from outside: what is remembered of them is bounded.
             if len(seen) >= _REMEMBERED:
@@ -246,8 +259,3 @@ def match_authority(table: Table, authority: bytes, scheme: bytes) -> Backend | 
         if found is not None:
             return found
     return None
-
-
-def _no_route(request: Request) -> NoRoute:
-    authority = request.authority[:_LONGEST_SHOWN].decode("latin-1")
-    return NoRoute(f"no route found for request to {authority or 'nowhere'}")

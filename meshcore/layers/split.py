@@ -9,16 +9,15 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, ClassVar
 
 import attrs
+import trio
 
 from meshcore._unwrap import status_source
 from meshcore.abc import Status
-from meshcore.errors import LoadShedError
+from meshcore.errors import FailFastError, LoadShedError, MeshError, NoEndpoints
 from meshcore.stack import Param, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
-
-    import trio
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
     from meshcore.abc import HttpService, NewHttp
     from meshcore.http.message import Request, Response
@@ -27,6 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["BackendShare", "Split", "SplitStatistics", "Weights"]
 
 _LOOKS = 16
+_PAUSES = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128)
+"""Seconds between looks whether a backend has become ready, where none is: a quarter of one in all."""
+_NOT_SENT = (FailFastError, NoEndpoints)
+"""What a backend says that has no endpoint ready: nobody has seen anything of the request."""
 
 
 class Weights:
@@ -78,18 +81,21 @@ class Weights:
 class Split:
     """Spreads a route's requests over its backends at random, by their weights (B-13).
 
-    A backend of weight 0 gets nothing.  One that is not ready is passed over, and another one drawn by weight; where
-    none is ready, requests wait at one that may become so, or fail as it does.  A route with one backend costs nothing
-    here.  The weights can be changed at any time, without touching what is in flight.
+    A backend of weight 0 gets nothing.  One that is not ready, or turns out not to be, is passed over, and another one
+    drawn by weight; where none is, a request waits a moment for any, then at one that may become so, and fails as
+    that does.  A route with one backend costs nothing here.  The weights can be changed at any time, without touching
+    what is in flight.
 
     Attributes:
         weights: the shares, or a function of the route that gives them; None: those of the route, for good.
+        failover: whether the first backend that is ready gets everything instead; or a function of the route.
         rng: randomness, for tests.
     """
 
     per: ClassVar[str] = "backend"
 
     weights: Param[Weights | None] = attrs.field(default=None, repr=False)
+    failover: Param[bool] = attrs.field(default=False, repr=False)
     rng: random.Random = attrs.field(factory=random.Random, repr=False, eq=False)
 
     def targets(self, above: tuple[HttpRoute, ...] | None) -> tuple[BackendRef, ...] | None:
@@ -125,7 +131,8 @@ class _NewSplit:
         weights = resolve(self._layer.weights, target)
         if weights is None and len(target.backends) == 1 and target.backends[0].weight > 0:
             return self._inner.new_service(attrs.evolve(target.backends[0], weight=1.0), nursery)
-        split = _Splitting(self._layer, self._inner, target.name, nursery)
+        in_order = resolve(self._layer.failover, target)
+        split = _Splitting(self._layer, self._inner, target.name, in_order, nursery)
         split.change(target.backends if weights is None else weights.backends)
         if weights is not None:
             weights.watch(split)
@@ -204,6 +211,7 @@ class _Splitting:
         "_arms",
         "_backends",
         "_cumulative",
+        "_in_order",
         "_inner",
         "_last",
         "_name",
@@ -212,19 +220,25 @@ class _Splitting:
         "_random",
         "_shares",
         "_total",
+        "_weights",
     )
 
-    def __init__(self, layer: Split, inner: NewHttp[BackendRef], name: str, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, layer: Split, inner: NewHttp[BackendRef], name: str, in_order: bool, nursery: trio.Nursery
+    ) -> None:
         self.__layer__ = layer
         self._inner = inner
         self._name = name
+        self._in_order = in_order
         # Weakly: the nursery's end is the end of all this.
         self._nursery = weakref.ref(nursery)
         self._random = layer.rng.random
         self._backends: tuple[BackendRef, ...] = ()
         # By the backend, whatever its share.
         self._arms: dict[BackendRef, _Arm] = {}
+        # Replaced when they change, never changed themselves: whoever is drawing goes on with what there was.
         self._shares: list[_Arm] = []
+        self._weights: list[float] = []
         self._cumulative: list[float] = []
         self._total = 0.0
         self._last = -1
@@ -255,6 +269,7 @@ class _Splitting:
         self._backends = backends
         self._arms = arms
         self._shares = shares
+        self._weights = weights
         self._cumulative = list(accumulate(weights))
         self._total = self._cumulative[-1] if shares else 0.0
         self._last = len(shares) - 1
@@ -277,42 +292,73 @@ class _Splitting:
 
     def __call__(self, request: Request, /) -> Awaitable[Response]:
         last = self._last
-        if last < 0:
-            raise LoadShedError(f"route {self._name}: no backend has a share")
-        if last:
-            index = bisect(self._cumulative, self._random() * self._total, 0, last)
+        if last > 0:
+            index = 0 if self._in_order else bisect(self._cumulative, self._random() * self._total, 0, last)
             arm = self._shares[index]
             if arm.status is None:
                 arm.look()
             elif arm.status() is not Status.OPEN:
-                arm = self._another(index)
-        else:
-            arm = self._shares[0]
+                return self._elsewhere(request, arm, None)
+            return self._ask(request, arm)
+        if last < 0:
+            raise LoadShedError(f"route {self._name}: no backend has a share")
+        return self._asked(request, self._shares[0], False)
+
+    def _asked(self, request: Request, arm: _Arm, elsewhere: bool) -> Awaitable[Response]:
         arm.picks += 1
+        request.elsewhere = elsewhere
         return arm.service(request)
 
-    def _another(self, first: int) -> _Arm:
-        """A ready backend other than the *first* draw, drawn by weight among the rest; where none is ready, the first
-        draw at which a request may wait."""
-        shares = self._shares
-        weights = [after - before for before, after in zip([0.0, *self._cumulative], self._cumulative, strict=False)]
-        weights[first] = 0.0
-        now = shares[first].now()
-        if now is Status.OPEN:
-            return shares[first]
-        waiting = shares[first] if now is Status.BUSY else None
-        for _ in range(self._last):
-            cumulative = list(accumulate(weights))
-            index = bisect(cumulative, self._random() * cumulative[-1], 0, self._last)
-            if not weights[index]:
-                # Rounding has led behind the last one that is left.
-                index = max(place for place, weight in enumerate(weights) if weight)
-            arm = shares[index]
-            now = arm.now()
-            if now is Status.OPEN:
-                self._passed_over += 1
-                return arm
-            if now is Status.BUSY and waiting is None:
-                waiting = arm
-            weights[index] = 0.0
-        return shares[first] if waiting is None else waiting
+    async def _ask(self, request: Request, arm: _Arm) -> Response:
+        """Asks the first draw, where the request does not wait."""
+        try:
+            return await self._asked(request, arm, True)
+        except _NOT_SENT as error:
+            failure = error
+        return await self._elsewhere(request, arm, failure)
+
+    async def _elsewhere(self, request: Request, first: _Arm, failure: MeshError | None) -> Response:
+        """Asks a ready backend other than the *first* draw.
+
+        Where none is ready, one may become so in a moment; after that the request waits at the first draw at which it
+        may, and has one more chance when that has failed.
+        """
+        tried = set() if failure is None else {first}
+        for pause in _PAUSES:
+            busy = False
+            for arm in self._draws(first):
+                status = arm.now()
+                busy = busy or status is Status.BUSY
+                if status is Status.OPEN and arm not in tried:
+                    tried.add(arm)
+                    self._passed_over += arm is not first
+                    try:
+                        return await self._asked(request, arm, True)
+                    except _NOT_SENT as error:
+                        busy, failure = True, error
+            if not busy:
+                break
+            await trio.sleep(pause)
+            tried.clear()
+        waiting = next((arm for arm in self._draws(first) if arm.now() is Status.BUSY), None)
+        if waiting is not None:
+            try:
+                return await self._asked(request, waiting, False)
+            except _NOT_SENT as error:
+                failure = error
+        ready = next((arm for arm in self._draws(first) if arm.now() is Status.OPEN), None)
+        if ready is None and failure is not None:
+            raise failure
+        return await self._asked(request, ready or first, False)
+
+    def _draws(self, first: _Arm) -> Iterator[_Arm]:
+        """All backends: the *first* draw, then the rest, drawn by weight; or all in their order."""
+        shares, weights = self._shares, self._weights
+        if self._in_order:
+            yield from shares
+            return
+        yield first
+        left = [index for index, arm in enumerate(shares) if arm is not first]
+        while left:
+            sums = list(accumulate(weights[index] for index in left))
+            yield shares[left.pop(bisect(sums, self._random() * sums[-1], 0, len(left) - 1))]

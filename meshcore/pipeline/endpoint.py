@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from meshcore.client.http import Http
 from meshcore.layers.connect_metrics import ConnectMetrics
 from meshcore.layers.connect_timeout import ConnectTimeout
+from meshcore.layers.health_checks import HealthChecks
 from meshcore.layers.metrics import Metrics
 from meshcore.layers.prevent_loop import PreventLoop
 from meshcore.layers.proxy_errors import ProxyErrors
@@ -35,6 +36,7 @@ def requesting(
     direction: str = "outbound",
     mesh: bool = False,
     measured: bool = True,
+    checked: bool = False,
 ) -> Stack[Connect, NewHttp[Endpoint]]:
     """From a request for one endpoint to a connection to it.
 
@@ -45,6 +47,7 @@ def requesting(
         direction: of the metrics.
         mesh: whether endpoints may be other sidecars.
         measured: whether requests are counted here; one place for each direction, or they are counted twice.
+        checked: whether some endpoints are asked whether they are well.
     """
     top = stack(Endpoint)
     if mesh or direction == "inbound":
@@ -57,6 +60,10 @@ def requesting(
     if measured:
         # Counts each try and knows its endpoint, so: below Retry and Balance.
         top = top.then(Metrics(runtime.registry, direction, name="endpoint_metrics"))
+    if checked:
+        # Its requests are nobody's traffic, but go the way of all requests, so: below what counts them and above all
+        # that they need.
+        top = top.then(HealthChecks(runtime.registry, direction))
     if mesh:
         # Changes the version that a request is sent with, so: directly above what speaks it.
         top = top.then(UpgradeOrigProto())
@@ -74,11 +81,17 @@ def forwarding(
     direction: str = "outbound",
     mesh: bool = False,
     prefix: str = "opaque_",
+    checked: bool = False,
 ) -> Stack[Connect, NewService[Endpoint, Connection, None]]:
     """From a connection for one endpoint, whose bytes mean nothing here, to a connection to it."""
     # Both directions until both have ended.
     role = "" if prefix == "opaque_" else f"{prefix}forward"
-    top: Stack[Connect, NewService[Endpoint, Connection, None]] = Stack((Forward(name=role),))
+    forward: Stack[Connect, NewService[Endpoint, Connection, None]] = Stack((Forward(name=role),))
+    top = forward
+    if checked:
+        # Shuts an endpoint for what balances, so: above what connects.
+        checks = HealthChecks(runtime.registry, direction, name=f"{prefix}health_checks")
+        top = Stack((checks, *forward.layers))
     if mesh:
         # The first bytes inside of TLS, so: above it.
         top = top.then(SendTransportHeader(name=f"{prefix}send_transport_header"))

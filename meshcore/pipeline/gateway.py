@@ -25,14 +25,14 @@ from meshcore.layers.to_backend import ToBackend
 from meshcore.metrics.detection import detection
 from meshcore.metrics.registry import Registry
 from meshcore.pipeline.abuse import counting_abuse
+from meshcore.pipeline.discovery import discovery
 from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.limits import limits_of, route_limits
 from meshcore.pipeline.policies import policies_of
-from meshcore.pipeline.routes import Judged, gateway_routes, plain_hosts, route_of, routed
+from meshcore.pipeline.routes import Judged, gateway_routes, named_backends, plain_hosts, route_of, routed
 from meshcore.pipeline.runtime import Runtime
-from meshcore.pipeline.targets import backend_of, budget_of
+from meshcore.pipeline.targets import backend_of, budget_of, own_zone
 from meshcore.pipeline.tokens import jwt_of
-from meshcore.resolve.discover import Discover
 from meshcore.resolve.static import Static
 from meshcore.server.detect import Detect
 from meshcore.server.http import ServeHttp
@@ -86,6 +86,7 @@ class _Plan:
     detect_timeout: float
     opaque_ports: frozenset[int]
     mesh: bool = False
+    checked: bool = False
 
 
 def gateway(
@@ -135,7 +136,7 @@ def listener(config: MeshConfig, name: str, runtime: Runtime | None = None) -> S
             client_certificates=found.tls.client_certificates,
             trust_anchors=found.tls.trust_anchors,
         )
-    plan = _listener_plan(config, name)
+    plan = _listener_plan(config, name, runtime)
     if found.policy or found.default_policy != "all-unauthenticated":
         plan = attrs.evolve(plan, policies=policies_of(runtime, found, name))
     if found.jwt is not None:
@@ -228,7 +229,15 @@ def _balanced(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewHttp[Backend]]
         stack(Backend)
         # From here on, one stack per endpoint.
         .then(Balance(plan.resolve, policy=plan.balance, fail_fast=plan.fail_fast, owner=runtime.owner))
-        .then(requesting(runtime, plan.client, connect_timeout=plan.connect_timeout, mesh=plan.mesh))
+        .then(
+            requesting(
+                runtime,
+                plan.client,
+                connect_timeout=plan.connect_timeout,
+                mesh=plan.mesh,
+                checked=plan.checked,
+            )
+        )
     )
 
 
@@ -252,7 +261,9 @@ def _opaque(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]
         top.then(ToBackend(plan.bytes_to, name="opaque_to_backend"))
         # By connection: that is all there is to balance.
         .then(balance)
-        .then(forwarding(runtime, connect_timeout=plan.connect_timeout, mesh=plan.mesh))
+        .then(
+            forwarding(runtime, connect_timeout=plan.connect_timeout, mesh=plan.mesh, checked=plan.checked)
+        )
     )
 
 
@@ -281,18 +292,24 @@ def _bytes_to(found: Gateway) -> str:
     return next((each.backend for to in (found.to, *anything) for each in to if each.weight), "")
 
 
-def _listener_plan(config: MeshConfig, name: str) -> _Plan:
+def _listener_plan(config: MeshConfig, name: str, runtime: Runtime) -> _Plan:
     found = config.listen[name]
 
     def backend(name: str, *, opaque: bool = False) -> Backend:
-        return backend_of(name, config.backend[name], retry=found.retry, timeout=found.timeout, opaque=opaque)
+        return backend_of(
+            name,
+            config.backend[name],
+            retry=found.retry,
+            timeout=found.timeout,
+            opaque=opaque,
+            zone=own_zone(config),
+        )
 
     # Where hosts are all that tells requests apart, each is one look-up and a layer less.
     hosts = None if any(each.routes for each in found.policy) else plain_hosts(found)
-    routes = None if hosts is not None else gateway_routes(name, found, config.backend)
+    routes = None if hosts is not None else gateway_routes(name, found, config.backend, own_zone(config))
     backends = {host: backend(name) for host, name in (hosts or {}).items()}
-    named = [each.backend for each in found.to] + [each.backend for route in found.route for each in route.to]
-    takers = {name: config.backend[name] for name in named}
+    takers = {name: config.backend[name] for name in named_backends(found)}
     protocol = _PROTOCOLS[found.protocol]
     if protocol is None and takers and all(each.opaque for each in takers.values()):
         protocol = "opaque"
@@ -301,7 +318,7 @@ def _listener_plan(config: MeshConfig, name: str) -> _Plan:
         backends=backends,
         routes=routes,
         bytes_to=backend(_bytes_to(found), opaque=True) if _bytes_to(found) else NOWHERE,
-        resolve=Discover(),
+        resolve=discovery(config, runtime),
         protocol=protocol,
         server=config.proxy.server_options(),
         client=config.proxy.client_options(),
@@ -315,6 +332,7 @@ def _listener_plan(config: MeshConfig, name: str) -> _Plan:
         detect_timeout=found.detect_timeout,
         opaque_ports=found.opaque_ports,
         mesh=True,
+        checked=any(each.health_check is not None for each in takers.values()),
     )
 
 

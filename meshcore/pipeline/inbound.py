@@ -162,7 +162,8 @@ def _routes(side: Inbound, runtime: Runtime) -> Stack[NewHttp[Backend], NewHttp[
         route_limit=route_limits({INBOUND: side}, runtime, direction="inbound"),
     )
     # From here on, one stack per route, for as long as the sidecar.
-    routes: Stack[NewHttp[HttpRoute], NewHttp[Accepted]] = stack(Accepted).then(Route(table))
+    missing = runtime.registry.counter("inbound_http_route_not_found_total", "Requests that no route takes.").labels()
+    routes: Stack[NewHttp[HttpRoute], NewHttp[Accepted]] = stack(Accepted).then(Route(table, missing=missing))
     # What peers see of a route, so: above all that it does.
     routes = judged.before(routes.then(RouteMetrics(runtime.registry, "inbound")))
     if any(rule.target.filters for rule in table.rules):

@@ -17,13 +17,13 @@ from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.to_backend import ToBackend
 from meshcore.metrics.detection import detection
 from meshcore.pipeline.abuse import counting_abuse
+from meshcore.pipeline.discovery import discovery
 from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.gateway import NOWHERE
 from meshcore.pipeline.limits import LimitsOf, route_limits
-from meshcore.pipeline.routes import Judged, destination_routes, routed
+from meshcore.pipeline.routes import Judged, destination_routes, named_backends, routed
 from meshcore.pipeline.runtime import Runtime
-from meshcore.pipeline.targets import backend_of, budget_of
-from meshcore.resolve.discover import Discover
+from meshcore.pipeline.targets import backend_of, budget_of, own_zone
 from meshcore.server.detect import Detect
 from meshcore.server.detect_tls import DetectTls
 from meshcore.server.http import ServeHttp
@@ -62,6 +62,7 @@ def _detecting(
     opaque: bool = False,
 ) -> Stack[Connect, NewAccept[Accepted]]:
     side = _side(config)
+    zone = own_zone(config)
     return (
         accept(Accepted)
         # Knows every connection, so: above everything.
@@ -70,7 +71,7 @@ def _detecting(
         .then(
             Detect(
                 http=http(config, runtime, table, name),
-                opaque=_opaque(config, runtime, backends(table, name, opaque=True), look=not opaque),
+                opaque=_opaque(config, runtime, backends(table, name, opaque=True, zone=zone), look=not opaque),
                 opaque_ports=side.opaque_ports,
                 timeout=side.detect_timeout,
                 protocol="opaque" if opaque else None,
@@ -106,11 +107,12 @@ def requests(
     limits = LimitsOf(table, name)
     limited = RateLimit(limits, runtime.registry, direction="outbound") if limits else None
     if any(found.route for found in table.values()):
-        routes = destination_routes(table, config.backend, name)
+        routes = destination_routes(table, config.backend, name, own_zone(config))
         judged = Judged(limit=limited, route_limit=route_limits(table, runtime, name))
         return routed(routes, runtime, "outbound.to", judged).then(balanced(config, runtime))
+    by_authority = Route(backends(table, name, zone=own_zone(config)))
     # From here on, one stack per destination, kept for as long as the sidecar.
-    top: Stack[NewHttp[Backend], NewHttp[Accepted]] = stack(Accepted).then(Route(backends(table, name)))
+    top: Stack[NewHttp[Backend], NewHttp[Accepted]] = stack(Accepted).then(by_authority)
     if limited is not None:
         # The tries of a request count once, so: above Retry.
         top = top.then(limited)
@@ -127,18 +129,17 @@ def balanced(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewHttp[Bac
     """From a request for one backend to a connection to one of its endpoints."""
     side = _side(config)
     policy = attrgetter("balance")
-    top = stack(Backend)
-    limits = LimitsOf(side.to)
-    if limits:
-        # The tries of a request count once, so: above Retry.
-        top = top.then(RateLimit(limits, runtime.registry, direction="outbound"))
     return (
         stack(Backend)
         # From here on, one stack per endpoint.
-        .then(Balance(Discover(), policy=policy, fail_fast=side.fail_fast, owner=runtime.owner))
+        .then(Balance(discovery(config, runtime), policy=policy, fail_fast=side.fail_fast, owner=runtime.owner))
         .then(
             requesting(
-                runtime, config.proxy.client_options(), connect_timeout=side.connect_timeout, mesh=True
+                runtime,
+                config.proxy.client_options(),
+                connect_timeout=side.connect_timeout,
+                mesh=True,
+                checked=_checked(config),
             )
         )
     )
@@ -172,7 +173,7 @@ def _carrying(
 ) -> Stack[Connect, NewAccept[Accepted]]:
     side = _side(config)
     balance = Balance(
-        Discover(),
+        discovery(config, runtime),
         policy=attrgetter("balance"),
         fail_fast=side.fail_fast,
         owner=runtime.owner,
@@ -184,18 +185,25 @@ def _carrying(
         .then(ToBackend(_BySni(table), name=f"{prefix}to_backend"))
         # By connection: that is all there is to balance.
         .then(balance)
-        .then(forwarding(runtime, connect_timeout=side.connect_timeout, mesh=True, prefix=prefix))
+        .then(
+            forwarding(
+                runtime, connect_timeout=side.connect_timeout, mesh=True, prefix=prefix, checked=_checked(config)
+            )
+        )
     )
 
 
-def backends(table: Mapping[str, Destination], name: str = "", *, opaque: bool = False) -> dict[str, Backend]:
+def backends(
+    table: Mapping[str, Destination], name: str = "", *, opaque: bool = False, zone: str = ""
+) -> dict[str, Backend]:
     """The destinations as targets, by pattern; *name* instead of the pattern, where there is one.
 
     Args:
         opaque: for bytes that were not detected to be HTTP; without, destinations that take bytes alone are left out.
+        zone: this proxy's own.
     """
     return {
-        pattern: backend_of(name or pattern, found, retry=found.retry, timeout=found.timeout, opaque=opaque)
+        pattern: backend_of(name or pattern, found, retry=found.retry, timeout=found.timeout, opaque=opaque, zone=zone)
         for pattern, found in table.items()
         if opaque or not found.opaque
     }
@@ -214,6 +222,14 @@ class _BySni:
     def __call__(self, target: Accepted) -> Backend:
         found = match_authority(self._table, target.sni.encode(), b"https") if target.sni else None
         return found or self._table.get("*") or NOWHERE
+
+
+def _checked(config: MeshConfig) -> bool:
+    """Whether endpoints that requests may go to have health checks."""
+    destinations = _side(config).to.values()
+    named = {name for found in destinations for name in named_backends(found)}
+    takers = [*destinations, *(config.backend[name] for name in named)]
+    return any(found.health_check is not None for found in takers)
 
 
 def _side(config: MeshConfig) -> Outbound:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from meshcore.config import DestinationRef, RetryConfig, TimeoutConfig
+from meshcore.config import DestinationRef, Gateway, RetryConfig, TimeoutConfig
 from meshcore.http.matching import GrpcMatch, PathMatch, RequestMatch, RouteRule, RouteTable, ValueMatch
 from meshcore.http.regex import Regex
 from meshcore.layers.filters import Filters
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
         BackendConfig,
         Destination,
         FilterConfig,
-        Gateway,
         InboundRoute,
         RequestConfig,
         ValueConfig,
@@ -46,7 +45,16 @@ if TYPE_CHECKING:
     from meshcore.layers.rate_limit import RateLimit
     from meshcore.pipeline.runtime import Runtime
 
-__all__ = ["Judged", "destination_routes", "gateway_routes", "inbound_routes", "plain_hosts", "route_of", "routed"]
+__all__ = [
+    "Judged",
+    "destination_routes",
+    "gateway_routes",
+    "inbound_routes",
+    "named_backends",
+    "plain_hosts",
+    "route_of",
+    "routed",
+]
 
 Rules: TypeAlias = "list[RouteRule[HttpRoute]]"
 DEFAULT = "default"
@@ -72,9 +80,21 @@ def plain_hosts(gateway: Gateway) -> dict[str, str] | None:
     return found
 
 
-def gateway_routes(name: str, gateway: Gateway, backends: Mapping[str, BackendConfig]) -> RouteTable[HttpRoute]:
-    """The routes of a gateway's listener, that of ``to`` last."""
-    making = _Making(name, backends)
+def named_backends(parent: Gateway | Destination) -> set[str]:
+    """The backends that a listener, or a destination's routes, send requests and copies of them to."""
+    references = [each for route in parent.route for each in route.to]
+    references += parent.to if isinstance(parent, Gateway) else ()
+    filters = [each for route in parent.route for each in route.filters]
+    filters += [each for reference in references for each in reference.filters]
+    found = {reference.backend for reference in references} | {each.mirror.backend for each in filters if each.mirror}
+    return {name for name in found if name is not None}
+
+
+def gateway_routes(
+    name: str, gateway: Gateway, backends: Mapping[str, BackendConfig], zone: str = ""
+) -> RouteTable[HttpRoute]:
+    """The routes of a gateway's listener, that of ``to`` last; *zone* is this proxy's own."""
+    making = _Making(name, backends, zone)
     rules = [
         RouteRule(
             making.route(
@@ -82,6 +102,7 @@ def gateway_routes(name: str, gateway: Gateway, backends: Mapping[str, BackendCo
                 route.to,
                 route.match,
                 route.filters,
+                failover=route.failover,
                 **request_policy(route.retry or gateway.retry, route.timeout or gateway.timeout),
             ),
             tuple(_match(each, each.host) for each in route.match),
@@ -95,9 +116,10 @@ def gateway_routes(name: str, gateway: Gateway, backends: Mapping[str, BackendCo
 
 
 def destination_routes(
-    table: Mapping[str, Destination], backends: Mapping[str, BackendConfig], name: str = ""
+    table: Mapping[str, Destination], backends: Mapping[str, BackendConfig], name: str = "", zone: str = ""
 ) -> RouteTable[HttpRoute]:
-    """The routes of destinations by the pattern of their authority; *name* instead of it, where there is one.
+    """The routes of destinations by the pattern of their authority; *name* instead of it, where there is one, and
+    *zone* is this proxy's own.
 
     A request that none of its destination's routes takes is not for another destination.
     """
@@ -106,14 +128,15 @@ def destination_routes(
         if found.opaque:
             continue
         label = name or pattern
-        own = backend_of(label, found, retry=RetryConfig(limit=0), timeout=TimeoutConfig())
-        making = _Making(label, backends, own)
+        own = backend_of(label, found, retry=RetryConfig(limit=0), timeout=TimeoutConfig(), zone=zone)
+        making = _Making(label, backends, zone, own)
         for index, route in enumerate(found.route):
             target = making.route(
                 route.name or f"route-{index}",
                 route.to or (DestinationRef(),),
                 route.match,
                 route.filters,
+                failover=route.failover,
                 **request_policy(route.retry or found.retry, route.timeout or found.timeout),
             )
             matches = tuple(_match(each, pattern) for each in route.match) or (RequestMatch(host=pattern),)
@@ -127,7 +150,7 @@ def destination_routes(
 
 def inbound_routes(routes: Iterable[InboundRoute], application: Backend) -> RouteTable[HttpRoute]:
     """The routes to the application."""
-    making = _Making("inbound", {}, application)
+    making = _Making("inbound", {}, own=application)
     return RouteTable(
         RouteRule(
             making.route(
@@ -211,7 +234,7 @@ def routed(
         # Below what answers, above what picks: another try may go to another backend.
         top.then(Retry(attrgetter("retries"), budget_of, attrgetter("replay")))
         # From here on, one stack per backend of a route.
-        .then(Split(splits.get))
+        .then(Split(splits.get, attrgetter("failover")))
     )
     # Each try, with the backend that it went to, so: below Split.
     split = split.then(RouteMetrics(runtime.registry, "backend", name="backend_metrics"))
@@ -237,9 +260,12 @@ def _weights(route: HttpRoute, parent: str, runtime: Runtime) -> Weights:
 class _Making:
     """Makes the routes of one parent."""
 
-    def __init__(self, parent: str, backends: Mapping[str, BackendConfig], own: Backend | None = None) -> None:
+    def __init__(
+        self, parent: str, backends: Mapping[str, BackendConfig], zone: str = "", own: Backend | None = None
+    ) -> None:
         self._parent = parent
         self._backends = backends
+        self._zone = zone
         self._own = own
 
     def route(
@@ -263,7 +289,7 @@ class _Making:
             )
             for each in to
         )
-        copied: dict[str, Any] = {**policy, "retries": 0}
+        copied: dict[str, Any] = {**policy, "retries": 0, "failover": False}
         mirrors = tuple(
             Mirrored(HttpRoute(f"{name}-mirror", (reference,), parent=self._parent, **copied), ratio)
             for reference, ratio in self._mirrors(filters, name)
@@ -276,7 +302,8 @@ class _Making:
         if name is None:
             assert self._own is not None
             return self._own
-        return backend_of(name, self._backends[name], retry=RetryConfig(limit=0), timeout=TimeoutConfig())
+        found = self._backends[name]
+        return backend_of(name, found, retry=RetryConfig(limit=0), timeout=TimeoutConfig(), zone=self._zone)
 
     def _mirrors(self, filters: Sequence[FilterConfig], name: str) -> Iterator[tuple[BackendRef, float]]:
         for each in filters:

@@ -10,14 +10,15 @@ from meshcore.codec.transport_header import ALPN, TransportHeader
 from meshcore.errors import ConfigError
 from meshcore.http.timeouts import Timeouts
 from meshcore.layers.retry import Budget
+from meshcore.pipeline.balancing import balancing_of, health_of
 from meshcore.transport.target import Backend, Endpoint, RequestPolicy, TlsClient
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from meshcore.config import BackendConfig, ClientTls, EndpointConfig, RetryConfig, TimeoutConfig
+    from meshcore.config import BackendConfig, ClientTls, EndpointConfig, MeshConfig, RetryConfig, TimeoutConfig
 
-__all__ = ["backend_of", "budget_of", "request_policy"]
+__all__ = ["backend_of", "budget_of", "own_zone", "request_policy"]
 
 _PROTOCOLS = {"http": "http", "http1": "http/1", "h2c": "h2", "https": "http", "tcp": "opaque"}
 _ALPN = {"http": ("h2", "http/1.1"), "https": ("h2", "http/1.1"), "h2c": ("h2",), "http1": ("http/1.1",), "tcp": ()}
@@ -30,6 +31,7 @@ def backend_of(
     retry: RetryConfig,
     timeout: TimeoutConfig,
     opaque: bool = False,
+    zone: str = "",
 ) -> Backend:
     """The target that a table of the configuration describes.
 
@@ -39,6 +41,7 @@ def backend_of(
         retry: how requests to it are tried again.
         timeout: limits of its exchanges.
         opaque: for bytes that were not detected to be HTTP, whatever is spoken there otherwise.
+        zone: this proxy's own.
 
     Raises:
         ConfigError: a file that it names cannot be read.
@@ -49,7 +52,7 @@ def backend_of(
         tuple(_endpoint(name, config, each, opaque) for each in config.endpoints),
         config.discover,
         template=template,
-        balance=config.balance,
+        balance=balancing_of(config, zone),
         **request_policy(retry, timeout),
     )
 
@@ -63,6 +66,11 @@ def request_policy(retry: RetryConfig, timeout: TimeoutConfig) -> dict[str, Any]
         "replay": retry.replay,
         "timeouts": None if limits == Timeouts() else limits,
     }
+
+
+def own_zone(config: MeshConfig) -> str:
+    """Where this proxy runs; ``""`` if that is not said."""
+    return (config.service.zone or "") if config.service is not None else ""
 
 
 class _BudgetOf:
@@ -90,6 +98,7 @@ def _endpoint(name: str, config: BackendConfig, endpoint: EndpointConfig | None,
         _PROTOCOLS[spoken],
         weight=1.0 if endpoint is None else endpoint.weight,
         zone="" if endpoint is None else endpoint.zone or "",
+        health=health_of(config.health_check, requests=spoken != "tcp"),
     )
     if identity is None:
         if spoken != "https":

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from meshcore.abc import Resolve
 from meshcore.addresses import suggest
 from meshcore.errors import ConfigError
+from meshcore.resolve.dns import Dns
 from meshcore.resolve.file import File
 from meshcore.resolve.static import Static
-from meshcore.transport.target import Backend, Endpoint
+from meshcore.transport.target import Address, Backend, Endpoint
 
-__all__ = ["Discover"]
+if TYPE_CHECKING:
+    from meshcore.metrics.registry import Registry
+
+__all__ = ["Discover", "schemes"]
 
 
 def _schemes() -> Mapping[str, Resolve[Backend]]:
-    return {"file": File(template=_template)}
+    return schemes()
+
+
+def schemes(registry: Registry | None = None, *, servers: tuple[Address, ...] = ()) -> Mapping[str, Resolve[Backend]]:
+    """The resolvers that there are, by what stands before the colon of ``backend.discover``.
+
+    Args:
+        registry: where their metrics go.
+        servers: the DNS servers; none: those of ``/etc/resolv.conf``.
+    """
+    dns = Dns(_template, servers, registry)
+    return {"file": File(template=_template), "dns": dns, "dns+srv": dns}
 
 
 def _template(backend: Backend) -> Endpoint:
@@ -42,12 +58,20 @@ class Discover:
         Raises:
             ConfigError: there is none.
         """
-        resolver: Resolve[Backend] = Static()
-        if target.discover is not None:
-            scheme = target.discover.partition(":")[0]
-            if scheme not in self.schemes:
-                known = ", ".join(f"{name}:" for name in self.schemes)
-                what = f"{target.discover!r}: unknown scheme (known: {known})"
-                raise ConfigError([f"backend {target.name}: {what}{suggest(scheme, list(self.schemes))}"])
-            resolver = self.schemes[scheme]
+        resolver = self._resolver(target)
+        if resolver is None:
+            scheme = (target.discover or "").partition(":")[0]
+            known = ", ".join(f"{name}:" for name in self.schemes)
+            what = f"{target.discover!r}: unknown scheme (known: {known})"
+            raise ConfigError([f"backend {target.name}: {what}{suggest(scheme, list(self.schemes))}"])
         await resolver.watch(target, publish)
+
+    def _resolver(self, target: Backend) -> Resolve[Backend] | None:
+        if target.discover is None:
+            return Static()
+        return self.schemes.get(target.discover.partition(":")[0])
+
+    def statistics(self, target: Backend, /) -> Any:
+        """What the resolver of the scheme knows of *target*; None where it does not tell."""
+        statistics = getattr(self._resolver(target), "statistics", None)
+        return None if statistics is None else statistics(target)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
 from meshcore.codec.transport_header import TransportHeader
 from meshcore.http.timeouts import Timeouts
+from meshcore.transport.health import Health
 
 if TYPE_CHECKING:
     from meshcore.abc import ServiceLayer
@@ -110,6 +112,7 @@ class Endpoint:
         transport_header: what a proxy at *address* is told at the head of each connection (D-20); None:
             nothing.  Needs *tls*.
         no_tls: why *tls* is None, as in metrics (T-16): ``"loopback"``; ``""``: discovery told of none.
+        health: how it is asked whether it is well; None: not at all.
     """
 
     address: Address
@@ -121,6 +124,7 @@ class Endpoint:
     mesh_proxy: bool = False
     transport_header: TransportHeader | None = None
     no_tls: str = ""
+    health: Health | None = None
 
     def __str__(self) -> str:
         host, port = self.address
@@ -156,14 +160,14 @@ class Backend(RequestPolicy):
         endpoints: the fixed set, where there is one.
         discover: ``dns:…``, ``file:…`` and the like, for a resolver; None for a fixed set.
         template: what discovered endpoints are where their entries do not say it; None: plain HTTP.
-        balance: the policy's name.
+        balance: how it is balanced: the policy's name, or a ``layers.balance.Balancing``.
     """
 
     name: str
     endpoints: tuple[Endpoint, ...] = ()
     discover: str | None = None
     template: Endpoint | None = None
-    balance: str = attrs.field(default="p2c-ewma", kw_only=True)
+    balance: Hashable = attrs.field(default="p2c-ewma", kw_only=True)
 
 
 @attrs.frozen(cache_hash=True)
@@ -210,6 +214,7 @@ class HttpRoute(RequestPolicy):
         parent: whose route it is: a listener, a destination, ``inbound``.
         filters: what is done to requests and answers, in this order; above retries, so that it is done once.
         mirrors: who gets copies.
+        failover: the first backend that is ready gets everything, whatever the weights.
     """
 
     name: str
@@ -217,3 +222,4 @@ class HttpRoute(RequestPolicy):
     parent: str = attrs.field(default="", kw_only=True)
     filters: tuple[ServiceLayer, ...] = attrs.field(default=(), kw_only=True)
     mirrors: tuple[Mirrored, ...] = attrs.field(default=(), kw_only=True)
+    failover: bool = attrs.field(default=False, kw_only=True)

@@ -177,7 +177,7 @@ retry = { limit = 2, on = ["5xx"], backoff = "25ms..250ms", budget = 0.2 }
 failure_accrual = { consecutive = 7 }
 
 [outbound.to."x:80"]
-discover = "dns+srv:_http._tcp.payments.shop"
+discover = "etcd:/payments/shop"
 
 [listen.public]
 bind = "https://:8443"
@@ -228,7 +228,7 @@ c.toml:27: outbound.to."payments:80".retry.backoff: is not in this release; anot
 c.toml:27: outbound.to."payments:80".retry.on[0]: '5xx' is not in this release; connect-failure, reset are
 c.toml:28: outbound.to."payments:80".failure_accrual: is not in this release; endpoints that cannot be connected to \
 are taken out
-c.toml:31: outbound.to."x:80".discover: 'dns+srv:_http._tcp.payments.shop': dns+srv: is not in this release; file: is
+c.toml:31: outbound.to."x:80".discover: 'etcd:/payments/shop': etcd: is not in this release; file, dns, dns+srv are
 c.toml:34: listen.public.bind: 'https://:8443' has a scheme: HOST:PORT is wanted; TLS is `tls = { cert = …, key = … }`
 c.toml:35: listen.public.tls.cert: key is needed with it
 c.toml:36: listen.public.to[0].backend: there is no backend 'stabl'; did you mean 'stable'?

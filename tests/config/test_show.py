@@ -34,6 +34,7 @@ def test_every_default_is_shown(look: Look) -> None:
         'connect_timeout = "300ms"\ndetect_timeout = "10s"\nroute = []\nlayer = []\n\n'
         '[listen]\n\n[backend]\n\n[admin]\nlisten = "127.0.0.1:4191"\nshutdown = false\n\n'
         '[proxy]\ngrace_period = "2m"\nengine = "auto"\naccess_log = "off"\nlog_level = "info"\nlog_format = "text"\n'
+        "dns_servers = []\n"
     )
 
 

@@ -293,6 +293,7 @@ STEPS = st.lists(
 
 
 @pytest.mark.parametrize("maker", [name for name in MAKERS if name != "RequestBody"])
+@hypothesis.example(steps=[("end", b""), ("abort", b""), ("take", b"")])
 @hypothesis.given(steps=STEPS)
 @hypothesis.example(steps=[("end", b""), ("abort", b""), ("take", b"")])
 @hypothesis.settings(max_examples=60)

@@ -279,6 +279,45 @@ async def test_a_blue_green_switch_under_load_fails_nothing_and_cuts_no_stream(g
         assert await read_all(stream.body) == b"ended"
 
 
+@pytest.mark.parity("B-13")
+async def test_a_backend_stands_in_for_another_that_is_gone(gateway: Run) -> None:
+    text = """
+[[listen.public.route]]
+failover = true
+to = [{ backend = "gone" }, { backend = "stable" }, { backend = "canary" }]
+[backend.gone]
+endpoints = ["127.0.0.1:1"]
+"""
+    async with gateway(text) as run:
+        found = Counter([(await run.ask())[1]["name"] for _ in range(20)])
+        assert found == {"stable": 20}
+
+
+async def test_the_filters_of_a_backend_are_for_its_requests_alone(gateway: Run) -> None:
+    text = """
+to = [
+  { backend = "stable", weight = 1, filters = [{ set_request_headers = { x-b = "stable" } }] },
+  { backend = "canary", weight = 1, filters = [
+    { rewrite = { path = "/other" }, mirror = { backend = "stable" }, inject_delay = { duration = "1ms" } },
+  ] },
+]
+"""
+    async with gateway(text) as run:
+        for _ in range(40):
+            status, said, _ = await run.ask("/x")
+            assert status == 200
+            if said["name"] == "stable":
+                assert (said["path"], said["headers"]["x-b"]) == ("/x", "stable")
+            else:
+                assert (said["path"], "x-b" in said["headers"]) == ("/other", False)
+        canary = len(run.origins["canary"].asked)
+        assert 5 <= canary <= 35
+        while len(run.origins["stable"].asked) < 40:
+            await trio.sleep(0.01)
+        copies = [each for each in run.origins["stable"].asked if "x-b" not in each["headers"]]
+        assert len(copies) == canary
+
+
 async def test_a_copy_of_each_request_goes_to_the_mirror(gateway: Run) -> None:
     text = '[[listen.public.route]]\nfilters = [{ mirror = { backend = "canary" } }]\nto = [{ backend = "stable" }]\n'
     async with gateway(text) as run:
@@ -353,5 +392,6 @@ filters = [{ inject_failure = { grpc_status = 8 } }]
         assert (200, "1") == (status, said["headers"]["x-in"])
         assert (await run.ask("/broken"))[0] == 500
         assert (await run.ask("/other"))[0] == 404
+        assert "inbound_http_route_not_found_total 1" in run.proxy.registry.render()
         answered = await run.ask("/a.B/Get", method="POST", version=20, content_type="application/grpc")
         assert (200, b"8") == (answered[0], answered[2].get(b"grpc-status"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 
 import hypothesis
 import pytest
@@ -29,7 +28,7 @@ class Numbers:
         self.given = 0
         self.last = last
 
-    def __call__(self, avoid: Sequence[Endpoint]) -> int | None:
+    def __call__(self, waiter: Waiter) -> int | None:
         if self.given == self.last:
             return None
         self.given += 1

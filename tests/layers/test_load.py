@@ -135,6 +135,43 @@ def test_the_load_is_never_negative_nor_above_the_highest_sample_by_pending(
         assert 0 <= load.load(now, 1.0) <= max(now, 0.030) * (load.pending + 1) + 1e-9
 
 
+@pytest.mark.parity("U-15")
+@hypothesis.given(
+    st.floats(0.001, 1e6), st.lists(st.tuples(st.floats(0, 1e9), st.floats(0, 1e6)), max_size=20), st.floats(0, 1e9)
+)
+def test_reading_changes_nothing_and_time_only_forgets(
+    default: float, samples: list[tuple[float, float]], later: float
+) -> None:
+    load = PeakEwma(default_rtt=default).start(0.0)
+    now = 0.0
+    for passed, sample in samples:
+        now += passed
+        before = load.rtt
+        started = now - min(sample, now)
+        load.begin(started)
+        load.end(now, started, True)
+        # A peak counts at once; anything else lies between what was known and what was measured.
+        measured = now - started
+        assert measured <= load.rtt * (1 + 1e-9)
+        assert load.rtt <= max(before, measured) * (1 + 1e-9)
+    estimates = [load.estimate(now + later), load.estimate(now), load.estimate(now + later)]
+    assert estimates[0] == estimates[2] <= estimates[1] == load.estimate(now)
+    assert load.pending == 0
+
+
+@pytest.mark.parity("U-15")
+def test_a_sample_that_ends_before_the_last_one_forgets_nothing() -> None:
+    load = PeakEwma(decay=10.0).start(100.0)
+    for number in (1, 2):
+        load.begin(100.0 + number)
+    load.end(110.0, 101.0, True)
+
+    # A clock that stands still, or the first of two answers told last.
+    load.end(110.0, 102.0, True)
+
+    assert 9.0 == load.rtt == load.estimate(110.0)
+
+
 # ----- two choices -----
 
 

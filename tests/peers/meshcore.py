@@ -68,7 +68,7 @@ def routed(routes: dict[str, str], engine: str = "auto") -> Iterator[Running]:
     """The gateway pipeline with routes by authority in place of its one backend, as an embedder runs it."""
     command = [sys.executable, str(PROGRAMS / "routed_proxy.py"), engine]
     command += [f"{pattern}={url}" for pattern, url in routes.items()]
-    with running("routed", command, ready=_take_port, env={"PYTHONPATH": str(ROOT)}) as proxy:
+    with running("routed", command, ready=_take_port) as proxy:
         yield proxy
 
 
@@ -77,5 +77,5 @@ def detecting(cert: Path, key: Path, anchors: Path, plain: int, foreign: int) ->
     """Detection of TLS alone, as an embedder runs it: see ``programs/detecting_proxy.py``."""
     command = [sys.executable, str(PROGRAMS / "detecting_proxy.py"), str(cert), str(key), str(anchors)]
     command += [str(plain), str(foreign)]
-    with running("detecting", command, ready=_take_port, env={"PYTHONPATH": str(ROOT)}) as proxy:
+    with running("detecting", command, ready=_take_port) as proxy:
         yield proxy

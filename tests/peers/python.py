@@ -14,7 +14,7 @@ from tests.peers.servers import PeerMissing
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["grpc_server", "origin", "recorder", "websocket_server"]
+__all__ = ["dns_server", "grpc_server", "origin", "recorder", "websocket_server"]
 
 PROGRAMS = Path(__file__).parent / "programs"
 
@@ -33,6 +33,17 @@ def origin(name: str = "origin", *, delay: float = 0.0, port: int | None = None)
     """The HTTP/1.1 origin of programs/origin.py."""
     port = port or free_port()
     with running(f"origin-{name}", _command("origin", port, name, delay), port=port) as server:
+        yield server
+
+
+@contextmanager
+def dns_server(zone: Path, *, port: int | None = None) -> Iterator[Running]:
+    """The DNS server of programs/dns_server.py, with the zone in that file."""
+    port = port or free_port()
+    command = _command("dns_server", zone, port)
+    env = {"PYTHONPATH": str(PROGRAMS.parent.parent.parent)}
+    with running("dns", command, ready=lambda server: "ready" in server.output(), env=env) as server:
+        server.port = port
         yield server
 
 

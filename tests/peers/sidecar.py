@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DAY", "Issuer", "admin", "config", "metric", "sidecar"]
 
-ROOT = Path(__file__).parent.parent.parent
 DAY = 86_400.0
 ANY = "127.0.0.1:0"
 _SERIES = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
@@ -126,7 +125,7 @@ def sidecar(
         if command:
             words += ["--", *command]
 
-        with running("sidecar", words, ready=ready, env={"PYTHONPATH": str(ROOT), **(env or {})}) as program:
+        with running("sidecar", words, ready=ready, env=env or {}) as program:
             yield program
 
 

@@ -295,9 +295,9 @@ async def test_a_backend_is_watched_by_the_resolver_of_its_scheme(
 
     await Discover({"none": Static(())}).watch(Backend("d", discover="none:x"), seen.append)
     assert () == seen[-1]
-    with pytest.raises(ConfigError, match=r"unknown scheme \(known: file:\); did you mean 'file'"):
+    with pytest.raises(ConfigError, match=r"unknown scheme \(known: file:, dns:, dns\+srv:\); did you mean 'file'"):
         await Discover().watch(Backend("e", discover="files:x"), seen.append)
-    assert "Discover(schemes=['file'])" == repr(Discover())
+    assert "Discover(schemes=['file', 'dns', 'dns+srv'])" == repr(Discover())
     assert "File(interval=0.5)" == repr(File())
 
 

@@ -24,14 +24,16 @@ class Waiter:
     Attributes:
         wakeup: woken when it was given an endpoint, or is to look whether it still may be.
         avoid: endpoints that it takes only where there is no other.
+        request: what it is for.
         member: what it was given.
     """
 
-    __slots__ = ("avoid", "member", "wakeup")
+    __slots__ = ("avoid", "member", "request", "wakeup")
 
-    def __init__(self, avoid: Sequence[Endpoint]) -> None:
+    def __init__(self, avoid: Sequence[Endpoint], request: object) -> None:
         self.wakeup = Wakeup()
         self.avoid = avoid
+        self.request = request
         self.member: Any = None
 
 
@@ -48,13 +50,13 @@ class Line:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def join(self, avoid: Sequence[Endpoint]) -> Waiter:
+    def join(self, avoid: Sequence[Endpoint], request: object = None) -> Waiter:
         """Somebody new, at the end."""
-        waiter = Waiter(avoid)
+        waiter = Waiter(avoid, request)
         self._waiting[waiter] = None
         return waiter
 
-    def leave(self, waiter: Waiter, take: Callable[[Sequence[Endpoint]], Any]) -> None:
+    def leave(self, waiter: Waiter, take: Callable[[Waiter], Any]) -> None:
         """*waiter* goes, with what it was given or without; to be called for everyone who has joined."""
         if waiter.member is None:
             del self._waiting[waiter]
@@ -62,7 +64,7 @@ class Line:
             self._handed -= 1
             self.hand_out(take)
 
-    def hand_out(self, take: Callable[[Sequence[Endpoint]], Any]) -> None:
+    def hand_out(self, take: Callable[[Waiter], Any]) -> None:
         """Gives what *take* has, to who has waited longest.
 
         Not to everyone at once, so that what a long line begins to do together is bounded: the next ones' turn comes
@@ -74,7 +76,7 @@ class Line:
         size = max(BATCH, len(waiting) // 4)
         while waiting and size:
             waiter = next(iter(waiting))
-            waiter.member = take(waiter.avoid)
+            waiter.member = take(waiter)
             if waiter.member is None:
                 return
             del waiting[waiter]

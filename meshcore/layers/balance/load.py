@@ -11,7 +11,16 @@ from typing import Protocol
 
 import attrs
 
-__all__ = ["EndpointLoad", "EwmaLoad", "Load", "PeakEwma", "Pending", "PendingLoad"]
+__all__ = [
+    "EndpointLoad",
+    "EwmaLoad",
+    "Load",
+    "PeakEwma",
+    "PenaltyLoad",
+    "PenaltyPeakEwma",
+    "Pending",
+    "PendingLoad",
+]
 
 _FLOOR = 0.001
 
@@ -142,6 +151,46 @@ class EwmaLoad:
                 rtt = silent
             return rtt * (pending * scale + 1.0)
         return rtt
+
+
+@attrs.frozen
+class PenaltyPeakEwma(PeakEwma):
+    """:class:`PeakEwma`, for which an answer that says "not now" has taken long (B-07), so that an endpoint which
+    fails quickly does not look like a quick one.
+
+    Such are 429, 503 and every other status from 500 on, and answers of gRPC without a message whose status is 2, 4, 8,
+    13, 14 or 15.  They count as ``penalty`` seconds, or as the endpoint says with ``retry-after`` (429 and 503 alone)
+    or ``grpc-retry-pushback-ms``, if that is more; never as less than they took.
+
+    Attributes:
+        penalty: seconds that such an answer counts as.
+        max_retry_after: seconds that an endpoint may ask for, at the most.
+    """
+
+    penalty: float = attrs.field(default=5.0, validator=attrs.validators.gt(0))
+    max_retry_after: float = attrs.field(default=300.0, validator=attrs.validators.gt(0))
+
+    def start(self, now: float, /) -> PenaltyLoad:
+        """See :class:`Load`."""
+        return PenaltyLoad(self, now)
+
+
+class PenaltyLoad(EwmaLoad):
+    """The state of :class:`PenaltyPeakEwma` for one endpoint.
+
+    Attributes:
+        options: what it is by.
+    """
+
+    __slots__ = ("options",)
+
+    def __init__(self, options: PenaltyPeakEwma, now: float) -> None:
+        super().__init__(options, now)
+        self.options = options
+
+    def penalise(self, now: float, started: float, seconds: float, /) -> None:
+        """An answer begins that counts as *seconds* at least."""
+        self.end(now, min(started, now - seconds), True)
 
 
 @attrs.frozen

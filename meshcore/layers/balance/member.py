@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import attrs
 import trio
 
-from meshcore._unwrap import ready_source
+from meshcore._unwrap import gates, ready_source
 from meshcore._wakeup import Wakeup
+from meshcore.abc import Status
 from meshcore.errors import MeshError
 from meshcore.transport.target import Address
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable
 
-    from meshcore.abc import NewService, Service
+    from meshcore.abc import Gate, NewService, Service
     from meshcore.layers.balance.load import EndpointLoad
     from meshcore.transport.backoff import Backoff
     from meshcore.transport.connection import Owner
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 
 HASTE = 1.0
 """Seconds between probes at the most while requests have nowhere to go."""
+
+_FIRST_SHARE = 0.1
+_STEPS = 20
 
 State: TypeAlias = Literal["connecting", "ready", "out", "draining"]
 
@@ -48,7 +52,9 @@ class EndpointStatistics:
         in_flight: requests whose answers have not ended.
         successes, failures: responses; failures are those with a status of 500 or more, and errors.
         age: seconds since it was added.
-        error: why it is out; ``""`` otherwise.
+        error: why it is out, or not open; ``""`` otherwise.
+        status: what its gates say (:class:`meshcore.abc.Gate`): ``"open"``, ``"busy"`` or ``"closed"``.
+        zone: where it runs; ``""`` if unknown.
     """
 
     address: Address
@@ -62,6 +68,8 @@ class EndpointStatistics:
     failures: int
     age: float
     error: str
+    status: str = "open"
+    zone: str = ""
 
 
 class Pool(Protocol):
@@ -72,6 +80,7 @@ class Pool(Protocol):
     rng: random.Random
     owner: Owner | None
     inner: NewService[Endpoint, Any, Any]
+    slow_start: float
 
     def wanted(self) -> bool:
         """Whether requests wait for an endpoint."""
@@ -83,6 +92,12 @@ class Pool(Protocol):
     def readied(self, member: Member, /) -> None:
         """It can take requests."""
 
+    def place(self, member: Member, /) -> None:
+        """Whether it can take requests may have changed."""
+
+    def reshare(self, member: Member, weight: float, /) -> None:
+        """Its share is to be another."""
+
     def ended(self, member: Member, /) -> None:
         """Its task is over."""
 
@@ -92,21 +107,27 @@ class Member:
 
     __slots__ = (
         "_failed_probes",
+        "_gates",
+        "_judged",
         "_pool",
         "_removed",
         "_scope",
+        "_started",
         "_successes_before",
         "_wakeup",
         "added",
         "endpoint",
         "error",
         "failures",
+        "hoped_for",
         "in_flight",
         "load",
+        "open",
         "served",
         "service",
         "slot",
         "state",
+        "status",
         "successes",
         "weight",
     )
@@ -119,9 +140,17 @@ class Member:
         self.added = now
         self.state: State = "connecting"
         self.error: MeshError | None = None
+        self.status = Status.OPEN
+        self._gates: list[Gate] = []
+        # Whether they have ever said anything but "closed".
+        self._judged = False
         self.service: Service[Any, Any] | None = None
         self.slot = -1
+        # As its balancer has counted it.
+        self.open = self.hoped_for = False
         self.served = 0.0
+        # Since when its share grows; None: it has all of it.
+        self._started: float | None = None
         self.in_flight = 0
         self.successes = 0
         self.failures = 0
@@ -147,8 +176,71 @@ class Member:
             successes=self.successes,
             failures=self.failures,
             age=now - self.added,
-            error=str(self.error) if self.error is not None else "",
+            error=str(self.cause or ""),
+            status=self.status.name.lower(),
+            zone=self.endpoint.zone,
         )
+
+    @property
+    def cause(self) -> MeshError | None:
+        """Why it takes no requests, where that is known."""
+        if self.error is not None or self.status is Status.OPEN:
+            return self.error
+        return next((gate.cause for gate in self._gates if gate.cause is not None), None)
+
+    def reweigh(self, endpoint: Endpoint, now: float) -> None:
+        """It has another weight now."""
+        self.endpoint = endpoint
+        self.weight = self.share(now)
+
+    def start_slowly(self, now: float) -> None:
+        """It has become ready: its share grows from now on, where that is wanted."""
+        if self._pool.slow_start:
+            self._started = now
+            self.weight = self.share(now)
+            self._wakeup.wake()
+
+    def share(self, now: float) -> float:
+        """What is its due at the moment."""
+        part = 1.0
+        if self._started is not None:
+            part = (now - self._started) / self._pool.slow_start
+            if part >= 1.0:
+                self._started, part = None, 1.0
+        return self.endpoint.weight * max(part, _FIRST_SHARE)
+
+    async def _grow(self) -> None:
+        """The next step of a slow start, or what comes before it."""
+        with trio.move_on_after(self._pool.slow_start / _STEPS):
+            await self._wakeup.wait()
+            return
+        self._pool.reshare(self, self.share(trio.current_time()))
+
+    @property
+    def undecided(self) -> bool:
+        """Whether nothing is known of it yet: it is being connected for the first time, or its gates have not opened
+        so far."""
+        if self.weight <= 0 or self._removed:
+            return False
+        return self.state == "connecting" or (self.state == "ready" and not self._judged)
+
+    def _judge(self) -> None:
+        """A gate opens or shuts: the worst one counts."""
+        before = self.status
+        self.status = min((gate.status() for gate in self._gates), default=Status.OPEN)
+        self._judged = self._judged or self.status is not Status.CLOSED
+        if self.status is before:
+            return
+        if self.status is Status.OPEN and self.state == "ready":
+            self._pool.readied(self)
+        else:
+            self._pool.place(self)
+
+    def refused(self) -> None:
+        """A gate was shut for a request that it was given; the balancer has taken it off its list.  A gate that says
+        that it is open all the same is looked at again from its own task: asked at once, it could go on for ever."""
+        self._judge()
+        self._wakeup.wake()
 
     def take_out(self, error: MeshError) -> None:
         """It could not be connected: it is probed until it can.  The balancer has taken it off its list."""
@@ -200,8 +292,13 @@ class Member:
         try:
             async with trio.open_nursery() as nursery:
                 self._scope = nursery.cancel_scope
-                self.service = self._pool.inner.new_service(self.endpoint, nursery)
-                await self._keep_ready(ready_source(self.service))
+                self.service = service = self._pool.inner.new_service(self.endpoint, nursery)
+                self._gates = gates(service)
+                self._judged = False
+                for gate in self._gates:
+                    gate.on_status(self._judge)
+                self._judge()
+                await self._keep_ready(ready_source(service))
                 nursery.cancel_scope.cancel()
         except* Exception as group:
             self._crashed(group)
@@ -226,7 +323,9 @@ class Member:
         """Connects it at first and whenever it is out; returns when it was removed and has drained."""
         while self._wanted():
             if self.state == "ready":
-                await self._wakeup.wait()
+                await (self._wakeup.wait() if self._started is None else self._grow())
+                if self.state == "ready":
+                    self._pool.place(self)
                 continue
             if self.state == "out":
                 await self._pause()
@@ -248,6 +347,7 @@ class Member:
             if self.state == "connecting":
                 self.state = "out"
                 log.info("endpoint %s cannot be connected: %s", self.endpoint, error)
+                self._pool.place(self)
             self._pool.failed()
             return False
         return self._wanted()

@@ -43,7 +43,7 @@ class P2cPicker:
         self._random = rng.random
         self.ready = Ready(rng)
 
-    def pick(self, now: float, /) -> Candidate | None:
+    def pick(self, now: float, request: object = None, /) -> Candidate | None:
         """See :class:`Picker`: two loads are compared, whatever the number of endpoints."""
         ready = self.ready
         count = len(ready.members)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Sequence
 
     from meshcore.layers.balance.load import EndpointLoad
     from meshcore.transport.target import Endpoint
 
-__all__ = ["Candidate", "Picker", "Policy", "Ready"]
+__all__ = ["Candidate", "Pickable", "Picker", "Policy", "Ready"]
 
 _SLACK = 16.0
 
@@ -36,16 +36,47 @@ class Candidate(Protocol):
     served: float
 
 
-class Picker(Protocol):
-    """The state of a policy for one balancer."""
+class Pickable(Protocol):
+    """The endpoints that may be picked; see :class:`Ready`, which most policies have."""
 
     @property
-    def ready(self) -> Ready:
+    def members(self) -> Sequence[Candidate]:
+        """Them, in no order."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def add(self, member: Candidate) -> None:
+        """*member* may be picked from now on."""
+
+    def remove(self, member: Candidate) -> None:
+        """*member* is not picked any more, if it was."""
+
+    def give(self, member: Candidate) -> None:
+        """*member* was picked."""
+
+    def take_back(self, member: Candidate) -> None:
+        """*member* did not take what it was given."""
+
+    def outside(self, avoid: Container[Endpoint]) -> Candidate | None:
+        """Some member whose endpoint is not in *avoid*; None if all are."""
+        ...
+
+
+class Picker(Protocol):
+    """The state of a policy for one balancer.
+
+    A picker that wants to know all endpoints, not only those that may be picked, has a method ``known(endpoints)``,
+    which is called with those of a weight above 0 whenever discovery has named them.
+    """
+
+    @property
+    def ready(self) -> Pickable:
         """The endpoints that may be picked."""
         ...
 
-    def pick(self, now: float, /) -> Candidate | None:
-        """Who gets the next request; None if nobody is ready."""
+    def pick(self, now: float, request: object = None, /) -> Candidate | None:
+        """Who gets *request* (or connection), which is the next; None if nobody is ready."""
         ...
 
 

@@ -61,7 +61,7 @@ class RoundRobinPicker:
     def __init__(self, rng: random.Random) -> None:
         self.ready = _Turns(rng)
 
-    def pick(self, now: float, /) -> Candidate | None:
+    def pick(self, now: float, request: object = None, /) -> Candidate | None:
         """See :class:`Picker`."""
         ready = self.ready
         if not ready.queue:

@@ -19,6 +19,8 @@ class BalanceStatistics:
         waiting: requests that wait for an endpoint.
         fail_fast: whether requests fail at once, since no endpoint became ready in time.
         discovered: whether discovery has ever named the endpoints.
+        discovery: what the resolver knows of the backend, the age of its answer for instance; None: nothing.
+        panic: whether so few endpoints are open that busy ones get requests, too.
     """
 
     backend: str
@@ -26,3 +28,5 @@ class BalanceStatistics:
     waiting: int
     fail_fast: bool
     discovered: bool
+    discovery: object = None
+    panic: bool = False

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from tests.peers.meshcore import ROOT, command_line
 from tests.peers.process import Running, free_port, running
-from tests.peers.sidecar import ROOT
 
 Peer = Callable[[str], str]
 GUIDE = (ROOT / "docs" / "how-to" / "mutual-tls.md").read_text()
@@ -45,7 +45,7 @@ class Shell:
 
     def run(self, command: str) -> str:
         """What it prints; it has to succeed."""
-        meshcore = f'meshcore() {{ PYTHONPATH="{ROOT}" "{sys.executable}" -m meshcore_cli "$@"; }}\n'
+        meshcore = f'meshcore() {{ {shlex.join(command_line())} "$@"; }}\n'
         done = subprocess.run(
             ["bash", "-c", meshcore + self.text(command)], cwd=self.folder, capture_output=True, text=True, timeout=30
         )
@@ -55,8 +55,8 @@ class Shell:
     def serve(self, name: str, config: str) -> AbstractContextManager[Running]:
         file = self.folder / name
         file.write_text(self.text(config))
-        words = [sys.executable, "-m", "meshcore_cli", "run", "-c", str(file)]
-        return running("sidecar", words, ready=lambda it: "ready " in it.output(), env={"PYTHONPATH": str(ROOT)})
+        words = [*command_line(), "run", "-c", str(file)]
+        return running("sidecar", words, ready=lambda it: "ready " in it.output())
 
 
 def test_the_guides_commands_do_what_it_says(

@@ -1,0 +1,33 @@
+"""One exchange with an endpoint, as its record hears of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from meshcore.http.body import EndOfStream
+    from meshcore.http.message import Response
+    from meshcore.layers.balance.member import Member
+
+__all__ = ["Exchange"]
+
+
+class Exchange:
+    """What is to be told to an endpoint's record when a body begins and ends."""
+
+    __slots__ = ("_member", "_now", "_started")
+
+    def __init__(self, member: Member, started: float, now: Callable[[], float], response: Response) -> None:
+        self._member = member
+        self._started = started
+        self._now = now
+
+    def first_data(self) -> None:
+        """The sample ends here (B-03)."""
+        self._member.load.end(self._now(), self._started, True)
+
+    def ended(self, end: EndOfStream) -> None:
+        """The exchange ends here."""
+        self._member.finished()
