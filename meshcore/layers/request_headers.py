@@ -53,7 +53,9 @@ class RequestHeaders(ServiceLayer):
             return inner
 
         def request_headers(request: Request) -> Awaitable[Response]:
-            edit.apply(request.headers)
+            # Not in place: whoever may have to send it again, or elsewhere, has the fields as they were.
+            headers = request.headers = request.headers.copy()
+            edit.apply(headers)
             return inner(request)
 
         return request_headers

@@ -311,10 +311,13 @@ class _Splitting:
 
     async def _ask(self, request: Request, arm: _Arm) -> Response:
         """Asks the first draw, where the request does not wait."""
+        headers = request.headers
         try:
             return await self._asked(request, arm, True)
         except _NOT_SENT as error:
             failure = error
+        # The backend's own filters may have changed them.
+        request.headers = headers
         return await self._elsewhere(request, arm, failure)
 
     async def _elsewhere(self, request: Request, first: _Arm, failure: MeshError | None) -> Response:
@@ -323,6 +326,7 @@ class _Splitting:
         Where none is ready, one may become so in a moment; after that the request waits at the first draw at which it
         may, and has one more chance when that has failed.
         """
+        headers = request.headers
         tried = set() if failure is None else {first}
         for pause in _PAUSES:
             busy = False
@@ -336,6 +340,7 @@ class _Splitting:
                         return await self._asked(request, arm, True)
                     except _NOT_SENT as error:
                         busy, failure = True, error
+                        request.headers = headers
             if not busy:
                 break
             await trio.sleep(pause)
@@ -346,6 +351,7 @@ class _Splitting:
                 return await self._asked(request, waiting, False)
             except _NOT_SENT as error:
                 failure = error
+                request.headers = headers
         ready = next((arm for arm in self._draws(first) if arm.now() is Status.OPEN), None)
         if ready is None and failure is not None:
             raise failure

@@ -16,7 +16,18 @@ from meshcore.errors import FailFastError, LoadShedError, NoEndpoints
 from meshcore.http.body import Body, Chunks, Full, read_all
 from meshcore.http.matching import PathMatch, RequestMatch, RouteRule, RouteTable
 from meshcore.http.message import Request, Response
-from meshcore.layers import Balance, IdleCache, Mirror, Route, Split, ToBackend, Weights
+from meshcore.layers import (
+    Balance,
+    Filters,
+    IdleCache,
+    Mirror,
+    RequestHeaders,
+    Rewrite,
+    Route,
+    Split,
+    ToBackend,
+    Weights,
+)
 from meshcore.stack import stack
 from meshcore.testing import FakeResolve, MockNewService, request
 from meshcore.transport.target import Backend, BackendRef, Endpoint, HttpRoute, Mirrored
@@ -300,6 +311,45 @@ async def test_the_first_request_of_all_goes_to_the_backend_that_is_ready_first(
         started = trio.current_time()
         await ask(service)
         assert trio.current_time() - started < 0.01
+
+
+@pytest.mark.parity("B-13", "R-27")
+async def test_what_a_backends_filters_have_done_is_undone_where_it_is_not_ready(
+    network: Network, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    seen: list[Any] = []
+
+    class Seeing:
+        def new_service(self, endpoint: Endpoint, nursery: trio.Nursery, /) -> Any:
+            inner: Any = network.new_service(endpoint, nursery)
+
+            async def see(sent: Request) -> Response:
+                response: Response = await inner(sent)
+                seen.append((endpoint.address[0], sent.headers.raw, sent.path))
+                return response
+
+            return see
+
+    def named(name: str) -> tuple[Any, ...]:
+        return (RequestHeaders(set={f"x-{name}": "1"}), Rewrite(prefix=f"/{name}", of=["/"]))
+
+    rng = random.Random(0)
+    layers = (
+        stack(HttpRoute)
+        .then(Split(rng=rng))
+        .then(Filters(lambda reference: reference.filters))
+        .then(ToBackend(lambda reference: reference.backend))
+        .then(Balance(rng=rng))
+    )
+    both = tuple(BackendRef(backend(name, f"{name}1"), filters=named(name)) for name in ("a", "b"))
+    service: Any = layers.layer(Seeing()).new_service(HttpRoute("r", both), nursery)
+    await ask(service, 20)
+    network["a1", 80].down = True
+    del seen[:]
+    # The first of them is given to what has been ready until now.
+    await ask(service, 20)
+    assert seen == [("b1", [(b"x-b", b"1")], b"/b/")] * 20
+    assert service.statistics().passed_over > 0
 
 
 @pytest.mark.parity("B-13", "B-21")
