@@ -8,9 +8,11 @@ target, have no full stop, and are chained with ``from``.
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal
 
 __all__ = [
+    "AuthenticationError",
     "AuthorizationError",
     "BodyAbandoned",
     "ConfigError",
@@ -20,6 +22,8 @@ __all__ = [
     "FailFastError",
     "GoAway",
     "IdentityError",
+    "InjectedFailure",
+    "KeysUnavailable",
     "LoadShedError",
     "LocalProtocolError",
     "LoopDetected",
@@ -27,6 +31,8 @@ __all__ = [
     "NoEndpoints",
     "NoRoute",
     "NotReady",
+    "RateLimitError",
+    "Redirected",
     "RemoteProtocolError",
     "RequestBodyError",
     "ResponseTimeout",
@@ -81,6 +87,11 @@ class MeshError(Exception):
     def __init__(self, message: str = "", *, retryable: bool = False) -> None:
         super().__init__(message)
         self.retryable = retryable
+
+    @property
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """Header fields that belong to its answer, whoever gets it."""
+        return []
 
 
 class ConnectError(MeshError):
@@ -162,6 +173,46 @@ class NoRoute(MeshError):
     grpc_hint = 5
     source = "proxy"
     closes = False
+
+
+class Redirected(MeshError):
+    """A route sends its requests elsewhere (R-25: 301, or what the route says).
+
+    Attributes:
+        status: the HTTP status.
+        location: where to.
+    """
+
+    code = "redirect"
+    status_hint = 301
+    grpc_hint = 5
+    closes = False
+
+    def __init__(self, message: str = "redirected", *, status: int = 301, location: bytes = b"/") -> None:
+        super().__init__(message)
+        self.status = status
+        self.location = location
+
+
+class InjectedFailure(MeshError):
+    """A route fails some of its requests on purpose (R-25: the status that it says).
+
+    Attributes:
+        status: the HTTP status; 200 where the failure is one of gRPC.
+        grpc_status: the gRPC status.
+    """
+
+    code = "injected-failure"
+    status_hint = 503
+    grpc_hint = 9
+    closes = False
+
+    def __init__(
+        self, message: str = "injected failure", *, status: int | None = None, grpc_status: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status or (self.status_hint if grpc_status is None else 200)
+        self.grpc_status = self.grpc_hint if grpc_status is None else grpc_status
 
 
 class NoEndpoints(MeshError):
@@ -324,6 +375,61 @@ class AuthorizationError(MeshError):
     grpc_hint = 7
     source = "client"
     closes = False
+
+
+class AuthenticationError(MeshError):
+    """The client has not shown who it is (401, connection kept).
+
+    Attributes:
+        invalid: what it has shown was not accepted; it has shown nothing otherwise.
+    """
+
+    code = "unauthenticated"
+    status_hint = 401
+    grpc_hint = 16
+    source = "client"
+    closes = False
+
+    def __init__(self, message: str = "", *, invalid: bool = False) -> None:
+        super().__init__(message)
+        self.invalid = invalid
+
+    @property
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """``www-authenticate`` (RFC 6750 §3)."""
+        return [(b"www-authenticate", b'Bearer error="invalid_token"' if self.invalid else b"Bearer")]
+
+
+class KeysUnavailable(MeshError):
+    """Who the client is cannot be found out now: the keys of an issuer could not be had yet (503, connection kept)."""
+
+    code = "no-keys"
+    status_hint = 503
+    grpc_hint = 14
+    closes = False
+
+
+class RateLimitError(MeshError):
+    """The client asks for more than it may (R-36: 429, connection kept).
+
+    Attributes:
+        retry_after: seconds until there is room for one more request.
+    """
+
+    code = "rate-limited"
+    status_hint = 429
+    grpc_hint = 8
+    source = "client"
+    closes = False
+
+    def __init__(self, message: str = "", *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+    @property
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """``retry-after`` in whole seconds (RFC 6585 §4)."""
+        return [(b"retry-after", b"%d" % max(1, math.ceil(self.retry_after)))]
 
 
 class LoopDetected(MeshError):

@@ -21,10 +21,9 @@ from meshcore.codec.h1 import engines as h1
 from meshcore.config import MeshConfig, ProxyConfig
 from meshcore.errors import ConfigError, leaves
 from meshcore.metrics import Registry, crashes_total, process_metrics
-from meshcore.pipeline.outbound import backends, logical
+from meshcore.pipeline.outbound import requests
 from meshcore.pipeline.plan import Pipeline, identity_of, pipelines
 from meshcore.pipeline.runtime import Runtime
-from meshcore.pipeline.targets import own_zone
 from meshcore.server.http import ServeHttp
 from meshcore.server.serve import Server, drain_on_signal, serve
 from meshcore.stack import Stack, accept
@@ -42,6 +41,8 @@ if TYPE_CHECKING:
     # OpenSSL stays unloaded where there is no TLS.
     from meshcore.identity.source import IdentitySource
     from meshcore.identity.store import Identity
+    from meshcore.layers.authorize import Policies
+    from meshcore.layers.split import Weights
 
 __all__ = ["AddressError", "Proxy", "main", "main_mesh", "run", "serve_config", "stacks"]
 
@@ -69,7 +70,10 @@ class Proxy:
         identity: what it shows to other proxies; None: it has no mutual TLS.
         stacks: its pipelines by the name of their listener.
         servers: what accepts for them.
+        policies: who may call, by the name of the side (``inbound``, or a listener's); replacing one holds at once.
         admin: the admin server; None where the configuration has none.
+        weights: of the routes with several backends, as ``listen.NAME/ROUTE`` or ``outbound.to.NAME/ROUTE``; may be
+            changed at any time.
         crashes: in what serves the endpoints; those of accepted connections are counted by their server.
     """
 
@@ -79,7 +83,9 @@ class Proxy:
     identity: Identity | None = None
     stacks: dict[str, Stack[Connect, NewAccept[Accepted]]] = attrs.Factory(dict)
     servers: list[Server] = attrs.Factory(list)
+    policies: dict[str, Policies] = attrs.Factory(dict)
     admin: Server | None = None
+    weights: dict[str, Weights] = attrs.Factory(dict)
     crashes: int = 0
     _watches: dict[str, Watch] = attrs.field(factory=dict, init=False)
     _clients: _Clients | None = attrs.field(default=None, init=False)
@@ -126,9 +132,9 @@ class Proxy:
         log.warning("crash in %s: %s: %s", where, type(error).__name__, error, exc_info=error)
 
     def pipeline(self, name: str) -> Stack[Connect, NewAccept[Accepted]]:
-        """The pipeline as it runs: with a watch above its balancer, or its retries, for :meth:`statistics`."""
+        """The pipeline as it runs: with a watch above what its requests share, for :meth:`statistics`."""
         watch = self._watches[name] = Watch()
-        for role in ("retry", "balance"):
+        for role in ("rate_limit", "mirror", "retry", "balance"):
             try:
                 return self.stacks[name].insert_before(role, watch)
             except LookupError:
@@ -174,8 +180,15 @@ async def run(
         proxy.identity, told = identity_of(config, clock, proxy.registry)
         source = told if source is None else source
     runtime = Runtime(
-        registry=proxy.registry, identity=proxy.identity, clock=clock, owner=proxy, own=proxy.own_addresses
+        registry=proxy.registry,
+        identity=proxy.identity,
+        clock=clock,
+        owner=proxy,
+        policies=proxy.policies,
+        connect=connect,
+        own=proxy.own_addresses,
     )
+    proxy.weights = runtime.splits
     plan = pipelines(config, runtime)
     proxy.stacks = {name: each.stack for name, each in plan.items()}
     # Applied before anything is bound: here certificates are read.
@@ -246,19 +259,24 @@ class _Clients:
 
     def __init__(self, config: MeshConfig, runtime: Runtime, connect: Connect, upstreams: trio.Nursery) -> None:
         assert config.outbound is not None
-        self._backends = backends(config.outbound.to, zone=own_zone(config))
-        self._new = logical(config, runtime).layer(connect)
+        self._config = config
+        self._runtime = runtime
+        self._connect = connect
+        self._destinations = config.outbound.to
         self._upstreams = upstreams
         self._made: dict[str, HttpService] = {}
 
     def get(self, destination: str) -> HttpService:
         service = self._made.get(destination)
         if service is None:
-            backend = self._backends.get(destination)
-            if backend is None:
-                known = ", ".join(self._backends)
+            found = self._destinations.get(destination)
+            if found is None:
+                known = ", ".join(self._destinations)
                 raise LookupError(f"no destination {destination!r}; the destinations are: {known}")
-            service = self._made[destination] = self._new.new_service(backend, self._upstreams)
+            # Whatever authority a request names, it is for this destination.
+            stack = requests(self._config, self._runtime, {"*": found}, destination)
+            service = stack.layer(self._connect).new_service(Accepted(), self._upstreams)
+            self._made[destination] = service
         return service
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from meshcore.addresses import format_address
+from meshcore.config.rate_limit import check_rate_limits
 from meshcore.config.report import WRONG, right
 from meshcore.config.upstream import Destination
 
@@ -31,6 +32,13 @@ def check_upstream(here: KeyPath, upstream: BackendConfig, config: MeshConfig, r
     if isinstance(upstream, Destination):
         _requests(here, upstream, report)
         check_retry((*here, "retry"), upstream.retry, report)
+        check_rate_limits(
+            here,
+            upstream,
+            report,
+            identities=False,
+            why="the one client there is the application; rps and per_header can be limited",
+        )
 
 
 def check_retry(here: KeyPath, retry: Any, report: Report) -> None:
@@ -141,7 +149,7 @@ def _requests(here: KeyPath, destination: Destination, report: Report) -> None:
     """Bytes have no requests to time or repeat."""
     if destination.protocol != "tcp":
         return
-    for name in ("timeout", "retry"):
+    for name in ("timeout", "retry", "rate_limit"):
         table: Any = report.document.values
         for key in here:
             table = table[key]

@@ -23,6 +23,11 @@ trust_anchors = "ca.crt"
 listen = "0.0.0.0:4143"              # where other sidecars connect to
 forward = "127.0.0.1:8000"           # the application
 default_policy = "all-unauthenticated"  # who may call; "all-authenticated": only those with a certificate of the mesh
+# rate_limit = { rps = 500, per_identity = 50 }  # more than that is answered 429
+
+# [[inbound.policy]]                 # or who may call, by name and network: what permits nobody refuses
+# identities = ["web.shop"]
+# identity_suffixes = ["*.jobs.shop"]
 
 [outbound]
 listen = "127.0.0.1:4140"            # where the application sends its requests, as to a proxy
@@ -43,7 +48,7 @@ log_level = "info"
 """
 
 _GATEWAY = """\
-# A gateway: what is accepted goes to backends by host.
+# A gateway: what is accepted goes to backends by its route.
 # `meshcore check -c FILE` tells every mistake; `meshcore run -c FILE` runs it; all keys: docs/reference/config.md.
 # Paths are relative to this file.
 
@@ -55,7 +60,8 @@ timeout = { request = "30s" }
 
 [[listen.public.route]]
 match = [{ host = "api.example.com" }, { host = "*.api.example.com" }]
-to = [{ backend = "api" }]
+# path = { prefix = "/v1" }, headers, query and method tell requests apart, too; filters change them.
+to = [{ backend = "api" }]           # several of these with a weight each share the requests
 
 [backend.site]
 endpoints = ["10.0.0.11:8080", { address = "10.0.0.12:8080", weight = 2 }]

@@ -47,6 +47,8 @@ class Request:
         started: when its first try began (``trio.current_time()``), set by whoever enforces *timeouts*,
             so that retries share one limit; None without limits.
         client_id: the verified identity of who sent it (T-18), set by ``SetClientId``; None without one.
+        elsewhere: whether another backend may have it, set by ``Split``: one without a ready endpoint says so at
+            once instead of making it wait.
     """
 
     __slots__ = (
@@ -56,6 +58,7 @@ class Request:
         "body",
         "client_id",
         "connection",
+        "elsewhere",
         "endpoint",
         "expect_continue",
         "headers",
@@ -88,6 +91,7 @@ class Request:
         avoid: tuple[Endpoint, ...] = (),
         started: float | None = None,
         client_id: str | None = None,
+        elsewhere: bool = False,
     ) -> None:
         self.method = method
         self.scheme = scheme
@@ -106,6 +110,7 @@ class Request:
         self.avoid = avoid
         self.started = started
         self.client_id = client_id
+        self.elsewhere = elsewhere
 
     def __repr__(self) -> str:
         where = b"%s://%s%s" % (self.scheme, self.authority, self.path)
@@ -134,6 +139,7 @@ class Request:
             self.avoid,
             self.started,
             self.client_id,
+            self.elsewhere,
         )
 
     @property

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from meshcore.config.match import Match
 from meshcore.layers.access_log import AccessLog
+from meshcore.layers.authorize import Authorize, Policies, ServerPolicy
 from meshcore.layers.balance import Balance
+from meshcore.layers.jwt import Jwt
 from meshcore.layers.metrics import Metrics
+from meshcore.layers.rate_limit import RateLimit, RateLimits
 from meshcore.layers.rescue import Rescue
 from meshcore.layers.retry import Retry
 from meshcore.layers.route import Route
@@ -23,12 +27,16 @@ from meshcore.metrics.registry import Registry
 from meshcore.pipeline.abuse import counting_abuse
 from meshcore.pipeline.discovery import discovery
 from meshcore.pipeline.endpoint import forwarding, requesting
+from meshcore.pipeline.limits import limits_of, route_limits
+from meshcore.pipeline.policies import policies_of
+from meshcore.pipeline.routes import Judged, gateway_routes, named_backends, plain_hosts, route_of, routed
 from meshcore.pipeline.runtime import Runtime
 from meshcore.pipeline.targets import backend_of, budget_of, own_zone
+from meshcore.pipeline.tokens import jwt_of
 from meshcore.resolve.static import Static
 from meshcore.server.detect import Detect
 from meshcore.server.http import ServeHttp
-from meshcore.stack import Stack, accept
+from meshcore.stack import Stack, accept, stack
 from meshcore.transport.target import Accepted, Address, Backend
 
 if TYPE_CHECKING:
@@ -37,8 +45,10 @@ if TYPE_CHECKING:
     from meshcore.abc import Connect, NewAccept, NewHttp, Resolve
     from meshcore.client.options import ClientOptions
     from meshcore.config import Gateway, Listen, MeshConfig, ProxyConfig
+    from meshcore.http.matching import RouteTable
     from meshcore.server.options import ServerOptions
     from meshcore.transport.connection import Owner
+    from meshcore.transport.target import HttpRoute
 
 __all__ = ["NOWHERE", "gateway", "http", "listener", "opaque"]
 
@@ -54,7 +64,9 @@ _PROTOCOLS = {"http": None, "http1": "http/1", "h2c": "h2", "tcp": "opaque"}
 class _Plan:
     """What a gateway is built from, wherever it was configured."""
 
+    name: str = BACKEND
     backends: Mapping[str, Backend]
+    routes: RouteTable[HttpRoute] | None = None
     bytes_to: Backend
     resolve: Resolve[Backend] = attrs.Factory(Static)
     protocol: str | None
@@ -64,6 +76,10 @@ class _Plan:
     retry: Retry
     timeout: float | None = None
     limited: bool = False
+    policies: Policies | None = None
+    jwt: Jwt | None = None
+    rate_limit: RateLimits | None = None
+    route_limit: RateLimit | None = None
     balance: Any
     fail_fast: float
     connect_timeout: float
@@ -120,7 +136,13 @@ def listener(config: MeshConfig, name: str, runtime: Runtime | None = None) -> S
             client_certificates=found.tls.client_certificates,
             trust_anchors=found.tls.trust_anchors,
         )
-    return _accepting(_listener_plan(config, found, runtime), runtime, secured)
+    plan = _listener_plan(config, name, runtime)
+    if found.policy or found.default_policy != "all-unauthenticated":
+        plan = attrs.evolve(plan, policies=policies_of(runtime, found, name))
+    if found.jwt is not None:
+        plan = attrs.evolve(plan, jwt=jwt_of(found.jwt, runtime, name))
+    plan = attrs.evolve(plan, route_limit=route_limits({name: found}, runtime, direction="inbound"))
+    return _accepting(plan, runtime, secured)
 
 
 def _accepting(plan: _Plan, runtime: Runtime, secured: Any) -> Stack[Connect, NewAccept[Accepted]]:
@@ -166,26 +188,48 @@ def _http(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]]:
     if plan.mesh:
         # What clients say of identities is taken away before anybody believes it.
         rescued = rescued.then(SetClientId())
-    routed: Stack[NewHttp[Backend], NewAccept[Accepted]]
+    if plan.jwt is not None:
+        # What it says of clients is there for routes and limits, so: above them.
+        rescued = rescued.then(plan.jwt)
+    authorize = limit = None
+    if plan.policies is not None:
+        authorize = Authorize(plan.policies, route=route_of, registry=runtime.registry)
+    if plan.rate_limit is not None:
+        limit = RateLimit(plan.rate_limit, runtime.registry, of=plan.name)
+    by_host: Stack[NewHttp[Backend], NewAccept[Accepted]]
+    if plan.routes is not None:
+        judged = Judged(authorize=authorize, limit=limit, route_limit=plan.route_limit)
+        return rescued.then(routed(plan.routes, runtime, "listen", judged)).then(_balanced(plan, runtime))
     if list(plan.backends) == ["*"]:
         # From here on, one stack per backend; here there is one, kept for as long as the gateway.
-        routed = rescued.then(ToBackend(plan.backends["*"]))
+        by_host = rescued.then(ToBackend(plan.backends["*"]))
     else:
         # From here on, one stack per backend, kept for as long as the gateway.
-        routed = rescued.then(Route(plan.backends))
+        by_host = rescued.then(Route(plan.backends))
+    if authorize is not None:
+        # Nobody is told of a policy for what there is not, so: below Route (R-31).
+        by_host = by_host.then(authorize)
+    if limit is not None:
+        # What no route takes uses nothing up, and the tries of a request count once, so: below Route, above Retry.
+        by_host = by_host.then(limit)
     if plan.limited:
         # The tries of a request share its limits, so: above Retry.
-        routed = routed.then(StreamTimeouts(attrgetter("timeouts")))
+        by_host = by_host.then(StreamTimeouts(attrgetter("timeouts")))
     # Below what answers, above what picks: another try is another endpoint.
-    routed = routed.then(plan.retry)
+    by_host = by_host.then(plan.retry)
     if plan.timeout is not None:
         # Each try has its own limit, so: below Retry.
-        routed = routed.then(Timeout(plan.timeout))
+        by_host = by_host.then(Timeout(plan.timeout))
+    return by_host.then(_balanced(plan, runtime))
+
+
+def _balanced(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewHttp[Backend]]:
+    """From a request for a backend to a connected endpoint of it."""
     return (
+        stack(Backend)
         # From here on, one stack per endpoint.
-        routed.then(
-            Balance(plan.resolve, policy=plan.balance, fail_fast=plan.fail_fast, owner=runtime.owner)
-        ).then(
+        .then(Balance(plan.resolve, policy=plan.balance, fail_fast=plan.fail_fast, owner=runtime.owner))
+        .then(
             requesting(
                 runtime,
                 plan.client,
@@ -206,10 +250,15 @@ def _opaque(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]
     balance = Balance(
         plan.resolve, policy=plan.balance, fail_fast=plan.fail_fast, owner=runtime.owner, name="opaque_balance"
     )
+    top: Stack[NewAccept[Accepted], NewAccept[Accepted]] = accept(Accepted)
+    tokens = plan.jwt is not None and plan.jwt.required
+    if tokens or plan.policies is not None:
+        # Before a byte reaches a backend.  Where everything has to show a token, bytes must not get around it.
+        policy = ServerPolicy("deny", loopback=False) if tokens or plan.policies is None else plan.policies
+        top = top.then(Authorize(policy, registry=runtime.registry, name="opaque_authorize"))
     return (
-        accept(Accepted)
         # Names of their own, so that the HTTP branch's layers can be edited by theirs.
-        .then(ToBackend(plan.bytes_to, name="opaque_to_backend"))
+        top.then(ToBackend(plan.bytes_to, name="opaque_to_backend"))
         # By connection: that is all there is to balance.
         .then(balance)
         .then(
@@ -237,7 +286,15 @@ def _plan(config: ProxyConfig, listen: Listen) -> _Plan:
     )
 
 
-def _listener_plan(config: MeshConfig, found: Gateway, runtime: Runtime) -> _Plan:
+def _bytes_to(found: Gateway) -> str:
+    """The backend of what names no host: the first with a share of those that take everything; ``""`` without."""
+    anything = [route.to for route in found.route if not route.match or any(each == Match() for each in route.match)]
+    return next((each.backend for to in (found.to, *anything) for each in to if each.weight), "")
+
+
+def _listener_plan(config: MeshConfig, name: str, runtime: Runtime) -> _Plan:
+    found = config.listen[name]
+
     def backend(name: str, *, opaque: bool = False) -> Backend:
         return backend_of(
             name,
@@ -248,15 +305,19 @@ def _listener_plan(config: MeshConfig, found: Gateway, runtime: Runtime) -> _Pla
             zone=own_zone(config),
         )
 
-    table = found.table
-    takers = {name: config.backend[name] for name in table.values()}
-    backends = {host: backend(name) for host, name in table.items()}
+    # Where hosts are all that tells requests apart, each is one look-up and a layer less.
+    hosts = None if any(each.routes for each in found.policy) else plain_hosts(found)
+    routes = None if hosts is not None else gateway_routes(name, found, config.backend, own_zone(config))
+    backends = {host: backend(name) for host, name in (hosts or {}).items()}
+    takers = {name: config.backend[name] for name in named_backends(found)}
     protocol = _PROTOCOLS[found.protocol]
     if protocol is None and takers and all(each.opaque for each in takers.values()):
         protocol = "opaque"
     return _Plan(
+        name=name,
         backends=backends,
-        bytes_to=backend(table["*"], opaque=True) if "*" in table else NOWHERE,
+        routes=routes,
+        bytes_to=backend(_bytes_to(found), opaque=True) if _bytes_to(found) else NOWHERE,
         resolve=discovery(config, runtime),
         protocol=protocol,
         server=config.proxy.server_options(),
@@ -264,6 +325,7 @@ def _listener_plan(config: MeshConfig, found: Gateway, runtime: Runtime) -> _Pla
         access_log=config.proxy.access_log,
         retry=Retry(attrgetter("retries"), budget_of, attrgetter("replay")),
         limited=any(each.timeouts is not None for each in backends.values()),
+        rate_limit=None if found.rate_limit is None else limits_of(found.rate_limit),
         balance=attrgetter("balance"),
         fail_fast=found.fail_fast,
         connect_timeout=found.connect_timeout,

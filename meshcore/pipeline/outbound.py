@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from meshcore.errors import ConfigError
 from meshcore.layers.access_log import AccessLog
 from meshcore.layers.balance import Balance
+from meshcore.layers.rate_limit import RateLimit
 from meshcore.layers.rescue import Rescue
 from meshcore.layers.retry import Retry
 from meshcore.layers.route import Route, match_authority
@@ -19,6 +20,8 @@ from meshcore.pipeline.abuse import counting_abuse
 from meshcore.pipeline.discovery import discovery
 from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.gateway import NOWHERE
+from meshcore.pipeline.limits import LimitsOf, route_limits
+from meshcore.pipeline.routes import Judged, destination_routes, named_backends, routed
 from meshcore.pipeline.runtime import Runtime
 from meshcore.pipeline.targets import backend_of, budget_of, own_zone
 from meshcore.server.detect import Detect
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     from meshcore.abc import Connect, NewAccept, NewHttp
     from meshcore.config import Destination, MeshConfig, Outbound
 
-__all__ = ["backends", "destination", "http", "logical", "opaque", "outbound"]
+__all__ = ["backends", "balanced", "destination", "http", "opaque", "outbound", "requests"]
 
 
 def outbound(config: MeshConfig, runtime: Runtime | None = None) -> Stack[Connect, NewAccept[Accepted]]:
@@ -67,7 +70,7 @@ def _detecting(
         # Nothing below may guess the protocol: from here on there are requests, or bytes.
         .then(
             Detect(
-                http=http(config, runtime, backends(table, name, zone=zone)),
+                http=http(config, runtime, table, name),
                 opaque=_opaque(config, runtime, backends(table, name, opaque=True, zone=zone), look=not opaque),
                 opaque_ports=side.opaque_ports,
                 timeout=side.detect_timeout,
@@ -78,8 +81,10 @@ def _detecting(
     )
 
 
-def http(config: MeshConfig, runtime: Runtime, table: Mapping[str, Backend]) -> Stack[Connect, NewAccept[Accepted]]:
-    """From a connection that speaks HTTP to a connected endpoint."""
+def http(
+    config: MeshConfig, runtime: Runtime, table: Mapping[str, Destination], name: str = ""
+) -> Stack[Connect, NewAccept[Accepted]]:
+    """From a connection that speaks HTTP to a connected endpoint; *name* instead of the pattern, where there is one."""
     top = (
         accept(Accepted)
         # Turns a connection into requests; above it there are only bytes.
@@ -91,22 +96,41 @@ def http(config: MeshConfig, runtime: Runtime, table: Mapping[str, Backend]) -> 
     return (
         # The only place where errors become responses.
         top.then(Rescue())
-        # From here on, one stack per destination, kept for as long as the sidecar.
-        .then(Route(table))
-        .then(logical(config, runtime))
+        .then(requests(config, runtime, table, name))
     )
 
 
-def logical(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewHttp[Backend]]:
-    """From a request for one destination to a connection to one of its endpoints."""
+def requests(
+    config: MeshConfig, runtime: Runtime, table: Mapping[str, Destination], name: str = ""
+) -> Stack[Connect, NewHttp[Accepted]]:
+    """From a request to a connection to one of the endpoints of the destination that it names."""
+    limits = LimitsOf(table, name)
+    limited = RateLimit(limits, runtime.registry, direction="outbound") if limits else None
+    if any(found.route for found in table.values()):
+        routes = destination_routes(table, config.backend, name, own_zone(config))
+        judged = Judged(limit=limited, route_limit=route_limits(table, runtime, name))
+        return routed(routes, runtime, "outbound.to", judged).then(balanced(config, runtime))
+    by_authority = Route(backends(table, name, zone=own_zone(config)))
+    # From here on, one stack per destination, kept for as long as the sidecar.
+    top: Stack[NewHttp[Backend], NewHttp[Accepted]] = stack(Accepted).then(by_authority)
+    if limited is not None:
+        # The tries of a request count once, so: above Retry.
+        top = top.then(limited)
+    return (
+        # The tries of a request share its limits, so: above Retry.
+        top.then(StreamTimeouts(attrgetter("timeouts")))
+        # Below what answers, above what picks: another try is another endpoint.
+        .then(Retry(attrgetter("retries"), budget_of, attrgetter("replay")))
+        .then(balanced(config, runtime))
+    )
+
+
+def balanced(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewHttp[Backend]]:
+    """From a request for one backend to a connection to one of its endpoints."""
     side = _side(config)
     policy = attrgetter("balance")
     return (
         stack(Backend)
-        # The tries of a request share its limits, so: above Retry.
-        .then(StreamTimeouts(attrgetter("timeouts")))
-        # Below what answers, above what picks: another try is another endpoint.
-        .then(Retry(attrgetter("retries"), budget_of, attrgetter("replay")))
         # From here on, one stack per endpoint.
         .then(Balance(discovery(config, runtime), policy=policy, fail_fast=side.fail_fast, owner=runtime.owner))
         .then(
@@ -115,7 +139,7 @@ def logical(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewHttp[Back
                 config.proxy.client_options(),
                 connect_timeout=side.connect_timeout,
                 mesh=True,
-                checked=_checked(side),
+                checked=_checked(config),
             )
         )
     )
@@ -163,7 +187,7 @@ def _carrying(
         .then(balance)
         .then(
             forwarding(
-                runtime, connect_timeout=side.connect_timeout, mesh=True, prefix=prefix, checked=_checked(side)
+                runtime, connect_timeout=side.connect_timeout, mesh=True, prefix=prefix, checked=_checked(config)
             )
         )
     )
@@ -200,8 +224,12 @@ class _BySni:
         return found or self._table.get("*") or NOWHERE
 
 
-def _checked(side: Outbound) -> bool:
-    return any(found.health_check is not None for found in side.to.values())
+def _checked(config: MeshConfig) -> bool:
+    """Whether endpoints that requests may go to have health checks."""
+    destinations = _side(config).to.values()
+    named = {name for found in destinations for name in named_backends(found)}
+    takers = [*destinations, *(config.backend[name] for name in named)]
+    return any(found.health_check is not None for found in takers)
 
 
 def _side(config: MeshConfig) -> Outbound:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -11,14 +11,14 @@ from meshcore.errors import ConfigError
 from meshcore.http.timeouts import Timeouts
 from meshcore.layers.retry import Budget
 from meshcore.pipeline.balancing import balancing_of, health_of
-from meshcore.transport.target import Backend, Endpoint, TlsClient
+from meshcore.transport.target import Backend, Endpoint, RequestPolicy, TlsClient
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from meshcore.config import BackendConfig, ClientTls, EndpointConfig, MeshConfig, RetryConfig, TimeoutConfig
 
-__all__ = ["backend_of", "budget_of", "own_zone"]
+__all__ = ["backend_of", "budget_of", "own_zone", "request_policy"]
 
 _PROTOCOLS = {"http": "http", "http1": "http/1", "h2c": "h2", "https": "http", "tcp": "opaque"}
 _ALPN = {"http": ("h2", "http/1.1"), "https": ("h2", "http/1.1"), "h2c": ("h2",), "http1": ("http/1.1",), "tcp": ()}
@@ -47,18 +47,25 @@ def backend_of(
         ConfigError: a file that it names cannot be read.
     """
     template = _endpoint(name, config, None, opaque)
-    limits = Timeouts(request=timeout.request, response=timeout.response, idle=timeout.idle)
     return Backend(
         name,
         tuple(_endpoint(name, config, each, opaque) for each in config.endpoints),
         config.discover,
         template=template,
-        retries=retry.limit,
-        retry_ratio=retry.budget,
-        replay=retry.replay,
-        timeouts=None if limits == Timeouts() else limits,
         balance=balancing_of(config, zone),
+        **request_policy(retry, timeout),
     )
+
+
+def request_policy(retry: RetryConfig, timeout: TimeoutConfig) -> dict[str, Any]:
+    """The fields of a ``RequestPolicy`` that the tables *retry* and *timeout* describe."""
+    limits = Timeouts(request=timeout.request, response=timeout.response, idle=timeout.idle)
+    return {
+        "retries": retry.limit,
+        "retry_ratio": retry.budget,
+        "replay": retry.replay,
+        "timeouts": None if limits == Timeouts() else limits,
+    }
 
 
 def own_zone(config: MeshConfig) -> str:
@@ -67,13 +74,13 @@ def own_zone(config: MeshConfig) -> str:
 
 
 class _BudgetOf:
-    """What retries may add to a backend's load."""
+    """What retries may add to the load of a backend, or of a route."""
 
     def __repr__(self) -> str:
         return "by backend"
 
-    def __call__(self, backend: Backend) -> Budget:
-        return Budget(ratio=backend.retry_ratio)
+    def __call__(self, target: RequestPolicy) -> Budget:
+        return Budget(ratio=target.retry_ratio)
 
 
 budget_of = _BudgetOf()
