@@ -19,6 +19,7 @@ __all__ = [
     "ConnectionLost",
     "FailFastError",
     "GoAway",
+    "GrpcError",
     "IdentityError",
     "LoadShedError",
     "LocalProtocolError",
@@ -324,6 +325,39 @@ class AuthorizationError(MeshError):
     grpc_hint = 7
     source = "client"
     closes = False
+
+
+class GrpcError(MeshError):
+    """A gRPC call that this process made itself ended with a status that is not OK (502).
+
+    Attributes:
+        status: the status code; compares with :class:`~meshcore.http.grpc.GrpcStatus`.
+        message: what the other side, or this one, says of it; may be empty.
+        details: ``grpc-status-details-bin`` as sent, a ``google.rpc.Status``; ``b""`` without.
+        metadata: the trailing metadata.
+    """
+
+    code = "grpc-status"
+    status_hint = 502
+    grpc_hint = 14
+    source = "upstream"
+    closes = False
+
+    def __init__(
+        self,
+        text: str = "",
+        *,
+        status: int = 2,
+        message: str = "",
+        details: bytes = b"",
+        metadata: tuple[tuple[bytes, bytes], ...] = (),
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(text, retryable=retryable)
+        self.status = status
+        self.message = message
+        self.details = details
+        self.metadata = metadata
 
 
 class LoopDetected(MeshError):

@@ -193,6 +193,15 @@ EXPLANATIONS: dict[str, Explanation] = {
         ("its identity is not in the policy", "it came without mutual TLS"),
         ("the client's identity in the access log", "the policy of the server that it reached"),
     ),
+    "grpc-status": Explanation(
+        "A gRPC call that the proxy made itself, to a service that it asks about requests, ended with another status "
+        "than OK.",
+        (
+            "that service is not there, or took longer than it was given",
+            "another service answers at its address, or an older one that does not know the method",
+        ),
+        ("the status and its message in l5d-proxy-error", "that service's own log"),
+    ),
     "loop-detected": Explanation(
         "The request would come back to the proxy that it came from.",
         ("an endpoint's address is the proxy's own", "two proxies forward to each other"),

@@ -3,7 +3,9 @@
 The service ``test.Echo``: ``Unary`` (its name, or the message if it is not empty), ``Collect`` (the number of
 messages), ``Repeat`` (the message as often as it says), ``Chat`` (each message back at once), ``Hang`` (until
 cancelled), ``Cancelled`` (how many were), ``Fail`` (a status with a message and trailing metadata),
-``Deadline`` (seconds that are left), ``Count`` (calls of Unary).
+``Deadline`` (seconds that are left), ``Count`` (calls of Unary), ``Details`` (a status with details), ``Metadata``
+(``x-`` metadata back, in the trailers), ``Zipped`` (the message, compressed if the client takes that), ``Early`` (an
+answer before the last message), ``Forever`` (messages without an end).
 """
 
 from __future__ import annotations
@@ -71,6 +73,31 @@ def deadline(message, context):
     return b"none" if left is None else b"%.3f" % left
 
 
+def details(message, context):
+    context.set_trailing_metadata((("grpc-status-details-bin", message),))
+    context.abort(grpc.StatusCode.NOT_FOUND, "with details")
+
+
+def metadata(message, context):
+    context.set_trailing_metadata(tuple(field for field in context.invocation_metadata() if field[0].startswith("x-")))
+    return dict(context.invocation_metadata())["user-agent"].encode()
+
+
+def zipped(message, context):
+    context.set_compression(grpc.Compression.Gzip)
+    return message
+
+
+def early(messages, context):
+    return next(messages)
+
+
+def forever(message, context):
+    context.add_callback(lambda: count("cancelled"))
+    while context.is_active():
+        yield message
+
+
 METHODS = {
     "Unary": grpc.unary_unary_rpc_method_handler(unary),
     "Collect": grpc.stream_unary_rpc_method_handler(collect),
@@ -79,6 +106,11 @@ METHODS = {
     "Hang": grpc.unary_unary_rpc_method_handler(hang),
     "Fail": grpc.unary_unary_rpc_method_handler(fail),
     "Deadline": grpc.unary_unary_rpc_method_handler(deadline),
+    "Details": grpc.unary_unary_rpc_method_handler(details),
+    "Metadata": grpc.unary_unary_rpc_method_handler(metadata),
+    "Zipped": grpc.unary_unary_rpc_method_handler(zipped),
+    "Early": grpc.stream_unary_rpc_method_handler(early),
+    "Forever": grpc.unary_stream_rpc_method_handler(forever),
     "Cancelled": grpc.unary_unary_rpc_method_handler(lambda m, c: b"%d" % counts["cancelled"]),
     "Count": grpc.unary_unary_rpc_method_handler(lambda m, c: b"%d" % counts["unary"]),
 }
