@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 
 __all__ = [
     "AuthorizationError",
+    "AuthorizationUnavailable",
     "BodyAbandoned",
     "ConfigError",
     "ConnectError",
@@ -324,6 +325,15 @@ class AuthorizationError(MeshError):
     status_hint = 403
     grpc_hint = 7
     source = "client"
+    closes = False
+
+
+class AuthorizationUnavailable(MeshError):
+    """The service that decides about requests did not answer, and without it none may pass (503, connection kept)."""
+
+    code = "authorization-unavailable"
+    status_hint = 503
+    grpc_hint = 14
     closes = False
 
 

@@ -193,6 +193,20 @@ EXPLANATIONS: dict[str, Explanation] = {
         ("its identity is not in the policy", "it came without mutual TLS"),
         ("the client's identity in the access log", "the policy of the server that it reached"),
     ),
+    "authorization-unavailable": Explanation(
+        "The service that decides about requests could not be asked, and the configuration says that none may pass "
+        "without its answer.",
+        (
+            "it is down, or its address is wrong",
+            "it takes longer than the timeout (200 ms by default)",
+            "its answer is malformed, or sets a field that it must not",
+        ),
+        (
+            "what follows in l5d-proxy-error: why it could not be asked",
+            "inbound_http_ext_authz_total by result in /metrics",
+            "ext_authz in the config: the URL, timeout, on_error",
+        ),
+    ),
     "grpc-status": Explanation(
         "A gRPC call that the proxy made itself, to a service that it asks about requests, ended with another status "
         "than OK.",

@@ -174,7 +174,12 @@ async def run(
         proxy.identity, told = identity_of(config, clock, proxy.registry)
         source = told if source is None else source
     runtime = Runtime(
-        registry=proxy.registry, identity=proxy.identity, clock=clock, owner=proxy, own=proxy.own_addresses
+        registry=proxy.registry,
+        identity=proxy.identity,
+        clock=clock,
+        owner=proxy,
+        own=proxy.own_addresses,
+        connect=connect,
     )
     plan = pipelines(config, runtime)
     proxy.stacks = {name: each.stack for name, each in plan.items()}

@@ -63,6 +63,8 @@ TRIO_FREE = [
     "meshcore.layers.retry.policy",
     "meshcore.layers.retry.budget",
     "meshcore.layers.retry.backoff",
+    "meshcore.layers.ext_authz.messages",
+    "meshcore.layers.ext_authz.verdict",
     "meshcore.layers.balance.load",
     "meshcore.layers.balance.accrual",
     "meshcore.metrics.histogram",

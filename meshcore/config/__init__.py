@@ -5,6 +5,7 @@ Nothing is opened, bound or started here; a configuration is a value.
 
 from __future__ import annotations
 
+from meshcore.config.ext_authz import ExtAuthzConfig
 from meshcore.config.gateway import BackendRef, CertificateFiles, Gateway, GatewayRoute, GatewayTls, Match
 from meshcore.config.layers import LayerEdit, edited
 from meshcore.config.load import Loaded, examine, load_config, parse_config
@@ -29,6 +30,7 @@ __all__ = [
     "ClientTls",
     "Destination",
     "EndpointConfig",
+    "ExtAuthzConfig",
     "Gateway",
     "GatewayRoute",
     "GatewayTls",

@@ -10,6 +10,7 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 from meshcore.addresses import format_address, suggest
+from meshcore.config.check_ext_authz import check_ext_authz
 from meshcore.config.check_upstreams import check_retry, check_upstream
 from meshcore.config.report import right
 
@@ -179,6 +180,7 @@ def _loops(address: Address, listen: Address) -> bool:
 def _inbound(config: MeshConfig, report: Report) -> None:
     inbound = config.inbound
     assert inbound is not None
+    check_ext_authz(("inbound", "ext_authz"), inbound.ext_authz, config, report)
     if right(inbound.default_policy) and right(inbound.cluster_networks):
         clusters = inbound.default_policy.startswith("cluster-")
         if clusters and not inbound.cluster_networks:
@@ -227,6 +229,9 @@ def _gateway(here: KeyPath, gateway: Gateway, config: MeshConfig, report: Report
     if right(gateway.tls) and gateway.tls is not None:
         _gateway_tls((*here, "tls"), gateway.tls, report)
     check_retry((*here, "retry"), gateway.retry, report)
+    check_ext_authz((*here, "ext_authz"), gateway.ext_authz, config, report)
+    if gateway.ext_authz is not None and gateway.protocol == "tcp":
+        report.error((*here, "ext_authz"), 'is about requests, and protocol = "tcp" has none')
     if gateway.to == () and gateway.route == ():
         report.error((*here, "to"), 'has to be given: a list such as [{ backend = "NAME" }]')
     for path, reference in _references(here, gateway):

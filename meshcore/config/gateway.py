@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 import attrs
 
+from meshcore.config.ext_authz import ExtAuthzConfig
 from meshcore.config.kinds import Duration, Name, Text, parsed
 from meshcore.config.layers import LayerEdits
 from meshcore.config.places import File, Listening, host_pattern
@@ -131,6 +132,7 @@ class Gateway:
             one.
         to: the backend of what no route takes.
         route: backends by host; the most specific wins, whatever the order (R-22).
+        ext_authz: a service that is asked about each request; what is not HTTP is refused then.
         timeout: limits of one exchange.
         retry: further tries.
         opaque_ports: listening at one of these forwards byte for byte at once (D-15).
@@ -147,6 +149,7 @@ class Gateway:
     protocol: Literal["http", "http1", "h2c", "tcp"] = "http"
     to: tuple[BackendRef, ...] = ()
     route: tuple[GatewayRoute, ...] = ()
+    ext_authz: ExtAuthzConfig | None = None
     timeout: TimeoutConfig = attrs.Factory(TimeoutConfig)
     retry: RetryConfig = attrs.Factory(RetryConfig)
     opaque_ports: Ports = OPAQUE_PORTS

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 import attrs
 
+from meshcore.config.ext_authz import ExtAuthzConfig
 from meshcore.config.kinds import Duration
 from meshcore.config.layers import LayerEdits
 from meshcore.config.places import AppAddress, ListenAddress, Network, host_pattern
@@ -26,6 +27,7 @@ class Inbound:
         default_policy: who may call, by linkerd's names (R-33); ``audit`` lets everybody in and logs whom
             ``all-authenticated`` would not.
         cluster_networks: where the clients of ``cluster-…`` policies come from, as in ``10.0.0.0/8``.
+        ext_authz: a service that is asked about each request that the policy lets in; what is not HTTP is refused then.
         opaque_ports: what was sent to these ports is forwarded byte for byte at once (D-15).
         connect_timeout: for connecting to the application (B-19).
         detect_timeout: how long a TLS client's hello, its handshake after that, and what another proxy says first
@@ -43,6 +45,7 @@ class Inbound:
     forward: AppAddress | None = None
     default_policy: Policy = "all-unauthenticated"
     cluster_networks: tuple[Network, ...] = ()
+    ext_authz: ExtAuthzConfig | None = None
     opaque_ports: Ports = OPAQUE_PORTS
     connect_timeout: Duration = 0.3
     detect_timeout: Duration = 10.0

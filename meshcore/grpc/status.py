@@ -11,7 +11,7 @@ from meshcore.http.grpc import GrpcStatus, decode_message, status_of
 if TYPE_CHECKING:
     from meshcore.codec.events import Fields
 
-__all__ = ["broken", "failure", "http_failure", "outcome"]
+__all__ = ["broken", "failure", "http_failure", "http_status", "outcome"]
 
 # The gRPC documentation's "HTTP to gRPC Status Code Mapping".
 _HTTP: Final = {
@@ -76,8 +76,12 @@ def outcome(fields: Fields) -> GrpcError | None:
 
 def http_failure(status: int) -> GrpcError:
     """What an answer that is not gRPC's is: something in between, or another kind of server."""
-    code = _HTTP.get(status, GrpcStatus.UNKNOWN)
-    return failure(code, f"HTTP status {status} where gRPC was expected")
+    return failure(http_status(status), f"HTTP status {status} where gRPC was expected")
+
+
+def http_status(status: int) -> GrpcStatus:
+    """The status of gRPC that an HTTP status is taken for."""
+    return _HTTP.get(status, GrpcStatus.UNKNOWN)
 
 
 def broken(error: MeshError) -> GrpcError:

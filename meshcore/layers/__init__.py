@@ -8,6 +8,7 @@ from meshcore.layers.balance import Balance
 from meshcore.layers.connect_metrics import ConnectMetrics
 from meshcore.layers.connect_timeout import ConnectTimeout
 from meshcore.layers.downgrade_orig_proto import DowngradeOrigProto
+from meshcore.layers.ext_authz import ExtAuthz
 from meshcore.layers.health_checks import HealthChecks
 from meshcore.layers.idle_cache import IdleCache
 from meshcore.layers.local_endpoint import LocalEndpoint
@@ -34,6 +35,7 @@ __all__ = [
     "ConnectMetrics",
     "ConnectTimeout",
     "DowngradeOrigProto",
+    "ExtAuthz",
     "HealthChecks",
     "IdleCache",
     "LocalEndpoint",

@@ -21,6 +21,7 @@ from meshcore.layers.to_backend import ToBackend
 from meshcore.metrics.detection import detection
 from meshcore.metrics.registry import Registry
 from meshcore.pipeline.abuse import counting_abuse
+from meshcore.pipeline.authorization import authorization
 from meshcore.pipeline.discovery import discovery
 from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.runtime import Runtime
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from meshcore.abc import Connect, NewAccept, NewHttp, Resolve
     from meshcore.client.options import ClientOptions
-    from meshcore.config import Gateway, Listen, MeshConfig, ProxyConfig
+    from meshcore.config import ExtAuthzConfig, Gateway, Listen, MeshConfig, ProxyConfig
     from meshcore.server.options import ServerOptions
     from meshcore.transport.connection import Owner
 
@@ -71,6 +72,7 @@ class _Plan:
     opaque_ports: frozenset[int]
     mesh: bool = False
     checked: bool = False
+    ext_authz: ExtAuthzConfig | None = None
 
 
 def gateway(
@@ -166,6 +168,11 @@ def _http(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]]:
     if plan.mesh:
         # What clients say of identities is taken away before anybody believes it.
         rescued = rescued.then(SetClientId())
+    if plan.ext_authz is not None:
+        # Who the client is has to be known, and nothing of the request is done before, so: right here.
+        rescued = rescued.then(
+            authorization(plan.ext_authz, runtime, plan.client, connect_timeout=plan.connect_timeout)
+        )
     routed: Stack[NewHttp[Backend], NewAccept[Accepted]]
     if list(plan.backends) == ["*"]:
         # From here on, one stack per backend; here there is one, kept for as long as the gateway.
@@ -256,7 +263,8 @@ def _listener_plan(config: MeshConfig, found: Gateway, runtime: Runtime) -> _Pla
         protocol = "opaque"
     return _Plan(
         backends=backends,
-        bytes_to=backend(table["*"], opaque=True) if "*" in table else NOWHERE,
+        # Nothing can be asked about bytes, and they are no way round the question.
+        bytes_to=backend(table["*"], opaque=True) if "*" in table and found.ext_authz is None else NOWHERE,
         resolve=discovery(config, runtime),
         protocol=protocol,
         server=config.proxy.server_options(),
@@ -271,6 +279,7 @@ def _listener_plan(config: MeshConfig, found: Gateway, runtime: Runtime) -> _Pla
         opaque_ports=found.opaque_ports,
         mesh=True,
         checked=any(each.health_check is not None for each in takers.values()),
+        ext_authz=found.ext_authz,
     )
 
 

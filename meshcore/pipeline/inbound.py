@@ -16,6 +16,7 @@ from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.to_backend import ToBackend
 from meshcore.metrics.detection import detection, tls_detection
 from meshcore.pipeline.abuse import counting_abuse
+from meshcore.pipeline.authorization import authorization
 from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.runtime import Runtime
 from meshcore.server.detect import Detect
@@ -106,7 +107,7 @@ def http(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewAccept[Accep
     if config.proxy.access_log != "off":
         # The same; a line tells the status that the peer got.
         top = top.then(AccessLog(runtime.write, format=config.proxy.access_log, clock=runtime.clock))
-    return (
+    judged = (
         # The only place where errors become responses; what went wrong in here is told to the mesh alone (E-06).
         top.then(Rescue("meshed"))
         # Nobody else's request costs more than this, so: above what changes requests.
@@ -115,8 +116,13 @@ def http(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewAccept[Accep
         .then(DowngradeOrigProto())
         # Whatever the peer said of itself is taken away before the application sees it.
         .then(SetClientId())
+    )
+    if side.ext_authz is not None:
+        # A question is worth more than the own policy, and tells who the client is, so: below both.
+        judged = judged.then(authorization(side.ext_authz, runtime, client, connect_timeout=side.connect_timeout))
+    return (
         # From here on, one stack, for as long as the sidecar.
-        .then(ToBackend(_application(side)))
+        judged.then(ToBackend(_application(side)))
         # Waits for an application that is starting, and stops waiting for one that is gone.
         .then(Balance(fail_fast=_FAIL_FAST, owner=runtime.owner))
         .then(requesting(runtime, client, connect_timeout=side.connect_timeout, direction="inbound", measured=False))
@@ -129,7 +135,7 @@ def opaque(config: MeshConfig, runtime: Runtime, *, prefix: str = "opaque_") -> 
     return (
         accept(Accepted)
         # Before a byte reaches the application.
-        .then(_authorize(side, f"{prefix}authorize"))
+        .then(_authorize_bytes(side, f"{prefix}authorize"))
         .then(ToBackend(_application(side), name=f"{prefix}to_backend"))
         .then(Balance(fail_fast=_FAIL_FAST, owner=runtime.owner, name=f"{prefix}balance"))
         .then(forwarding(runtime, connect_timeout=side.connect_timeout, direction="inbound", prefix=prefix))
@@ -139,6 +145,13 @@ def opaque(config: MeshConfig, runtime: Runtime, *, prefix: str = "opaque_") -> 
 def _authorize(side: Inbound, name: str) -> Authorize:
     # Who shares the host is not trusted for that: sidecars of a host are told apart by their identities.
     return Authorize(side.default_policy, side.cluster_networks, loopback=False, name=name)
+
+
+def _authorize_bytes(side: Inbound, name: str) -> Authorize:
+    if side.ext_authz is not None:
+        # Nothing can be asked about bytes, and they are no way round the question.
+        return Authorize("deny", loopback=False, name=name)
+    return _authorize(side, name)
 
 
 def _side(config: MeshConfig) -> Inbound:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from meshcore.metrics.registry import Registry
+from meshcore.transport.tcp import connect_tcp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from meshcore.abc import Connect
     from meshcore.identity.store import Identity
     from meshcore.transport.connection import Owner
     from meshcore.transport.target import Address
@@ -29,6 +31,7 @@ class Runtime:
         clock: seconds since the epoch, for the lines' time stamps; by default Trio's, whose zero means nothing.
         owner: who is told of crashes in what serves the endpoints; by default they are only logged.
         own: the addresses of the process's listeners, which are no endpoints; by default nothing is checked.
+        connect: how the services are connected to that the proxy itself asks; endpoints are by what is under the stack.
     """
 
     registry: Registry = attrs.Factory(Registry)
@@ -37,3 +40,4 @@ class Runtime:
     clock: Callable[[], float] | None = None
     owner: Owner | None = None
     own: Callable[[], Iterable[Address]] | None = None
+    connect: Connect = connect_tcp
