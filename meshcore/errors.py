@@ -39,6 +39,7 @@ __all__ = [
     "UpstreamProtocolError",
     "again",
     "chain",
+    "inside",
     "leaves",
 ]
 
@@ -69,6 +70,8 @@ class MeshError(Exception):
         h2_hint: the HTTP/2 error code when only a reset can say it.
         source: whose fault it is: ``"client"``, ``"upstream"`` or ``"proxy"``.
         closes: whether the accepted connection is closed after the answer (E-07).
+        kind: its label in ``inbound_http_errors_total`` and its like (E-08).
+        around: the names of what is around that which the message names, from the inside: the backend of an endpoint.
         retryable: whether no byte of the request was processed, so that trying again is safe
             for any method.  An instance may override it.
     """
@@ -79,6 +82,8 @@ class MeshError(Exception):
     h2_hint: ClassVar[int] = INTERNAL_ERROR
     source: ClassVar[Literal["client", "upstream", "proxy"]] = "proxy"
     closes: ClassVar[bool] = True
+    kind: str = "unexpected"
+    around: tuple[str, ...] = ()
 
     def __init__(self, message: str = "", *, retryable: bool = False) -> None:
         super().__init__(message)
@@ -89,6 +94,7 @@ class ConnectError(MeshError):
     """No connection could be made to an endpoint (refused, unreachable, reset: 502)."""
 
     code = "connect-failed"
+    kind = "i/o"
     status_hint = 502
     grpc_hint = 14
     source = "upstream"
@@ -133,6 +139,7 @@ class IdentityError(MeshError):
     """The peer is not who was required (T-19: 502)."""
 
     code = "identity-mismatch"
+    kind = "identity required"
     status_hint = 502
     grpc_hint = 14
     source = "upstream"
@@ -146,6 +153,7 @@ class ConnectionLost(MeshError):
     """
 
     code = "connection-lost"
+    kind = "i/o"
     status_hint = 502
     grpc_hint = 14
     source = "upstream"
@@ -170,6 +178,7 @@ class NoEndpoints(MeshError):
     """The backend has no endpoint at all (503)."""
 
     code = "no-endpoints"
+    kind = "failfast"
     status_hint = 503
     grpc_hint = 14
     source = "upstream"
@@ -182,6 +191,7 @@ class FailFastError(MeshError):
     """No endpoint became ready in time: the service is in fail-fast (B-09: 504)."""
 
     code = "fail-fast"
+    kind = "failfast"
     status_hint = 504
     grpc_hint = 4
     source = "upstream"
@@ -207,6 +217,7 @@ class LoadShedError(MeshError):
     """The proxy refuses what it would have to make wait (B-10, B-12: 503)."""
 
     code = "load-shed"
+    kind = "loadshed"
     status_hint = 503
     grpc_hint = 14
 
@@ -218,6 +229,7 @@ class ResponseTimeout(MeshError):
     """No response headers came in time (R-18: 504, connection kept)."""
 
     code = "response-timeout"
+    kind = "response timeout"
     status_hint = 504
     grpc_hint = 4
     h2_hint = CANCEL
@@ -229,6 +241,7 @@ class StreamTimeout(MeshError):
     """An exchange exceeded its total or idle limit (R-17, R-18: 504, or a reset after headers)."""
 
     code = "stream-timeout"
+    kind = "response timeout"
     status_hint = 504
     grpc_hint = 4
     h2_hint = CANCEL
@@ -240,6 +253,7 @@ class RequestBodyError(MeshError):
     """The client's request body broke before its end (400)."""
 
     code = "request-body"
+    kind = "i/o"
     status_hint = 400
     grpc_hint = 1
     h2_hint = CANCEL
@@ -250,6 +264,7 @@ class StreamReset(MeshError):
     """An HTTP/2 stream was reset; carries the peer's error code (E-02: propagated; D-28: 502)."""
 
     code = "stream-reset"
+    kind = "i/o"
     status_hint = 502
     grpc_hint = 14
     source: ClassVar[Literal["client", "upstream", "proxy"]] = "upstream"
@@ -273,6 +288,7 @@ class GoAway(MeshError):
     """The peer's GOAWAY says that this stream was not processed (RFC 9113 §6.8: retryable)."""
 
     code = "goaway"
+    kind = "i/o"
     status_hint = 502
     grpc_hint = 14
     source = "upstream"
@@ -298,6 +314,7 @@ class RemoteProtocolError(MeshError):
     """
 
     code = "bad-request"
+    kind = "i/o"
     status_hint = 400
     grpc_hint = 13
     h2_hint = PROTOCOL_ERROR
@@ -313,6 +330,7 @@ class UpstreamProtocolError(MeshError):
     """The upstream's answer broke the protocol (502)."""
 
     code = "bad-response"
+    kind = "i/o"
     status_hint = 502
     grpc_hint = 14
     source = "upstream"
@@ -374,6 +392,7 @@ class LoopDetected(MeshError):
     """The request would come back to this proxy (A-22, D-40: 508)."""
 
     code = "loop-detected"
+    kind = "gateway loop"
     status_hint = 508
     grpc_hint = 10
 
@@ -404,7 +423,8 @@ def again(error: BaseException) -> BaseException:
 
 
 def chain(error: BaseException) -> str:
-    """Every message from *error* to its first cause, joined by ``": "`` (E-03)."""
+    """Every message from *error* to its first cause, with the names of what each happened in, joined by ``": "``
+    (E-03): ``backend users: endpoint 10.0.0.7:4143: connect timed out after 1s``."""
     messages: list[str] = []
     seen: set[int] = set()
     current: BaseException | None = error
@@ -412,10 +432,25 @@ def chain(error: BaseException) -> str:
         seen.add(id(current))
         text = current.strerror if isinstance(current, OSError) and current.strerror else str(current)
         text = text or type(current).__name__
+        if isinstance(current, MeshError):
+            # What the message begins with anyway is not said twice, nor what was said further out.
+            for name in reversed(current.around):
+                if not text.startswith(name) and not any(message.startswith(name) for message in messages):
+                    messages.append(name)
         if not messages or text.lower() not in messages[-1].lower():
             messages.append(text)
         current = current.__cause__
     return ": ".join(messages)
+
+
+def inside(error: BaseException, name: str) -> None:
+    """Notes the *name* of what an error happened in, as in ``backend users``, for :func:`chain`.
+
+    Whoever passes the error on knows it, and nothing is paid for that where there is none.  Errors that are not ours
+    say nothing.
+    """
+    if isinstance(error, MeshError) and name not in error.around:
+        error.around = (*error.around, name)
 
 
 def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

@@ -139,6 +139,9 @@ class Gateway:
         connect_timeout: for each attempt to connect to an endpoint (B-19).
         detect_timeout: how long a silent client is waited for before the server may speak first.
         fail_fast: how long requests wait for any endpoint to be ready (B-09).
+        informational_headers: whether answers that the proxy made itself tell what went wrong (E-06):
+            ``l5d-proxy-error``, ``x-meshcore-error`` and, for gRPC, a message; false for a public listener, whose
+            clients need not know.
         layer: changes to the built-in pipeline.
     """
 
@@ -156,6 +159,7 @@ class Gateway:
     connect_timeout: Duration = 1.0
     detect_timeout: Duration = 1.0
     fail_fast: Duration = 3.0
+    informational_headers: bool = True
     layer: LayerEdits = ()
 
     @property

@@ -64,6 +64,8 @@ class Outbound:
         fail_fast: how long requests wait for any endpoint to be ready (B-09).
         to: destinations by the authority that the application uses (``payments:80``); ``*.SUFFIX`` stands for all
             that end so, and ``*`` for everything else, bytes that name nobody included.
+        informational_headers: whether answers that the proxy made itself tell what went wrong (E-06):
+            ``l5d-proxy-error``, ``x-meshcore-error`` and, for gRPC, a message.
         layer: changes to the built-in pipeline.
     """
 
@@ -73,4 +75,5 @@ class Outbound:
     detect_timeout: Duration = 1.0
     fail_fast: Duration = 3.0
     to: Annotated[dict[str, Destination], Tables(Table(Destination), host_pattern)] = attrs.Factory(dict)
+    informational_headers: bool = True
     layer: LayerEdits = ()

@@ -47,6 +47,7 @@ class Request:
         started: when its first try began (``trio.current_time()``), set by whoever enforces *timeouts*,
             so that retries share one limit; None without limits.
         client_id: the verified identity of who sent it (T-18), set by ``SetClientId``; None without one.
+        route: the name of the route that took it, for messages; ``""`` without.
     """
 
     __slots__ = (
@@ -63,6 +64,7 @@ class Request:
         "method",
         "path",
         "protocol",
+        "route",
         "scheme",
         "started",
         "timeouts",
@@ -88,6 +90,7 @@ class Request:
         avoid: tuple[Endpoint, ...] = (),
         started: float | None = None,
         client_id: str | None = None,
+        route: str = "",
     ) -> None:
         self.method = method
         self.scheme = scheme
@@ -106,6 +109,7 @@ class Request:
         self.avoid = avoid
         self.started = started
         self.client_id = client_id
+        self.route = route
 
     def __repr__(self) -> str:
         where = b"%s://%s%s" % (self.scheme, self.authority, self.path)
@@ -134,6 +138,7 @@ class Request:
             self.avoid,
             self.started,
             self.client_id,
+            self.route,
         )
 
     @property

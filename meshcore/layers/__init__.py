@@ -21,6 +21,7 @@ from meshcore.layers.retry import Retry
 from meshcore.layers.route import Route
 from meshcore.layers.set_client_id import SetClientId
 from meshcore.layers.stream_timeouts import StreamTimeouts
+from meshcore.layers.tcp_errors import TcpErrors
 from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.timeout import Timeout
 from meshcore.layers.tls import Tls
@@ -49,6 +50,7 @@ __all__ = [
     "SendTransportHeader",
     "SetClientId",
     "StreamTimeouts",
+    "TcpErrors",
     "TcpMetrics",
     "Timeout",
     "Tls",

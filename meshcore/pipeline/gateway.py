@@ -15,6 +15,7 @@ from meshcore.layers.retry import Retry
 from meshcore.layers.route import Route
 from meshcore.layers.set_client_id import SetClientId
 from meshcore.layers.stream_timeouts import StreamTimeouts
+from meshcore.layers.tcp_errors import TcpErrors
 from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.timeout import Timeout
 from meshcore.layers.to_backend import ToBackend
@@ -73,6 +74,7 @@ class _Plan:
     mesh: bool = False
     checked: bool = False
     ext_authz: ExtAuthzConfig | None = None
+    informational: bool = True
 
 
 def gateway(
@@ -127,8 +129,8 @@ def listener(config: MeshConfig, name: str, runtime: Runtime | None = None) -> S
 
 def _accepting(plan: _Plan, runtime: Runtime, secured: Any) -> Stack[Connect, NewAccept[Accepted]]:
     top: Stack[NewAccept[Accepted], NewAccept[Accepted]] = accept(Accepted)
-    # Knows every connection, those whose handshake fails included, so: above everything.
-    top = top.then(TcpMetrics(runtime.registry))
+    # Know every connection, those whose handshake fails included, so: above everything.
+    top = top.then(TcpErrors(runtime.registry)).then(TcpMetrics(runtime.registry))
     if secured is not None:
         from meshcore.server.terminate_tls import TerminateTls
 
@@ -164,7 +166,7 @@ def _http(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]]:
         # The same; a line tells the status that the client got.
         top = top.then(AccessLog(runtime.write, format=plan.access_log, clock=runtime.clock))
     # The only place where errors become responses.
-    rescued = top.then(Rescue())
+    rescued = top.then(Rescue(plan.informational, logical=True, registry=runtime.registry))
     if plan.mesh:
         # What clients say of identities is taken away before anybody believes it.
         rescued = rescued.then(SetClientId())
@@ -280,6 +282,7 @@ def _listener_plan(config: MeshConfig, found: Gateway, runtime: Runtime) -> _Pla
         mesh=True,
         checked=any(each.health_check is not None for each in takers.values()),
         ext_authz=found.ext_authz,
+        informational=found.informational_headers,
     )
 
 

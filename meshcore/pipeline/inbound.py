@@ -12,6 +12,7 @@ from meshcore.layers.downgrade_orig_proto import DowngradeOrigProto
 from meshcore.layers.metrics import Metrics
 from meshcore.layers.rescue import Rescue
 from meshcore.layers.set_client_id import SetClientId
+from meshcore.layers.tcp_errors import TcpErrors
 from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.to_backend import ToBackend
 from meshcore.metrics.detection import detection, tls_detection
@@ -66,18 +67,23 @@ def inbound(config: MeshConfig, runtime: Runtime | None = None) -> Stack[Connect
         # TLS between the peer and the application is not for us to look into.
         .then(opaque(config, runtime, prefix="passthrough_"))
     )
-    # Everything below looks at plaintext, so: above it.
-    return accept(Accepted).then(
-        DetectTls(
-            identity=runtime.identity,
-            plain=plain,
-            passthrough=passthrough,
-            names=_names(config),
-            # The first bytes of TLS come at once; who may have nothing to say is not waited for as long.
-            timeout=_SILENCE if forced or runtime.identity is None else side.detect_timeout,
-            handshake_timeout=side.detect_timeout,
-            server_first=forced,
-            observe=tls_detection(runtime.registry, "inbound"),
+    return (
+        accept(Accepted)
+        # Hears of handshakes and detections that fail, so: above everything.
+        .then(TcpErrors(runtime.registry, "inbound"))
+        # Everything below looks at plaintext, so: above it.
+        .then(
+            DetectTls(
+                identity=runtime.identity,
+                plain=plain,
+                passthrough=passthrough,
+                names=_names(config),
+                # The first bytes of TLS come at once; who may have nothing to say is not waited for as long.
+                timeout=_SILENCE if forced or runtime.identity is None else side.detect_timeout,
+                handshake_timeout=side.detect_timeout,
+                server_first=forced,
+                observe=tls_detection(runtime.registry, "inbound"),
+            )
         )
     )
 
@@ -109,7 +115,7 @@ def http(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewAccept[Accep
         top = top.then(AccessLog(runtime.write, format=config.proxy.access_log, clock=runtime.clock))
     judged = (
         # The only place where errors become responses; what went wrong in here is told to the mesh alone (E-06).
-        top.then(Rescue("meshed"))
+        top.then(Rescue("meshed", registry=runtime.registry, direction="inbound"))
         # Nobody else's request costs more than this, so: above what changes requests.
         .then(_authorize(side, "authorize"))
         # The request as the application at the other end made it, for all that is below.

@@ -12,6 +12,7 @@ from meshcore.layers.rescue import Rescue
 from meshcore.layers.retry import Retry
 from meshcore.layers.route import Route, match_authority
 from meshcore.layers.stream_timeouts import StreamTimeouts
+from meshcore.layers.tcp_errors import TcpErrors
 from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.to_backend import ToBackend
 from meshcore.metrics.detection import detection
@@ -62,7 +63,8 @@ def _detecting(
     zone = own_zone(config)
     return (
         accept(Accepted)
-        # Knows every connection, so: above everything.
+        # Know every connection, so: above everything.
+        .then(TcpErrors(runtime.registry, "outbound"))
         .then(TcpMetrics(runtime.registry, "outbound"))
         # Nothing below may guess the protocol: from here on there are requests, or bytes.
         .then(
@@ -80,6 +82,7 @@ def _detecting(
 
 def http(config: MeshConfig, runtime: Runtime, table: Mapping[str, Backend]) -> Stack[Connect, NewAccept[Accepted]]:
     """From a connection that speaks HTTP to a connected endpoint."""
+    side = _side(config)
     top = (
         accept(Accepted)
         # Turns a connection into requests; above it there are only bytes.
@@ -90,7 +93,9 @@ def http(config: MeshConfig, runtime: Runtime, table: Mapping[str, Backend]) -> 
         top = top.then(AccessLog(runtime.write, format=config.proxy.access_log, clock=runtime.clock))
     return (
         # The only place where errors become responses.
-        top.then(Rescue())
+        top.then(
+            Rescue(side.informational_headers, logical=True, registry=runtime.registry, direction="outbound")
+        )
         # From here on, one stack per destination, kept for as long as the sidecar.
         .then(Route(table))
         .then(logical(config, runtime))

@@ -304,6 +304,22 @@ async def test_a_crash_in_the_service_is_raised_as_it_is() -> None:
             await call.receive()
 
 
+@pytest.mark.parity("E-01", "E-04")
+async def test_what_nobody_expected_is_internal_without_a_word_of_what_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    async def crash(request: Request) -> Response:
+        raise ZeroDivisionError("a secret")
+
+    async with over_http2(crash) as service:
+        with pytest.raises(GrpcError) as failed:
+            await GrpcClient(service).unary(method("Unary"), b"")
+        plain = await service(Request(b"GET", b"http", b"a.test", b"/", version=20))
+    assert (GrpcStatus.INTERNAL, "unexpected error") == (failed.value.status, failed.value.message)
+    assert (b"x-meshcore-error", b"internal") in failed.value.metadata
+    assert (500, b"internal") == (plain.status, plain.headers.get(b"x-meshcore-error"))
+    # The log has it.
+    assert "a secret" in caplog.text
+
+
 async def test_an_answer_before_the_last_message_is_the_answer_all_the_same(autojump_clock: MockClock) -> None:
     async with over_http2(Echo()) as service:
         with trio.fail_after(5):

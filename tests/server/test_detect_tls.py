@@ -20,6 +20,7 @@ from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.metrics.detection import tls_detection
 from meshcore.metrics.registry import Registry
 from meshcore.server.detect import Detect
+from meshcore.metrics.errors import error_kind
 from meshcore.server.detect_tls import DetectTls
 from meshcore.server.opaque import Forward
 from meshcore.server.serve import Server, serve
@@ -237,6 +238,8 @@ async def test_a_stalled_hello_fails_in_time_and_holds_nobody_up(
     assert b"" == await stalled.receive_some()
     assert 10.0 == trio.current_time()
     assert ["TLS detection timed out after 10 s"] == [str(error) for error in proxy.errors]
+    # As in inbound_tcp_errors_total (E-08).
+    assert ["tls detection timeout"] == [error_kind("inbound", error) for error in proxy.errors]
     assert [("passthrough", 0.0), ("timeout", 10.0)] == proxy.observed
     assert 1 == len(proxy.served)
 
