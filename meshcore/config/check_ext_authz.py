@@ -43,5 +43,5 @@ def check_ext_authz(here: KeyPath, asked: ExtAuthzConfig | None, config: MeshCon
                 report.error((*here, "identity"), 'mutual TLS of the mesh and "https" exclude each other')
     if asked.identity is not None and config.identity is None:
         report.error(
-            (*here, "identity"), 'cannot be asked for: this proxy has no [identity] of its own; add it, or leave it out'
+            (*here, "identity"), "cannot be asked for: this proxy has no [identity] of its own; add it, or leave it out"
         )

@@ -124,15 +124,11 @@ class GrpcClient:
         """Many messages there, and many back, in any order."""
         return self._call(method, Outgoing(), timeout, metadata)
 
-    def _call(
-        self, method: Method[Req, Rsp], body: Body, timeout: float | None, metadata: Metadata
-    ) -> Call[Req, Rsp]:
+    def _call(self, method: Method[Req, Rsp], body: Body, timeout: float | None, metadata: Metadata) -> Call[Req, Rsp]:
         deadline = math.inf if timeout is None else trio.current_time() + timeout
         return Call(self.service, method, self._request(method, body, timeout, metadata), deadline, self.largest)
 
-    def _request(
-        self, method: Method[Req, Rsp], body: Body, timeout: float | None, metadata: Metadata
-    ) -> Request:
+    def _request(self, method: Method[Req, Rsp], body: Body, timeout: float | None, metadata: Metadata) -> Request:
         fields = _FIELDS.copy()
         if timeout is not None:
             fields.append((b"grpc-timeout", format_timeout(timeout)))

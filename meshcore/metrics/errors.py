@@ -42,9 +42,7 @@ class ErrorCounts:
 
     __slots__ = ("_cells", "_direction", "_family", "_target")
 
-    def __init__(
-        self, registry: Registry, direction: str, protocol: Literal["http", "tcp"], target: object
-    ) -> None:
+    def __init__(self, registry: Registry, direction: str, protocol: Literal["http", "tcp"], target: object) -> None:
         what = "HTTP requests" if protocol == "http" else "connections"
         self._family = registry.counter(
             f"{direction}_{protocol}_errors_total", f"Total count of {what} that ended with an error", *_LABELS

@@ -55,7 +55,7 @@ def test_its_defaults_fail_closed_and_soon() -> None:
         ('grpc = "a:1", identity = "a.b"', "this proxy has no [identity]"),
         ('grpc = "a:1", on_error = "alow"', "'alow' is not one of deny, allow; did you mean 'allow'?"),
         ('grcp = "a:1"', "unknown key; did you mean 'grpc'?"),
-        ('grpc = "a:1", timeout = 1', "did you mean \"1s\"?"),
+        ('grpc = "a:1", timeout = 1', 'did you mean "1s"?'),
         ('grpc = "http://a:1/path"', "ext_authz.grpc"),
     ],
 )

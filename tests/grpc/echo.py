@@ -116,8 +116,10 @@ class Echo:
         await messages_of(request)
         fields = [*status_fields(9, "not now: ünïcode %"), (b"x-why", b"because"), (b"y-bin", b"AAE")]
         fields.append((b"grpc-status-details-bin", b"CAkSA25vdA"))
-        return answered(trailers=fields, headers=(GRPC,)) if request.headers.get(b"late") else Response(
-            200, Headers([GRPC, *fields]), Empty()
+        return (
+            answered(trailers=fields, headers=(GRPC,))
+            if request.headers.get(b"late")
+            else Response(200, Headers([GRPC, *fields]), Empty())
         )
 
     async def none(self, request: Request) -> Response:

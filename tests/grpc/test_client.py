@@ -161,9 +161,7 @@ async def test_sending_waits_for_the_other_side(reach: Reach, autojump_clock: Mo
 async def test_a_status_comes_with_its_message_metadata_and_details(reach: Reach, late: bytes) -> None:
     async with reach(Echo()) as service:
         with pytest.raises(GrpcError) as failed:
-            await GrpcClient(service).unary(
-                method("Fail"), b"", metadata=[(b"late", late)] if late else []
-            )
+            await GrpcClient(service).unary(method("Fail"), b"", metadata=[(b"late", late)] if late else [])
     error = failed.value
     assert GrpcStatus.FAILED_PRECONDITION == error.status
     assert "not now: ünïcode %" == error.message

@@ -68,9 +68,7 @@ def google() -> dict[str, Any]:
                 added.type = kind
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"t.{name}")) for name, _ in SCHEMA
-    }
+    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"t.{name}")) for name, _ in SCHEMA}
 
 
 TEXT = st.text(max_size=12)
@@ -80,8 +78,18 @@ PEERS = st.builds(Peer, TEXT, st.integers(0, 65_535), TEXT)
 
 @hypothesis.given(
     st.builds(
-        Attributes, source=PEERS, destination=PEERS, time=st.floats(0, 1e10), method=TEXT, scheme=TEXT, host=TEXT,
-        path=TEXT, headers=PAIRS, size=st.integers(-1, 1 << 62), protocol=TEXT, extensions=PAIRS,
+        Attributes,
+        source=PEERS,
+        destination=PEERS,
+        time=st.floats(0, 1e10),
+        method=TEXT,
+        scheme=TEXT,
+        host=TEXT,
+        path=TEXT,
+        headers=PAIRS,
+        size=st.integers(-1, 1 << 62),
+        protocol=TEXT,
+        extensions=PAIRS,
     )
 )
 def test_a_question_is_read_by_googles_protobuf_as_it_was_meant(google: dict[str, Any], asked: Attributes) -> None:
@@ -137,9 +145,9 @@ def test_leave_is_read_as_googles_protobuf_wrote_it(
     ok.dynamic_metadata.key = "skipped"
     written = google["CheckResponse"](status={"code": 0, "message": message}, ok_response=ok)
 
-    assert Verdict(
-        True, changes(sets), tuple(name.lower().encode() for name in removes), changes(adds)
-    ) == verdict(written.SerializeToString())
+    assert Verdict(True, changes(sets), tuple(name.lower().encode() for name in removes), changes(adds)) == verdict(
+        written.SerializeToString()
+    )
 
 
 @hypothesis.given(OPTIONS, st.integers(-5, 700), TEXT, st.integers(1, 20), TEXT)

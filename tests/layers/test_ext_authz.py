@@ -196,9 +196,7 @@ FAILURES: list[tuple[str, Callable[[], Authz], str]] = [
 
 
 @pytest.mark.parametrize(("make", "why"), [case[1:] for case in FAILURES], ids=[case[0] for case in FAILURES])
-async def test_without_a_verdict_none_passes(
-    make: Callable[[], Authz], why: str, autojump_clock: MockClock
-) -> None:
+async def test_without_a_verdict_none_passes(make: Callable[[], Authz], why: str, autojump_clock: MockClock) -> None:
     async with guarded(make()) as (service, inner):
         with pytest.raises(AuthorizationUnavailable) as failed:
             await service(request())

@@ -18,9 +18,9 @@ from meshcore.errors import ConnectionLost, TlsError
 from meshcore.identity.store import Identity
 from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.metrics.detection import tls_detection
+from meshcore.metrics.errors import error_kind
 from meshcore.metrics.registry import Registry
 from meshcore.server.detect import Detect
-from meshcore.metrics.errors import error_kind
 from meshcore.server.detect_tls import DetectTls
 from meshcore.server.opaque import Forward
 from meshcore.server.serve import Server, serve

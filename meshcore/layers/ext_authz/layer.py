@@ -108,8 +108,10 @@ class ExtAuthz:
             names = frozenset(name.encode() for name in self.headers or ())
             copied = frozenset(name.encode() for name in self.copied)
             return OverHttp(service, self.timeout, self.prefix.encode(), names, copied)
-        told = None if self.headers is None else frozenset(
-            name.encode() for name in (*self.headers, "authorization", "l5d-client-id")
+        told = (
+            None
+            if self.headers is None
+            else frozenset(name.encode() for name in (*self.headers, "authorization", "l5d-client-id"))
         )
         clock = trio.current_time if self.clock is None else self.clock
         client = GrpcClient(service, self.authority.encode(), self.scheme.encode(), LARGEST)
