@@ -10,7 +10,7 @@ import trio
 
 from meshcore import Backend, ClientOptions, Endpoint, Http, connect_tcp, layers
 from meshcore.errors import GrpcError
-from meshcore.grpc import GrpcClient, GrpcStatus, Method
+from meshcore.grpc import GrpcClient, GrpcStatus, Method, health
 from tests.peers.process import Running
 
 pytest.importorskip("grpc")
@@ -141,6 +141,12 @@ async def test_a_compressed_message_is_refused_cleanly(grpc_origin: Running, opt
 async def test_an_answer_before_the_last_message_ends_the_call(grpc_origin: Running, options: ClientOptions) -> None:
     async with calling(grpc_origin.port, options) as client:
         assert b"m" * 100_000 == await client.client_stream(method("Early"), [b"m" * 100_000] * 200)
+
+
+async def test_a_server_is_asked_for_its_health(grpc_origin: Running, options: ClientOptions) -> None:
+    async with calling(grpc_origin.port, options) as client:
+        names = ["", "test.Echo", "test.Sick", "test.Nobody"]
+        assert [True, True, False, False] == [await health.check(client.service, name) for name in names]
 
 
 async def test_nobody_there_is_unavailable(options: ClientOptions) -> None:

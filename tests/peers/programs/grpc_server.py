@@ -5,7 +5,8 @@ messages), ``Repeat`` (the message as often as it says), ``Chat`` (each message 
 cancelled), ``Cancelled`` (how many were), ``Fail`` (a status with a message and trailing metadata),
 ``Deadline`` (seconds that are left), ``Count`` (calls of Unary), ``Details`` (a status with details), ``Metadata``
 (``x-`` metadata back, in the trailers), ``Zipped`` (the message, compressed if the client takes that), ``Early`` (an
-answer before the last message), ``Forever`` (messages without an end).
+answer before the last message), ``Forever`` (messages without an end).  And ``grpc.health.v1.Health``: the server and
+``test.Echo`` are SERVING, ``test.Sick`` is not, and there is nobody else.
 """
 
 from __future__ import annotations
@@ -115,11 +116,20 @@ METHODS = {
     "Count": grpc.unary_unary_rpc_method_handler(lambda m, c: b"%d" % counts["unary"]),
 }
 
+def health(message, context):
+    states = {b"": b"\x08\x01", b"\x0a\x09test.Echo": b"\x08\x01", b"\x0a\x09test.Sick": b"\x08\x02"}
+    if message not in states:
+        context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
+    return states[message]
+
+
 server = grpc.server(
     futures.ThreadPoolExecutor(max_workers=64),
     options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1), ("grpc.so_reuseport", 0)],
 )
 server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo", METHODS),))
+checks = {"Check": grpc.unary_unary_rpc_method_handler(health)}
+server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("grpc.health.v1.Health", checks),))
 if server.add_insecure_port(f"127.0.0.1:{PORT}") == 0:
     sys.exit(f"cannot listen on {PORT}")
 server.start()
