@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import attrs
 
-from meshcore.config.kinds import Duration, Kind, Text, parsed
+from meshcore.config.kinds import Bytes, Duration, Kind, Text, parsed
 from meshcore.config.places import Peer
 from meshcore.config.report import At, shown
 from meshcore.config.tables import Listed, Tables
@@ -83,6 +83,8 @@ class ExtAuthzConfig:
         copy_headers: over HTTP: fields of its answer that the request goes on with; what a client sends under these
             names is removed.
         path_prefix: over HTTP: what comes before the path.
+        max_body: bytes of the request's body that it is told, from the beginning, and waited for at most *timeout*; 0:
+            none.
         context: over gRPC: further pairs that it is told (``context_extensions``).
         identity: who must answer: mutual TLS with that DNS name or ``spiffe://`` URI.
         tls: for ``https``.
@@ -95,6 +97,7 @@ class ExtAuthzConfig:
     headers: OptionalFields = None
     copy_headers: Fields = ()
     path_prefix: Annotated[str | None, PrefixKind()] = None
+    max_body: Annotated[int, Bytes(8 << 20)] = 0
     context: Annotated[dict[str, str], Tables(Text())] = attrs.Factory(dict)
     identity: Peer | None = None
     tls: ClientTls | None = None

@@ -71,6 +71,7 @@ def authorization(
         headers=asked.headers,
         copied=asked.copy_headers,
         prefix=asked.path_prefix or "",
+        max_body=asked.max_body,
         authority=address,
         scheme="https" if spoken == "https" else "http",
         extensions=tuple(asked.context.items()),

@@ -31,7 +31,8 @@ SCHEMA: list[tuple[str, list[tuple[str, int, int | str, int]]]] = [
     ("Timestamp", [("seconds", 1, INT64, OPTIONAL), ("nanos", 2, INT32, OPTIONAL)]),
     ("Http", [("method", 2, STRING, OPTIONAL), ("headers", 3, "Entry", REPEATED), ("path", 4, STRING, OPTIONAL),
               ("host", 5, STRING, OPTIONAL), ("scheme", 6, STRING, OPTIONAL), ("size", 9, INT64, OPTIONAL),
-              ("protocol", 10, STRING, OPTIONAL)]),
+              ("protocol", 10, STRING, OPTIONAL), ("body", 11, STRING, OPTIONAL),
+              ("raw_body", 12, BYTES, OPTIONAL)]),
     ("Request", [("time", 1, "Timestamp", OPTIONAL), ("http", 2, "Http", OPTIONAL)]),
     ("Context", [("source", 1, "Peer", OPTIONAL), ("destination", 2, "Peer", OPTIONAL),
                  ("request", 4, "Request", OPTIONAL), ("context_extensions", 10, "Entry", REPEATED)]),
@@ -89,6 +90,7 @@ PEERS = st.builds(Peer, TEXT, st.integers(0, 65_535), TEXT)
         headers=PAIRS,
         size=st.integers(-1, 1 << 62),
         protocol=TEXT,
+        body=st.one_of(st.binary(max_size=8), TEXT.map(str.encode)),
         extensions=PAIRS,
     )
 )
@@ -108,6 +110,8 @@ def test_a_question_is_read_by_googles_protobuf_as_it_was_meant(google: dict[str
         http.method, http.scheme, http.host, http.path, http.size, http.protocol,
     )  # fmt: skip
     assert asked.headers == tuple((entry.key, entry.value) for entry in http.headers)
+    assert asked.body in (http.body.encode(), http.raw_body)
+    assert not (http.body and http.raw_body)
     assert asked.extensions == tuple((entry.key, entry.value) for entry in found.context_extensions)
 
 

@@ -13,10 +13,10 @@ from trio.testing import MockClock
 
 from meshcore._unwrap import statistics_sources
 from meshcore.abc import HttpService
-from meshcore.errors import AuthorizationError, AuthorizationUnavailable, ConnectError, chain
+from meshcore.errors import AuthorizationError, AuthorizationUnavailable, ConnectError, StreamReset, chain
 from meshcore.grpc.framing import MessageReader, frame
 from meshcore.grpc.protobuf import fields, nested, number, strings, text
-from meshcore.http.body import Full, read_all
+from meshcore.http.body import Chunks, Full, read_all
 from meshcore.http.grpc import status_fields
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
@@ -264,6 +264,73 @@ async def test_all_targets_of_a_nursery_share_the_way_to_the_service() -> None:
             await new.new_service(target, nursery)(request())
         assert [AUTHZ] == [made[0] for made in upstream.made]
         nursery.cancel_scope.cancel()
+
+
+# ----- the body -----
+
+
+@pytest.mark.parametrize(
+    ("body", "told", "partial"),
+    [(b"", None, "false"), (b"abc", b"abc", "false"), (b"abcd", b"abcd", "false"), (b"abcdefg", b"abcd", "true")],
+)
+async def test_the_service_is_told_the_beginning_of_the_body_and_all_of_it_goes_on(
+    body: bytes, told: bytes | None, partial: str
+) -> None:
+    authz = Authz()
+    async with guarded(authz, max_body=4) as (service, inner):
+        await service(request(b"POST", b"/", body))
+    assert body == await read_all(inner.requests[0].body)
+    question = authz.question()
+    assert told == question["http"].get(11)
+    assert partial == question["headers"]["x-envoy-auth-partial-body"]
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for_without_end(autojump_clock: MockClock) -> None:
+    authz = Authz()
+    body = Chunks()
+    body.push(b"\xff\x00")
+    sent = request(b"POST")
+    sent.body = body
+    async with guarded(authz, max_body=1_000, timeout=0.5) as (service, inner):
+        await service(sent)
+        assert 0.5 == pytest.approx(trio.current_time())
+        question = authz.question()
+        # What is no text is told in a field of its own.
+        assert (None, b"\xff\x00") == (question["http"].get(11), question["http"].get(12))
+        assert "true" == question["headers"]["x-envoy-auth-partial-body"]
+        body.push(b"rest")
+        body.push_end([(b"x", b"1")])
+        assert b"\xff\x00rest" == await read_all(inner.requests[0].body)
+        assert [(b"x", b"1")] == inner.requests[0].body.end.trailers
+
+
+async def test_a_body_that_breaks_meanwhile_is_the_clients_error(autojump_clock: MockClock) -> None:
+    body = Chunks()
+    body.push_error(StreamReset("gone"))
+    sent = request(b"POST")
+    sent.body = body
+    async with guarded(Authz(), max_body=10) as (service, _):
+        with pytest.raises(StreamReset):
+            await service(sent)
+
+
+async def test_a_client_that_waits_to_be_asked_for_its_body_is_not_asked() -> None:
+    sent = request(b"POST", b"/", b"abc")
+    sent.expect_continue = True
+    authz = Authz()
+    async with guarded(authz, max_body=10) as (service, _):
+        await service(sent)
+    assert 11 not in authz.question()["http"]
+    assert "true" == authz.question()["headers"]["x-envoy-auth-partial-body"]
+
+
+async def test_over_http_the_beginning_of_the_body_is_its_body() -> None:
+    authz = MockService()
+    async with guarded(authz, protocol="http", max_body=4) as (service, inner):
+        await service(request(b"POST", b"/", b"abcdefg", headers=[(b"content-length", b"7")]))
+    (asked,) = authz.requests
+    assert [(b"x-envoy-auth-partial-body", b"true"), (b"content-length", b"4")] == asked.headers.raw
+    assert (b"abcd", b"abcdefg") == (await read_all(asked.body), await read_all(inner.requests[0].body))
 
 
 # ----- over HTTP -----

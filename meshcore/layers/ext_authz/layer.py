@@ -18,6 +18,7 @@ from meshcore.http.body import Empty, Full
 from meshcore.http.grpc import is_grpc, status_fields
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
+from meshcore.layers.ext_authz.beginning import Beginning, read_beginning
 from meshcore.layers.ext_authz.over_grpc import LARGEST, OverGrpc
 from meshcore.layers.ext_authz.over_http import OverHttp
 from meshcore.layers.ext_authz.verdict import Verdict, apply
@@ -37,7 +38,7 @@ T = TypeVar("T")
 class Authorizer(Protocol):
     """Asks about one request; raises MeshError where there is no verdict."""
 
-    def __call__(self, request: Request, /) -> Awaitable[Verdict]: ...
+    def __call__(self, request: Request, beginning: Beginning | None, /) -> Awaitable[Verdict]: ...
 
 
 def _names(names: tuple[str, ...] | list[str]) -> tuple[str, ...]:
@@ -58,8 +59,9 @@ class ExtAuthz:
     names none; for gRPC clients it is a status.  Without a verdict in time the request is answered 503, or let pass
     where *on_error* says so.
 
-    It stands below ``Rescue``, and below ``SetClientId``, whose identity it tells.  The body is neither waited for nor
-    sent.  It costs a question a request; its connections are kept, in the nursery of what is above it.
+    It stands below ``Rescue``, and below ``SetClientId``, whose identity it tells.  Without *max_body* the body is
+    neither waited for nor sent.  It costs a question a request; its connections are kept, in the nursery of what is
+    above it.
 
     Attributes:
         upstream: how the service is reached: a stack of ``Balance`` and ``Http`` over connections.
@@ -73,6 +75,8 @@ class ExtAuthz:
         prefix: over HTTP: what comes before the path.
         authority: over gRPC: whom the question names.
         scheme: over gRPC: ``"http"`` or ``"https"``.
+        max_body: bytes of the body that it is told, waited for at most *timeout* seconds beside those of the verdict;
+            the request goes on with all of it.
         extensions: over gRPC: further pairs that it is told, as ``context_extensions``.
         clock: seconds since the epoch; by default Trio's, whose zero means nothing.
         registry: where ``inbound_http_ext_authz_total`` is; None: nowhere.
@@ -91,6 +95,7 @@ class ExtAuthz:
     headers: tuple[str, ...] | None = attrs.field(default=None, converter=_names_or_all, repr=False)
     copied: tuple[str, ...] = attrs.field(default=(), converter=_names, repr=False)
     prefix: str = attrs.field(default="", repr=False)
+    max_body: int = attrs.field(default=0, repr=False, validator=attrs.validators.ge(0))
     authority: str = attrs.field(default="authorization", repr=False)
     scheme: str = attrs.field(default="http", repr=False)
     extensions: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
@@ -164,7 +169,18 @@ class _NewGuarded(Generic[T]):
 class _Questions:
     """Asks one authorization service, and counts its verdicts."""
 
-    __slots__ = ("__weakref__", "_ask", "_open", "backend", "cells", "counts", "error", "service")
+    __slots__ = (
+        "__weakref__",
+        "_ask",
+        "_max_body",
+        "_open",
+        "_patience",
+        "backend",
+        "cells",
+        "counts",
+        "error",
+        "service",
+    )
 
     def __init__(self, layer: ExtAuthz, service: HttpService) -> None:
         self.service = service
@@ -178,6 +194,8 @@ class _Questions:
             )
             self.cells = {result: family.labels(result) for result in self.counts}
         self._open = layer.on_error == "allow"
+        self._max_body = layer.max_body
+        self._patience = layer.timeout
         self._ask = layer.authorizer(service)
 
     def _count(self, result: str) -> None:
@@ -188,8 +206,11 @@ class _Questions:
 
     async def __call__(self, request: Request) -> Verdict | None:
         """The verdict; None: there is none, and it may pass without."""
+        beginning = None
+        if self._max_body:
+            beginning = await read_beginning(request, self._max_body, self._patience)
         try:
-            found = await self._ask(request)
+            found = await self._ask(request, beginning)
         except MeshError as error:
             self._count("failed_open" if self._open else "failed")
             if not self.error:

@@ -47,6 +47,7 @@ class Attributes:
         method, scheme, host, path: as the client sent them; the path with its query.
         headers: the fields, one of a name.
         size: of its body; -1: unknown.
+        body: its beginning.
         protocol: ``HTTP/1.0``, ``HTTP/1.1`` or ``HTTP/2``.
         extensions: what the configuration adds.
     """
@@ -60,6 +61,7 @@ class Attributes:
     path: str
     headers: tuple[tuple[str, str], ...]
     size: int = _UNKNOWN_SIZE
+    body: bytes = b""
     protocol: str = "HTTP/1.1"
     extensions: tuple[tuple[str, str], ...] = ()
 
@@ -77,6 +79,8 @@ def check_request(attributes: Attributes) -> bytes:
             text(6, attributes.scheme),
             number(9, attributes.size),
             text(10, attributes.protocol),
+            # A string has to be text; there is a field for what is none.
+            text(11 if _is_text(attributes.body) else 12, attributes.body),
         )
     )
     request = nested(1, number(1, seconds) + number(2, nanos)) + nested(2, http)
@@ -91,6 +95,14 @@ def check_request(attributes: Attributes) -> bytes:
             )
         ),
     )
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _peer(peer: Peer) -> bytes:

@@ -9,6 +9,7 @@ import attrs
 
 from meshcore.grpc.client import GrpcClient
 from meshcore.grpc.method import Method
+from meshcore.layers.ext_authz.beginning import PARTIAL, Beginning
 from meshcore.layers.ext_authz.messages import Attributes, Peer, check_request, verdict
 
 if TYPE_CHECKING:
@@ -44,21 +45,24 @@ class OverGrpc:
     headers: frozenset[bytes] | None = None
     extensions: tuple[tuple[str, str], ...] = ()
 
-    async def __call__(self, request: Request) -> Verdict:
-        """The verdict about *request*.
+    async def __call__(self, request: Request, beginning: Beginning | None) -> Verdict:
+        """The verdict about *request*; *beginning* is what it is told of the body.
 
         Raises:
             GrpcError: there is none.
         """
-        return await self.client.unary(CHECK, self._attributes(request), timeout=self.timeout)
+        return await self.client.unary(CHECK, self._attributes(request, beginning), timeout=self.timeout)
 
-    def _attributes(self, request: Request) -> Attributes:
+    def _attributes(self, request: Request, beginning: Beginning | None) -> Attributes:
         connection = request.connection
         source = destination = Peer()
         if connection is not None:
             source = Peer(*connection.peer, request.client_id or connection.identity or "")
             destination = Peer(*connection.local)
         size = request.body.size_hint
+        headers = [*merged(self._pseudo(request) + request.headers.raw, self.headers)]
+        if beginning is not None:
+            headers.append((PARTIAL.decode(), "true" if beginning.partial else "false"))
         return Attributes(
             source=source,
             destination=destination,
@@ -67,8 +71,9 @@ class OverGrpc:
             scheme=_text(request.scheme),
             host=_text(request.authority),
             path=_text(request.path),
-            headers=tuple(merged(self._pseudo(request) + request.headers.raw, self.headers)),
+            headers=tuple(headers),
             size=-1 if size is None else size,
+            body=b"" if beginning is None else beginning.data,
             protocol=_VERSIONS.get(request.version, "HTTP/1.1"),
             extensions=self.extensions,
         )

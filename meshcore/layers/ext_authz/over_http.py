@@ -8,10 +8,12 @@ import attrs
 import trio
 
 from meshcore.abc import HttpService
+from meshcore.codec.validate import CONNECTION_FIELDS
 from meshcore.errors import AuthorizationUnavailable, MeshError
-from meshcore.http.body import read_all
+from meshcore.http.body import Body, Empty, Full, read_all
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request
+from meshcore.layers.ext_authz.beginning import PARTIAL, Beginning
 from meshcore.layers.ext_authz.verdict import Change, Verdict, may_change
 
 if TYPE_CHECKING:
@@ -27,8 +29,8 @@ _LARGEST: Final = 64 << 10
 
 @attrs.frozen
 class OverHttp:
-    """One request about each request: its method, authority and path (under a prefix), the fields that are allowed,
-    no body.
+    """One request about each request: its method, authority and path (under a prefix), the fields that are allowed, and
+    as much of its body as it is given.
 
     200 lets it pass, and an error of the service (500 to 599) is no verdict.  Everything else is the refusal, passed
     on as it is.
@@ -48,8 +50,8 @@ class OverHttp:
     headers: frozenset[bytes] = frozenset()
     copied: frozenset[bytes] = frozenset()
 
-    async def __call__(self, request: Request) -> Verdict:
-        """The verdict about *request*.
+    async def __call__(self, request: Request, beginning: Beginning | None) -> Verdict:
+        """The verdict about *request*; *beginning* is what it is told of the body.
 
         Raises:
             MeshError: there is none.
@@ -59,10 +61,16 @@ class OverHttp:
         told = [
             field
             for field in request.headers.raw
-            if (field[0] in self.headers or field[0] in _ALWAYS) and field[0] not in _FRAMING
+            if (field[0] in self.headers or field[0] in _ALWAYS) and field[0] not in _NOT_TOLD
         ]
         path = self.prefix + (request.path if request.path.startswith(b"/") else b"/")
-        question = Request(request.method, b"http", request.authority, path, Headers(told))
+        body: Body = Empty()
+        if beginning is not None:
+            told.append((PARTIAL, b"true" if beginning.partial else b"false"))
+            if beginning.data:
+                told.append((b"content-length", b"%d" % len(beginning.data)))
+                body = Full(beginning.data)
+        question = Request(request.method, b"http", request.authority, path, Headers(told), body)
         with trio.CancelScope(deadline=trio.current_time() + self.timeout):
             return await self._ask(question)
         raise AuthorizationUnavailable(f"no answer within {self.timeout:g} s")
@@ -90,7 +98,7 @@ class OverHttp:
         return Verdict(True, tuple(set_), tuple(name for name in remove if may_change(name)))
 
 
-_FRAMING: Final = frozenset((b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"connection", b"te"))
+_NOT_TOLD: Final = CONNECTION_FIELDS | {PARTIAL, b"content-length", b"expect", b"te", b"trailer"}
 
 
 def _refused(response: Response, body: bytes) -> Verdict:
