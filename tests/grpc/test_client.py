@@ -11,10 +11,14 @@ import trio
 from trio.testing import MockClock
 
 from meshcore import Request, Response
-from meshcore.errors import BodyAbandoned, ConnectError, GrpcError, StreamReset
+from meshcore.errors import BodyAbandoned, ConnectError, ConnectionLost, GrpcError, StreamReset
 from meshcore.grpc import GrpcClient, GrpcStatus, Method
+from meshcore.grpc.framing import frame
+from meshcore.http.body import Chunks
+from meshcore.http.headers import Headers
+from meshcore.layers import Rescue
 from meshcore.testing import mock_service
-from tests.grpc.echo import Echo, direct, over_http2
+from tests.grpc.echo import GRPC, Echo, direct, over_http2
 
 Reach = Callable[[Any], AbstractAsyncContextManager[Any]]
 
@@ -300,6 +304,25 @@ async def test_a_crash_in_the_service_is_raised_as_it_is() -> None:
     async with GrpcClient(crash).stream(method("Chat")) as call:
         with pytest.raises(ZeroDivisionError):
             await call.receive()
+
+
+@pytest.mark.parity("E-05")
+async def test_an_answer_that_breaks_on_its_way_through_a_proxy_ends_with_a_status() -> None:
+    async def breaking(request: Request) -> Response:
+        body = Chunks()
+        body.push(frame(b"one"))
+        body.on_first_data(lambda: body.push_error(ConnectionLost("endpoint 10.0.0.7:4143: connection lost")))
+        return Response(200, Headers([GRPC]), body)
+
+    async with over_http2(Rescue().wrap(breaking, None)) as service:
+        async with GrpcClient(service).server_stream(method("Stall"), b"") as call:
+            assert b"one" == await call.receive()
+            with pytest.raises(GrpcError) as failed:
+                await call.receive()
+    error = failed.value
+    assert (GrpcStatus.UNAVAILABLE, "endpoint 10.0.0.7:4143: connection lost") == (error.status, error.message)
+    # Fields that only proxies may send are not believed in trailers.
+    assert () == error.metadata
 
 
 @pytest.mark.parity("E-01", "E-04")

@@ -149,3 +149,47 @@ async def test_without_the_service_requests_are_refused_unless_that_is_said(
                 assert b"external authorization 127.0.0.1:1: unavailable" in head
                 assert b"refused" in head
             nursery.cancel_scope.cancel()
+
+
+MESHED = """
+[service]
+name = "{name}"
+namespace = "shop"
+[identity]
+mode = "dev"
+directory = "state"
+[inbound]
+listen = "127.0.0.1:0"
+forward = "127.0.0.1:{port}"
+default_policy = "{policy}"
+{more}
+[admin]
+listen = "off"
+"""
+
+
+@pytest.mark.parametrize(("identity", "status"), [("authz.shop", 200), ("other.shop", 503)])
+@pytest.mark.parametrize("way", WAYS)
+async def test_the_service_can_be_one_of_the_mesh_and_has_to_be_who_was_named(
+    tmp_path: Path, way: str, identity: str, status: int
+) -> None:
+    authz, key = WAYS[way]
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+
+            async def sidecar(name: str, port: int, policy: str, more: str = "") -> int:
+                path = tmp_path / f"{name}.toml"
+                path.write_text(MESHED.format(name=name, port=port, policy=policy, more=more))
+                proxy: meshcore.Proxy = await nursery.start(meshcore.serve_config, meshcore.load_config(path))
+                found: int = proxy.listeners["inbound"][0][1]
+                return found
+
+            # The guard's own identity lets it in there.
+            there = await sidecar("authz", await serving(nursery, authz), "all-authenticated")
+            asked = f'ext_authz = {{ {key.format(port=there)}, identity = "{identity}" }}'
+            port = await sidecar("app", await serving(nursery, application), "all-unauthenticated", asked)
+
+            found, _, body = await get(port, "/open")
+            assert status == found
+            assert status != 200 or body == b"alice"
+            nursery.cancel_scope.cancel()
