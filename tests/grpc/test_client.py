@@ -17,7 +17,7 @@ from meshcore.grpc.framing import frame
 from meshcore.http.body import Chunks
 from meshcore.http.headers import Headers
 from meshcore.layers import Rescue
-from meshcore.testing import mock_service
+from meshcore.testing import explore_schedules, mock_service
 from tests.grpc.echo import GRPC, Echo, direct, over_http2
 
 Reach = Callable[[Any], AbstractAsyncContextManager[Any]]
@@ -380,3 +380,44 @@ async def test_leaving_a_finished_call_resets_nothing(reach: Reach) -> None:
             assert b"one" == await call.last()
     assert [None] == echo.reset
     assert not any(isinstance(each, BodyAbandoned) for each in echo.reset)
+
+
+@explore_schedules(60)
+async def test_whenever_a_call_is_left_nothing_of_it_is_left() -> None:
+    echo = Echo()
+    async with over_http2(echo) as service:
+        client = GrpcClient(service)
+        for turns in range(8):
+            # Left after so many turns of the scheduler, wherever the call is then.
+            async with client.stream(method("Chat")) as call:
+                call.send_from([b"m" * 1_000] * 3)
+                for _ in range(turns):
+                    await trio.lowlevel.checkpoint()
+            with trio.move_on_after(0):
+                for _ in range(turns):
+                    await trio.lowlevel.checkpoint()
+                await client.unary(method("Hang"), b"")
+            with pytest.raises(GrpcError, match="deadline exceeded"):
+                await client.unary(method("Hang"), b"", timeout=turns / 1_000)
+            # Another call on the same connection is none the worse for it.
+            assert b"x" == await client.unary(method("Unary"), b"x")
+        await trio.sleep(1)
+        http2: Any = service
+        # One connection, and no stream on it.
+        assert (1, 0) == (http2._http2.statistics().connections, http2._http2.statistics().streams)
+
+
+@explore_schedules(60)
+async def test_two_tasks_may_send_and_receive_on_one_call() -> None:
+    async with over_http2(Echo()) as service:
+        async with GrpcClient(service).stream(method("Chat"), timeout=100) as call:
+            messages = [b"%d" % index * 200 for index in range(300)]
+
+            async def send() -> None:
+                for message in messages:
+                    await call.send(message)
+                call.finish()
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(send)
+                assert messages == [message async for message in call]

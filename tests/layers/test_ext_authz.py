@@ -13,6 +13,7 @@ from trio.testing import MockClock
 
 from meshcore._unwrap import statistics_sources
 from meshcore.abc import HttpService
+from meshcore.admin.live import live_tree
 from meshcore.errors import AuthorizationError, AuthorizationUnavailable, ConnectError, StreamReset, chain
 from meshcore.grpc.framing import MessageReader, frame
 from meshcore.grpc.protobuf import fields, nested, number, strings, text
@@ -245,7 +246,10 @@ async def test_verdicts_are_counted_and_shown(autojump_clock: MockClock, caplog:
         ((_, statistics), *_) = statistics_sources(service)
         told: Any = statistics()
         assert (3, 1, 2, 0, "") == (told.allowed, told.denied, told.failed, told.failed_open, told.error)
-        assert ["authorization"] == list(service.services())
+        # As in /stack.
+        (shown, *_) = live_tree(service)
+        assert ("ext_authz", 3) == (shown["role"], shown["statistics"]["allowed"])
+        assert ["authorization"] == list(shown["services"])
         text = registry.render()
     for line in ('{result="allowed"} 3', '{result="denied"} 1', '{result="failed"} 2', '{result="failed_open"} 0'):
         assert f"inbound_http_ext_authz_total{line}\n" in text
@@ -378,6 +382,14 @@ async def test_over_http_an_error_of_the_service_is_no_verdict(step: Any, autoju
     async with guarded(MockService(step), protocol="http") as (service, _):
         with pytest.raises(AuthorizationUnavailable):
             await service(request())
+
+
+async def test_over_http_nobody_says_what_only_the_service_may_say_where_it_is_not_there() -> None:
+    sent = request(headers=[(b"x-user", b"mallory"), (b"x-a", b"1")])
+    options: dict[str, Any] = {"copied": ["x-user"], "on_error": "allow"}
+    async with guarded(MockService(503), protocol="http", **options) as (service, inner):
+        await service(sent)
+    assert [(b"x-a", b"1")] == inner.requests[0].headers.raw
 
 
 async def test_over_http_connect_is_refused_since_it_would_be_a_tunnel() -> None:

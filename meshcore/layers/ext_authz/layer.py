@@ -71,10 +71,11 @@ class ExtAuthz:
         on_error: without one: ``"deny"`` or ``"allow"``.
         headers: names of the fields that it is told, beside ``authorization`` and the client's verified identity; None:
             all over gRPC, no others over HTTP.
-        copied: over HTTP: names of fields of its answer that are set in the request, and removed where it has none.
+        copied: over HTTP: names of fields of its answer that are set in the request, and removed where it has none, or
+            where there is none.
         prefix: over HTTP: what comes before the path.
         authority: over gRPC: whom the question names.
-        scheme: over gRPC: ``"http"`` or ``"https"``.
+        scheme: ``"http"`` or ``"https"``.
         max_body: bytes of the body that it is told, waited for at most *timeout* seconds beside those of the verdict;
             the request goes on with all of it.
         extensions: over gRPC: further pairs that it is told, as ``context_extensions``.
@@ -112,7 +113,7 @@ class ExtAuthz:
         if self.protocol == "http":
             names = frozenset(name.encode() for name in self.headers or ())
             copied = frozenset(name.encode() for name in self.copied)
-            return OverHttp(service, self.timeout, self.prefix.encode(), names, copied)
+            return OverHttp(service, self.timeout, self.scheme.encode(), self.prefix.encode(), names, copied)
         told = (
             None
             if self.headers is None
@@ -180,6 +181,7 @@ class _Questions:
         "counts",
         "error",
         "service",
+        "unsaid",
     )
 
     def __init__(self, layer: ExtAuthz, service: HttpService) -> None:
@@ -194,6 +196,8 @@ class _Questions:
             )
             self.cells = {result: family.labels(result) for result in self.counts}
         self._open = layer.on_error == "allow"
+        # Nobody but the service may say these, so that without a verdict nobody does.
+        self.unsaid = tuple(name.encode() for name in layer.copied) if layer.protocol == "http" else ()
         self._max_body = layer.max_body
         self._patience = layer.timeout
         self._ask = layer.authorizer(service)
@@ -243,6 +247,8 @@ class _Guarded:
     async def __call__(self, request: Request, /) -> Response:
         verdict = await self._questions(request)
         if verdict is None:
+            for name in self._questions.unsaid:
+                request.headers.remove(name)
             return await self._inner(request)
         if not verdict.allowed:
             return _refusal(self._questions.backend, request, verdict)

@@ -38,6 +38,7 @@ class OverHttp:
     Attributes:
         service: how the authorization service is reached.
         timeout: seconds for the answer.
+        scheme: ``b"http"`` or ``b"https"``.
         prefix: comes before the path.
         headers: names of the fields that it is told, ``authorization`` and the client's verified identity beside them.
         copied: names of the fields of its answer that the request goes on with; those that it does not name are
@@ -46,6 +47,7 @@ class OverHttp:
 
     service: HttpService
     timeout: float
+    scheme: bytes = b"http"
     prefix: bytes = b""
     headers: frozenset[bytes] = frozenset()
     copied: frozenset[bytes] = frozenset()
@@ -70,7 +72,7 @@ class OverHttp:
             if beginning.data:
                 told.append((b"content-length", b"%d" % len(beginning.data)))
                 body = Full(beginning.data)
-        question = Request(request.method, b"http", request.authority, path, Headers(told), body)
+        question = Request(request.method, self.scheme, request.authority, path, Headers(told), body)
         with trio.CancelScope(deadline=trio.current_time() + self.timeout):
             return await self._ask(question)
         raise AuthorizationUnavailable(f"no answer within {self.timeout:g} s")
