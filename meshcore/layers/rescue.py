@@ -13,7 +13,7 @@ from meshcore.http.body import Empty
 from meshcore.http.grpc import is_grpc, status_fields
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
-from meshcore.metrics.errors import ErrorCounts
+from meshcore.metrics.errors import ErrorCounts, error_family
 from meshcore.metrics.registry import Registry
 
 if TYPE_CHECKING:
@@ -67,13 +67,18 @@ class Rescue(ServiceLayer):
         """The rescued service: one frame a request."""
         informational = _is_meshed if self.informational == "meshed" else self.informational
         logical = self.logical
-        counts = None if self.registry is None else ErrorCounts(self.registry, self.direction, "http", target)
+        registry, direction = self.registry, self.direction
+        counts: ErrorCounts | None = None
 
         async def rescue(request: Request) -> Response:
+            nonlocal counts
             try:
                 response = await inner(request)
             except Exception as error:
-                if counts is not None:
+                if registry is not None:
+                    if counts is None:
+                        # This is made for each connection, and most have no errors to count.
+                        counts = ErrorCounts(error_family(registry, direction, "http"), direction, target)
                     counts.count(error)
                 if not isinstance(error, MeshError) or (request.version == 20 and isinstance(error, StreamReset)):
                     raise

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 
-from meshcore.metrics.errors import ErrorCounts
-from meshcore.metrics.registry import Registry
+from meshcore.metrics.errors import ErrorCounts, error_family
+from meshcore.metrics.registry import Counter, Family, Registry
 
 if TYPE_CHECKING:
     import trio
@@ -43,27 +43,31 @@ class TcpErrors:
 class _NewCounted(Generic[T]):
     """Makes services whose errors are counted."""
 
-    __slots__ = ("_inner", "_layer")
+    __slots__ = ("_family", "_inner", "_layer")
 
     def __init__(self, layer: TcpErrors, inner: NewAccept[T]) -> None:
         self._layer = layer
         self._inner = inner
+        self._family = error_family(layer.registry, layer.direction, "tcp")
 
     def __repr__(self) -> str:
         return f"{self._layer!r} over {self._inner!r}"
 
     def new_service(self, target: T, nursery: trio.Nursery, /) -> Service[Connection, None]:
         """The counted service for *target*."""
-        return _Counted(self._layer, target, self._inner.new_service(target, nursery))
+        return _Counted(self._layer, self._family, target, self._inner.new_service(target, nursery))
 
 
 class _Counted:
     """One frame a connection; nothing is made before there is an error."""
 
-    __slots__ = ("__layer__", "__weakref__", "__wrapped__", "_target")
+    __slots__ = ("__layer__", "__weakref__", "__wrapped__", "_family", "_target")
 
-    def __init__(self, layer: TcpErrors, target: object, inner: Service[Connection, None]) -> None:
+    def __init__(
+        self, layer: TcpErrors, family: Family[Counter], target: object, inner: Service[Connection, None]
+    ) -> None:
         self.__layer__ = layer
+        self._family = family
         self.__wrapped__ = inner
         self._target = target
 
@@ -71,6 +75,5 @@ class _Counted:
         try:
             await self.__wrapped__(connection)
         except Exception as error:
-            layer = self.__layer__
-            ErrorCounts(layer.registry, layer.direction, "tcp", self._target).count(error)
+            ErrorCounts(self._family, self.__layer__.direction, self._target).count(error)
             raise

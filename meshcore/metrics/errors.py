@@ -8,9 +8,9 @@ from meshcore.errors import MeshError
 from meshcore.metrics.labels import target_labels
 
 if TYPE_CHECKING:
-    from meshcore.metrics.registry import Counter, Registry
+    from meshcore.metrics.registry import Counter, Family, Registry
 
-__all__ = ["ErrorCounts", "error_kind"]
+__all__ = ["ErrorCounts", "error_family", "error_kind"]
 
 _LABELS: Final = ("target_addr", "target_ip", "target_port", "error")
 _COMMON: Final = frozenset(("failfast", "loadshed", "i/o"))
@@ -30,23 +30,33 @@ def error_kind(direction: str, error: BaseException) -> str | None:
     return error.kind if error.kind in _KINDS[direction] else "unexpected"
 
 
+def error_family(registry: Registry, direction: str, protocol: Literal["http", "tcp"]) -> Family[Counter]:
+    """``inbound_http_errors_total`` and its like.
+
+    Args:
+        registry: where it is.
+        direction: ``"inbound"`` or ``"outbound"``.
+        protocol: ``"http"`` for requests, ``"tcp"`` for connections.
+    """
+    what = "HTTP requests" if protocol == "http" else "connections"
+    return registry.counter(
+        f"{direction}_{protocol}_errors_total", f"Total count of {what} that ended with an error", *_LABELS
+    )
+
+
 class ErrorCounts:
     """The errors of what is made for one target.
 
     Args:
-        registry: where they are counted.
+        family: where they are counted.
         direction: ``"inbound"`` or ``"outbound"``.
-        protocol: ``"http"`` for requests, ``"tcp"`` for connections.
         target: the target.
     """
 
     __slots__ = ("_cells", "_direction", "_family", "_target")
 
-    def __init__(self, registry: Registry, direction: str, protocol: Literal["http", "tcp"], target: object) -> None:
-        what = "HTTP requests" if protocol == "http" else "connections"
-        self._family = registry.counter(
-            f"{direction}_{protocol}_errors_total", f"Total count of {what} that ended with an error", *_LABELS
-        )
+    def __init__(self, family: Family[Counter], direction: str, target: object) -> None:
+        self._family = family
         self._direction = direction
         self._target = target_labels(direction, target)[1:4]
         self._cells: dict[str, Counter] = {}
