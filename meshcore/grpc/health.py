@@ -48,7 +48,7 @@ async def check(
     *,
     authority: bytes = b"localhost",
     scheme: bytes = b"http",
-    timeout: float = 1.0,  # noqa: ASYNC109 (the server is told as well)
+    timeout: float | None = 1.0,  # noqa: ASYNC109 (the server is told as well)
 ) -> bool:
     """Whether a gRPC service says that it is SERVING; one that it does not know is not.
 
@@ -57,7 +57,7 @@ async def check(
         name: which of its services, as in ``package.Service``; ``""`` is the server as a whole.
         authority: whom the request names.
         scheme: ``b"http"`` or ``b"https"``.
-        timeout: seconds for all of it.
+        timeout: seconds for all of it; None: no limit.
 
     Raises:
         GrpcError: it could not be asked, or has no health service (UNIMPLEMENTED): neither is an answer.

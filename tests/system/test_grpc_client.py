@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,7 +12,8 @@ import trio
 from meshcore import Backend, ClientOptions, Endpoint, Http, connect_tcp, layers
 from meshcore.errors import GrpcError
 from meshcore.grpc import GrpcClient, GrpcStatus, Method, health
-from tests.peers.process import Running
+from tests.peers.process import Running, wait_until
+from tests.peers.sidecar import config, metric, sidecar
 
 pytest.importorskip("grpc")
 MIB = 1 << 20
@@ -147,6 +149,26 @@ async def test_a_server_is_asked_for_its_health(grpc_origin: Running, options: C
     async with calling(grpc_origin.port, options) as client:
         names = ["", "test.Echo", "test.Sick", "test.Nobody"]
         assert [True, True, False, False] == [await health.check(client.service, name) for name in names]
+
+
+@pytest.mark.parametrize(("service", "well"), [("", 1), ("test.Echo", 1), ("test.Sick", 0), ("test.Nobody", 0)])
+def test_an_endpoint_of_a_gateway_is_well_as_its_server_says(grpc_origin: Running, service: str, well: int) -> None:
+    told = config(
+        listen={"public": {"bind": "127.0.0.1:0", "to": [{"backend": "echo"}]}},
+        backend={
+            "echo": {
+                "endpoints": [f"127.0.0.1:{grpc_origin.port}"],
+                "protocol": "h2c",
+                "health_check": {"grpc": service, "interval": "1s"},
+            }
+        },
+    )
+    with sidecar(told) as gateway, socket.create_connection(("127.0.0.1", gateway.ports["public"])) as client:
+        # Endpoints are checked once somebody asks for them.
+        client.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        result = "success" if well else "failure"
+        wait_until(lambda: metric(gateway, "health_checks_total", result=result) > 0, 10, "it was checked")
+        assert well == metric(gateway, "endpoint_healthy")
 
 
 async def test_nobody_there_is_unavailable(options: ClientOptions) -> None:
