@@ -63,6 +63,7 @@ class Call(Generic[Req, Rsp]):
         self._outgoing = request.body if isinstance(request.body, Outgoing) else None
         self._answer: Answer | None = None
         self._error: Exception | None = None
+        self._told = False
         self._begun = trio.Event()
         self._asking = trio.CancelScope()
         self._sending = trio.CancelScope()
@@ -82,7 +83,8 @@ class Call(Generic[Req, Rsp]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Ends it: what was not read is given up.  What the block raised passes as it is."""
+        """Ends it: what was not read is given up.  What the block raised passes as it is; a crash of the service that
+        nobody has been told of is raised here."""
         assert self._block is not None
         self._release()
         try:
@@ -90,6 +92,8 @@ class Call(Generic[Req, Rsp]):
         finally:
             # The answer may have come in this very moment.
             self._release()
+        if error is None and not self._told and self._error is not None and not isinstance(self._error, GrpcError):
+            raise self._error
 
     async def _ask(self) -> None:
         try:
@@ -242,6 +246,7 @@ class Call(Generic[Req, Rsp]):
 
     def _check(self) -> None:
         if self._error is not None:
+            self._told = True
             raise again(self._error)
 
     def _release(self) -> None:

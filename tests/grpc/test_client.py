@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from meshcore import Request, Response
@@ -304,6 +305,14 @@ async def test_a_crash_in_the_service_is_raised_as_it_is() -> None:
     async with GrpcClient(crash).stream(method("Chat")) as call:
         with pytest.raises(ZeroDivisionError):
             await call.receive()
+    # Even if nobody asks.
+    with pytest.raises(ZeroDivisionError):
+        async with GrpcClient(crash).stream(method("Chat")):
+            await trio.testing.wait_all_tasks_blocked()
+    with pytest.raises(KeyError):
+        async with GrpcClient(crash).stream(method("Chat")):
+            await trio.testing.wait_all_tasks_blocked()
+            raise KeyError
 
 
 @pytest.mark.parity("E-05")

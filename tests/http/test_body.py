@@ -295,7 +295,6 @@ STEPS = st.lists(
 @pytest.mark.parametrize("maker", [name for name in MAKERS if name != "RequestBody"])
 @hypothesis.example(steps=[("end", b""), ("abort", b""), ("take", b"")])
 @hypothesis.given(steps=STEPS)
-@hypothesis.example(steps=[("end", b""), ("abort", b""), ("take", b"")])
 @hypothesis.settings(max_examples=60)
 def test_any_sequence_does_what_a_queue_with_an_end_would(maker: str, steps: list[tuple[str, bytes]]) -> None:
     async def main() -> None:
