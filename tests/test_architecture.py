@@ -15,7 +15,7 @@ MAX_LINES = 500
 
 # From the ground up; a module may import its own row (see NOT_SIDEWAYS) and every row before it.
 ROWS = [
-    ["meshcore.errors", "meshcore._wakeup", "meshcore._repr"],
+    ["meshcore.errors", "meshcore._chains", "meshcore._wakeup", "meshcore._repr"],
     [
         "meshcore.http.headers",
         "meshcore.http.classify",
@@ -47,6 +47,7 @@ NOT_SIDEWAYS = [("meshcore.server", "meshcore.client"), ("meshcore.client", "mes
 
 TRIO_FREE = [
     "meshcore.errors",
+    "meshcore._chains",
     "meshcore._native",
     "meshcore._repr",
     "meshcore.codec",
