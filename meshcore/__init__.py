@@ -93,7 +93,7 @@ _HOMES = {
     "transport.tcp": "connect_tcp",
 }
 _HOME = {name: f"meshcore.{module}" for module, names in _HOMES.items() for name in names.split()}
-_PACKAGES = frozenset({"admin", "errors", "layers", "metrics", "pipeline", "resolve", "testing"})
+_PACKAGES = frozenset({"admin", "errors", "grpc", "layers", "metrics", "pipeline", "resolve", "testing"})
 
 __all__ = [
     "Accepted",

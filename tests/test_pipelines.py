@@ -35,6 +35,7 @@ from meshcore.stack import Stack, middleware, role
 
 PLAIN = """\
 Stack
+└─ TcpErrors(direction='inbound')
 └─ TcpMetrics(direction='inbound')
 └─ Detect(timeout=1.0)
    ┊ http
@@ -115,6 +116,7 @@ def test_endpoints_whose_servers_speak_first_are_opaque_at_once() -> None:
 
 INBOUND = """\
 Stack
+└─ TcpErrors(direction='inbound')
 └─ DetectTls(identity=None, timeout=1.0)
    ┊ plain
    └─ TcpMetrics(direction='inbound')
@@ -160,6 +162,7 @@ fail_fast=1.0, capacity=10000)
 
 OUTBOUND = """\
 Stack
+└─ TcpErrors(direction='outbound')
 └─ TcpMetrics(direction='outbound')
 └─ Detect(timeout=1.0)
    ┊ http

@@ -5,6 +5,7 @@ Nothing is opened, bound or started here; a configuration is a value.
 
 from __future__ import annotations
 
+from meshcore.config.ext_authz import ExtAuthzConfig
 from meshcore.config.filters import (
     DelayConfig,
     FailureConfig,
@@ -54,6 +55,7 @@ __all__ = [
     "DestinationRef",
     "DestinationRoute",
     "EndpointConfig",
+    "ExtAuthzConfig",
     "FailureConfig",
     "FilterConfig",
     "Gateway",

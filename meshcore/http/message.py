@@ -47,6 +47,7 @@ class Request:
         started: when its first try began (``trio.current_time()``), set by whoever enforces *timeouts*,
             so that retries share one limit; None without limits.
         client_id: the verified identity of who sent it (T-18), set by ``SetClientId``; None without one.
+        route: the name of the route that took it, for messages; ``""`` without.
         elsewhere: whether another backend may have it, set by ``Split``: one without a ready endpoint says so at
             once instead of making it wait.
     """
@@ -66,6 +67,7 @@ class Request:
         "method",
         "path",
         "protocol",
+        "route",
         "scheme",
         "started",
         "timeouts",
@@ -91,6 +93,7 @@ class Request:
         avoid: tuple[Endpoint, ...] = (),
         started: float | None = None,
         client_id: str | None = None,
+        route: str = "",
         elsewhere: bool = False,
     ) -> None:
         self.method = method
@@ -110,6 +113,7 @@ class Request:
         self.avoid = avoid
         self.started = started
         self.client_id = client_id
+        self.route = route
         self.elsewhere = elsewhere
 
     def __repr__(self) -> str:
@@ -139,6 +143,7 @@ class Request:
             self.avoid,
             self.started,
             self.client_id,
+            self.route,
             self.elsewhere,
         )
 

@@ -8,6 +8,7 @@ from meshcore.layers.balance import Balance
 from meshcore.layers.connect_metrics import ConnectMetrics
 from meshcore.layers.connect_timeout import ConnectTimeout
 from meshcore.layers.downgrade_orig_proto import DowngradeOrigProto
+from meshcore.layers.ext_authz import ExtAuthz
 from meshcore.layers.filters import Filters
 from meshcore.layers.health_checks import HealthChecks
 from meshcore.layers.idle_cache import IdleCache
@@ -32,6 +33,7 @@ from meshcore.layers.route_metrics import RouteMetrics
 from meshcore.layers.set_client_id import SetClientId
 from meshcore.layers.split import Split, Weights
 from meshcore.layers.stream_timeouts import StreamTimeouts
+from meshcore.layers.tcp_errors import TcpErrors
 from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.timeout import Timeout
 from meshcore.layers.tls import Tls
@@ -46,6 +48,7 @@ __all__ = [
     "ConnectMetrics",
     "ConnectTimeout",
     "DowngradeOrigProto",
+    "ExtAuthz",
     "Filters",
     "HealthChecks",
     "IdleCache",
@@ -71,6 +74,7 @@ __all__ = [
     "SetClientId",
     "Split",
     "StreamTimeouts",
+    "TcpErrors",
     "TcpMetrics",
     "Timeout",
     "Tls",

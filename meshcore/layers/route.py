@@ -222,6 +222,9 @@ class _ByFunction(_Router):
         target = self._choose(request)
         if target is None:
             raise self._no_route(request)
+        if type(target) is HttpRoute:
+            # For messages: what goes wrong below is told with it.
+            request.route = target.name
         service = self._services.by_target.get(target)
         return (self._services.make(target) if service is None else service)(request)
 

@@ -19,12 +19,14 @@ from meshcore.layers.retry import Retry
 from meshcore.layers.route import Route
 from meshcore.layers.set_client_id import SetClientId
 from meshcore.layers.stream_timeouts import StreamTimeouts
+from meshcore.layers.tcp_errors import TcpErrors
 from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.timeout import Timeout
 from meshcore.layers.to_backend import ToBackend
 from meshcore.metrics.detection import detection
 from meshcore.metrics.registry import Registry
 from meshcore.pipeline.abuse import counting_abuse
+from meshcore.pipeline.authorization import authorization
 from meshcore.pipeline.discovery import discovery
 from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.limits import limits_of, route_limits
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 
     from meshcore.abc import Connect, NewAccept, NewHttp, Resolve
     from meshcore.client.options import ClientOptions
-    from meshcore.config import Gateway, Listen, MeshConfig, ProxyConfig
+    from meshcore.config import ExtAuthzConfig, Gateway, Listen, MeshConfig, ProxyConfig
     from meshcore.http.matching import RouteTable
     from meshcore.server.options import ServerOptions
     from meshcore.transport.connection import Owner
@@ -87,6 +89,8 @@ class _Plan:
     opaque_ports: frozenset[int]
     mesh: bool = False
     checked: bool = False
+    ext_authz: ExtAuthzConfig | None = None
+    informational: bool = True
 
 
 def gateway(
@@ -147,8 +151,8 @@ def listener(config: MeshConfig, name: str, runtime: Runtime | None = None) -> S
 
 def _accepting(plan: _Plan, runtime: Runtime, secured: Any) -> Stack[Connect, NewAccept[Accepted]]:
     top: Stack[NewAccept[Accepted], NewAccept[Accepted]] = accept(Accepted)
-    # Knows every connection, those whose handshake fails included, so: above everything.
-    top = top.then(TcpMetrics(runtime.registry))
+    # Know every connection, those whose handshake fails included, so: above everything.
+    top = top.then(TcpErrors(runtime.registry)).then(TcpMetrics(runtime.registry))
     if secured is not None:
         from meshcore.server.terminate_tls import TerminateTls
 
@@ -184,13 +188,18 @@ def _http(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]]:
         # The same; a line tells the status that the client got.
         top = top.then(AccessLog(runtime.write, format=plan.access_log, clock=runtime.clock))
     # The only place where errors become responses.
-    rescued = top.then(Rescue())
+    rescued = top.then(Rescue(plan.informational, logical=True, registry=runtime.registry))
     if plan.mesh:
         # What clients say of identities is taken away before anybody believes it.
         rescued = rescued.then(SetClientId())
     if plan.jwt is not None:
         # What it says of clients is there for routes and limits, so: above them.
         rescued = rescued.then(plan.jwt)
+    if plan.ext_authz is not None:
+        # Who the client is has to be known, and nothing of the request is done before, so: right here.
+        rescued = rescued.then(
+            authorization(plan.ext_authz, runtime, plan.client, connect_timeout=plan.connect_timeout)
+        )
     authorize = limit = None
     if plan.policies is not None:
         authorize = Authorize(plan.policies, route=route_of, registry=runtime.registry)
@@ -317,7 +326,8 @@ def _listener_plan(config: MeshConfig, name: str, runtime: Runtime) -> _Plan:
         name=name,
         backends=backends,
         routes=routes,
-        bytes_to=backend(_bytes_to(found), opaque=True) if _bytes_to(found) else NOWHERE,
+        # Nothing can be asked about bytes, and they are no way round the question.
+        bytes_to=backend(_bytes_to(found), opaque=True) if _bytes_to(found) and found.ext_authz is None else NOWHERE,
         resolve=discovery(config, runtime),
         protocol=protocol,
         server=config.proxy.server_options(),
@@ -333,6 +343,8 @@ def _listener_plan(config: MeshConfig, name: str, runtime: Runtime) -> _Plan:
         opaque_ports=found.opaque_ports,
         mesh=True,
         checked=any(each.health_check is not None for each in takers.values()),
+        ext_authz=found.ext_authz,
+        informational=found.informational_headers,
     )
 
 

@@ -13,6 +13,7 @@ from meshcore.layers.rescue import Rescue
 from meshcore.layers.retry import Retry
 from meshcore.layers.route import Route, match_authority
 from meshcore.layers.stream_timeouts import StreamTimeouts
+from meshcore.layers.tcp_errors import TcpErrors
 from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.to_backend import ToBackend
 from meshcore.metrics.detection import detection
@@ -65,7 +66,8 @@ def _detecting(
     zone = own_zone(config)
     return (
         accept(Accepted)
-        # Knows every connection, so: above everything.
+        # Know every connection, so: above everything.
+        .then(TcpErrors(runtime.registry, "outbound"))
         .then(TcpMetrics(runtime.registry, "outbound"))
         # Nothing below may guess the protocol: from here on there are requests, or bytes.
         .then(
@@ -85,6 +87,7 @@ def http(
     config: MeshConfig, runtime: Runtime, table: Mapping[str, Destination], name: str = ""
 ) -> Stack[Connect, NewAccept[Accepted]]:
     """From a connection that speaks HTTP to a connected endpoint; *name* instead of the pattern, where there is one."""
+    side = _side(config)
     top = (
         accept(Accepted)
         # Turns a connection into requests; above it there are only bytes.
@@ -95,7 +98,9 @@ def http(
         top = top.then(AccessLog(runtime.write, format=config.proxy.access_log, clock=runtime.clock))
     return (
         # The only place where errors become responses.
-        top.then(Rescue())
+        top.then(
+            Rescue(side.informational_headers, logical=True, registry=runtime.registry, direction="outbound")
+        )
         .then(requests(config, runtime, table, name))
     )
 

@@ -9,7 +9,7 @@ import trio
 from meshcore._native import mypyc_attr
 from meshcore._wakeup import clock
 from meshcore.abc import Status
-from meshcore.errors import ConnectError, FailFastError, LoadShedError, MeshError, NoEndpoints, NotReady
+from meshcore.errors import ConnectError, FailFastError, LoadShedError, MeshError, NoEndpoints, NotReady, inside
 from meshcore.http.message import Request
 from meshcore.layers.balance.balancing import Balancing
 from meshcore.layers.balance.exchange import Exchange
@@ -139,10 +139,11 @@ class Balancer(Generic[Req, Rsp]):
                 deadline = deadline or self._now() + self._fail_fast
                 member = await self._choose(request.avoid, request, error, deadline)
                 now = self._now()
-            except Exception:
+            except Exception as error:
                 load.end(self._now(), now, False)
                 member.failures += 1
                 member.finished()
+                inside(error, f"backend {self._target.name}")
                 raise
             except BaseException:
                 load.end(self._now(), now, False)
@@ -177,8 +178,9 @@ class Balancer(Generic[Req, Rsp]):
                 cause = error
                 deadline = deadline or self._now() + self._fail_fast
                 self._give_up(member, error)
-            except Exception:
+            except Exception as error:
                 member.failures += 1
+                inside(error, f"backend {self._target.name}")
                 raise
             else:
                 member.successes += 1
