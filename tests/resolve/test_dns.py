@@ -271,8 +271,11 @@ async def test_questions_that_nobody_answers_come_at_growing_intervals(
 async def test_a_second_server_is_asked_where_the_first_is_silent(
     files: SystemFiles, server: DnsServer, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
+    asked: list[str] = []
+
     class Two:
         async def ask(self, address: Any, query: bytes, accept: Any, /, *, stream: bool) -> Any:
+            asked.append(address[0])
             if address[0] == "10.0.0.1":
                 await trio.sleep_forever()
             return await server.ask(address, query, accept, stream=stream)
@@ -280,7 +283,9 @@ async def test_a_second_server_is_asked_where_the_first_is_silent(
     server.put("web.test", A, "10.0.0.7")
     dns = Dns(servers=(("10.0.0.1", 53), ("10.0.0.2", 5353)), transport=Two(), files=files)
 
-    assert [(1.0, ["10.0.0.7:80"])] == (await watch(dns, WEB, nursery, 2)).sets
+    assert [(1.0, ["10.0.0.7:80"])] == (await watch(dns, WEB, nursery, 14)).sets
+    # From then on the one that has answered is asked first.
+    assert ["10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.2"] == asked
 
 
 async def test_names_are_completed_by_the_search_list(
