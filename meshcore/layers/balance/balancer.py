@@ -54,6 +54,7 @@ class Balancer(Generic[Req, Rsp]):
         "_metrics",
         "_next",
         "_now",
+        "_policy",
         "_ready",
         "_shut",
         "_target",
@@ -66,6 +67,7 @@ class Balancer(Generic[Req, Rsp]):
         self._now = clock()
         self._target = target
         balancing = Balancing.of(resolve(layer.policy, target))
+        self._policy = str(balancing.policy)
         picker = balancing.picking().start(layer.rng)
         self._next = picker.pick
         self._ready = picker.ready
@@ -95,6 +97,7 @@ class Balancer(Generic[Req, Rsp]):
             self._members.discovered,
             self._members.discovery(),
             self._members.panicking,
+            self._policy,
         )
 
     def status(self) -> Status:
