@@ -132,13 +132,15 @@ def balanced(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewHttp[Bac
     return (
         stack(Backend)
         # From here on, one stack per endpoint.
-        .then(Balance(
+        .then(
+            Balance(
                 discovery(config, runtime),
                 policy=policy,
                 fail_fast=side.fail_fast,
                 owner=runtime.owner,
                 registry=runtime.registry,
-            ))
+            )
+        )
         .then(
             requesting(
                 runtime,
