@@ -237,7 +237,15 @@ def _balanced(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewHttp[Backend]]
     return (
         stack(Backend)
         # From here on, one stack per endpoint.
-        .then(Balance(plan.resolve, policy=plan.balance, fail_fast=plan.fail_fast, owner=runtime.owner))
+        .then(
+            Balance(
+                plan.resolve,
+                policy=plan.balance,
+                fail_fast=plan.fail_fast,
+                owner=runtime.owner,
+                registry=runtime.registry,
+            )
+        )
         .then(
             requesting(
                 runtime,
@@ -257,7 +265,13 @@ def opaque(config: ProxyConfig, registry: Registry) -> Stack[Connect, NewAccept[
 
 def _opaque(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]]:
     balance = Balance(
-        plan.resolve, policy=plan.balance, fail_fast=plan.fail_fast, owner=runtime.owner, name="opaque_balance"
+        plan.resolve,
+        policy=plan.balance,
+        fail_fast=plan.fail_fast,
+        owner=runtime.owner,
+        registry=runtime.registry,
+        scope="outbound_tcp",
+        name="opaque_balance",
     )
     top: Stack[NewAccept[Accepted], NewAccept[Accepted]] = accept(Accepted)
     tokens = plan.jwt is not None and plan.jwt.required

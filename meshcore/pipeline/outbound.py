@@ -137,7 +137,15 @@ def balanced(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewHttp[Bac
     return (
         stack(Backend)
         # From here on, one stack per endpoint.
-        .then(Balance(discovery(config, runtime), policy=policy, fail_fast=side.fail_fast, owner=runtime.owner))
+        .then(
+            Balance(
+                discovery(config, runtime),
+                policy=policy,
+                fail_fast=side.fail_fast,
+                owner=runtime.owner,
+                registry=runtime.registry,
+            )
+        )
         .then(
             requesting(
                 runtime,
@@ -182,6 +190,8 @@ def _carrying(
         policy=attrgetter("balance"),
         fail_fast=side.fail_fast,
         owner=runtime.owner,
+        registry=runtime.registry,
+        scope="outbound_tcp",
         name=f"{prefix}balance",
     )
     return (
