@@ -18,7 +18,8 @@ __all__ = ["differences", "restart_needed"]
 
 _NOUNS = {"listen": "listener", "to": "destination"}
 """What is counted, where the table's name is not its singular or plural."""
-_COUNTED = ("endpoints", "route", "layer", "certificates")
+_PLURALS = {"policy": "policies"}
+_COUNTED = ("endpoints", "route", "policy", "layer", "certificates")
 """Lists whose items come and go; other lists are settings."""
 _MOST = 5
 """Settings that are named one by one."""
@@ -63,7 +64,7 @@ class _Changes:
         for noun in dict.fromkeys((*self._added, *self._removed)):
             for sign, count in (("+", self._added[noun]), ("-", self._removed[noun])):
                 if count:
-                    parts.append(f"{sign}{count} {noun}{'s' if count > 1 else ''}")
+                    parts.append(f"{sign}{count} {noun if count == 1 else _PLURALS.get(noun, noun + 's')}")
         if self._settings:
             more = len(self._settings) - _MOST
             named = ", ".join(self._settings[:_MOST])
@@ -91,10 +92,10 @@ class _Changes:
     def _lists(self, old: tuple[Any, ...], new: tuple[Any, ...], path: KeyPath) -> None:
         gone = [item for item in old if item not in new]
         come = [item for item in new if item not in old]
-        names = {_name(item): item for item in gone if _name(item) is not None}
         for item in list(come):
             # The same one with other settings: an endpoint's weight.
-            known = names.pop(_name(item), None)
+            name = _name(item)
+            known = next((each for each in gone if name is not None and _name(each) == name), None)
             if known is not None:
                 gone.remove(known)
                 come.remove(item)

@@ -36,6 +36,18 @@ ROUTE = '[[listen.public.route]]\nmatch = [{ host = "b.test" }]\nto = [{ backend
         ("weight = 2", "weight = 3", "changed: backend.stable.endpoints[1].weight"),
         ("[backend.stable]", '[backend.canary]\nendpoints = ["h:1"]\n[backend.stable]', "+1 backend"),
         ('[outbound.to."payments:80"]', '[outbound.to."pay:80"]', "+1 destination, -1 destination"),
+        (
+            "[[listen.public.route]]",
+            '[[listen.public.policy]]\nnetworks = ["10.0.0.0/8"]\nunauthenticated = true\n'
+            '[[listen.public.policy]]\nnetworks = ["10.1.0.0/16"]\nunauthenticated = true\n'
+            "[[listen.public.route]]",
+            "+2 policies",
+        ),
+        (
+            '"a.test" }]\nto = [{ backend = "stable" }]',
+            '"a.test" }]\ntimeout = { request = "1s" }\nto = [{ backend = "stable", weight = 2 }]',
+            "changed: listen.public.route[0].timeout, listen.public.route[0].to",
+        ),
         ("[service]", '[proxy]\ngrace_period = "5s"\n[service]', "changed: proxy.grace_period"),
         ('mode = "dev"', 'mode = "dev"\ndirectory = "d"', "changed: identity.directory"),
         (

@@ -46,10 +46,26 @@ to = [{{ backend = "stable" }}]
 [[listen.public.route]]
 match = [{{ host = "a.test" }}]
 to = [{{ backend = "stable" }}]
+[[listen.public.route]]
+name = "canary"
+match = [{{ host = "c.test", path = {{ prefix = "/v1" }}, headers = {{ x-a = {{ regex = "b.*" }} }} }}]
+filters = [{{ set_request_headers = {{ x-env = "prod" }} }}, {{ inject_delay = {{ duration = "1s", ratio = 0.1 }} }}]
+timeout = {{ request = "3s" }}
+to = [{{ backend = "stable", weight = 90 }}, {{ backend = "canary", weight = 10 }}]
+[[listen.public.policy]]
+networks = ["10.0.0.0/8"]
+unauthenticated = true
+[listen.public.rate_limit]
+rps = 100
+[[inbound.route]]
+match = [{{ path = {{ prefix = "/a" }} }}]
 [[listen.public.layer]]
 use = "timeout"
 before = "retry"
 seconds = 3.0
+[backend.canary]
+endpoints = ["10.0.0.12:8080"]
+balance = {{ policy = "maglev", hash = {{ header = "x-user" }} }}
 [backend.stable]
 endpoints = ["https://10.0.0.11:8080"]
 [proxy]
@@ -79,6 +95,11 @@ def test_every_pipeline_that_a_config_is_built_into_twice_is_the_same(text: str)
     [
         (("8000", "8001"), {"inbound"}),
         (("10.0.0.7", "10.0.0.8"), {"outbound"}),
+        (("weight = 10", "weight = 20"), {"public"}),
+        (('"/a"', '"/b"'), {"inbound"}),
+        (("rps = 100", "rps = 200"), {"public"}),
+        # Policies are replaced in what runs.
+        (("10.0.0.0/8", "10.0.0.0/9"), set()),
         (("db.json", "other.json"), {"outbound", "db:5432"}),
         (("a.test", "b.test"), {"public"}),
         (("seconds = 3.0", "seconds = 4.0"), {"public"}),
