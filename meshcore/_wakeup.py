@@ -104,27 +104,33 @@ class WakeupQueue:
     __slots__ = ("_tasks",)
 
     def __init__(self) -> None:
-        self._tasks: deque[Task] = deque()
+        # Made by the first who waits: mostly nobody does, and a deque is large.
+        self._tasks: deque[Task] | None = None
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return len(self._tasks) if self._tasks is not None else 0
 
     def wake_all(self) -> None:
         """Wakes everyone who waits; nobody waiting, nothing happens (not sticky)."""
         tasks = self._tasks
-        while tasks:
-            reschedule(tasks.popleft())
+        if tasks is not None:
+            self._tasks = None
+            for task in tasks:
+                reschedule(task)
 
     def wake_one(self) -> bool:
         """Wakes who has waited longest; False if nobody waits."""
-        if not self._tasks:
+        tasks = self._tasks
+        if not tasks:
             return False
-        reschedule(self._tasks.popleft())
+        reschedule(tasks.popleft())
         return True
 
     async def wait(self) -> None:
         """Waits for ``wake_all`` or one's turn of ``wake_one``."""
         task = current_task()
+        if self._tasks is None:
+            self._tasks = deque()
         tasks = self._tasks
         tasks.append(task)
 

@@ -8,7 +8,6 @@ each entry of the dynamic table only whether its name is one of the two.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from hpack.exceptions import HPACKDecodingError
@@ -46,13 +45,14 @@ _UNKNOWN: Final = Recall(keeps=False)
 class AuthorityWatch:
     """Follows the header blocks of one connection; *table_size* is that of our HPACK decoder."""
 
-    __slots__ = ("_entries", "_known", "_limit", "_size")
+    __slots__ = ("_entries", "_known", "_limit", "_most", "_size")
 
     def __init__(self, table_size: int) -> None:
         self._limit = table_size
         self._size = 4_096
         # Whether the name is one of the two, and its length; the newest first.
-        self._entries: deque[tuple[bool, int]] = deque(maxlen=max(table_size, 4_096) // 32 + 1)
+        self._entries: list[tuple[bool, int]] = []
+        self._most = max(table_size, 4_096) // 32 + 1
         self._known: dict[bytes, Recall] = {}
 
     def look(self, block: bytes) -> Recall | None:
@@ -130,7 +130,10 @@ class AuthorityWatch:
                 if size > self._size:
                     entries.clear()  # RFC 7541 §4.4
                 else:
-                    entries.appendleft(entry)
+                    # A few dozen at the most: moving them costs less than a deque holds.
+                    entries.insert(0, entry)
+                    if len(entries) > self._most:
+                        entries.pop()
         if changed:
             self._known.clear()
         if not found:

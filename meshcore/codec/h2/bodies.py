@@ -23,6 +23,8 @@ _ZEROS: Final = bytes(16_384)
 class Bodies(Verdicts):
     """The part of a codec that moves bodies and keeps their windows."""
 
+    __slots__ = ()
+
     # -- receiving ----------------------------------------------------------------------------------
 
     def on_data(self, stream_id: int, data: bytes, end_stream: bool, /) -> None:

@@ -27,6 +27,8 @@ _SMALL: Final = 64
 class Bulk(Scanner):
     """The part of a codec that reads from, and writes to, a buffer that is used again afterwards."""
 
+    __slots__ = ()
+
     def take_partial(self) -> bytes:
         """Takes the bytes received of a frame that has not come whole; ``receive_bulk`` wants them in front."""
         if not self._have:

@@ -41,6 +41,12 @@ _TARGET_SIZE: Final = 512
 class Connection(Bulk):
     """One HTTP/2 connection in one role, over the engine that *make_engine* gives; see ``H2Codec``."""
 
+    __slots__ = (
+        "_closed_for_good",
+        "_reader",
+        "_targets",
+    )
+
     def __init__(self, server: bool, limits: H2Limits, make_engine: Callable[[Sink, bool, H2Limits], Engine]) -> None:
         super().__init__(server, limits)
         self._reader = MessageReader(limits)

@@ -47,6 +47,8 @@ _unpack = f.HEADER.unpack_from
 class Scanner(Bodies):
     """The receiving half of a codec."""
 
+    __slots__ = ()
+
     def receive_data(self, data: bytes, now: float, /) -> list[Event]:
         if self._ended:
             return []
