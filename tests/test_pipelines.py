@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from meshcore.config import Destination, Inbound, MeshConfig, Outbound, ProxyConfig, proxy_config
+from meshcore.config.concurrency import ConcurrencyConfig
+from meshcore.config.failures import ClassifyConfig, FailureAccrualConfig
 from meshcore.config.upstream import EndpointConfig
 from meshcore.layers import Balance
 from meshcore.pipeline import gateway
@@ -145,6 +147,8 @@ Stack
    └─ ServeHttp(options=ServerOptions())
    └─ Rescue(informational=True)
    └─ Route(routes={'orders:80': 'orders:80'})
+   └─ LoadShed(at=closed)
+   └─ ReadOverrides(allowed=operator.attrgetter('overrides'))
    └─ StreamTimeouts(timeouts=operator.attrgetter('timeouts'))
    └─ Retry(attempts=operator.attrgetter('retries'), \
 budget=by backend, replay=operator.attrgetter('replay'))
@@ -225,3 +229,24 @@ def test_a_try_is_counted_once_its_endpoint_is_known_to_be_the_right_one() -> No
     assert roles[roles.index("upgrade_orig_proto") + 1] == "http"
     for branch in ("plain_", "opaque_"):
         assert before(roles, f"{branch}send_transport_header", f"{branch}tls")
+
+
+def test_limits_and_verdicts_stand_above_what_they_are_for() -> None:
+    endpoint = EndpointConfig(address=("10.0.0.7", 4143))
+    limit = ConcurrencyConfig(limit=100)
+    told = Destination(
+        endpoints=(endpoint,),
+        classify=ClassifyConfig(status=("429",)),
+        failure_accrual=FailureAccrualConfig(),
+        concurrency_limit=limit,
+    )
+    plain = list(outbound(sidecar()).roles())
+    roles = list(outbound(MeshConfig(outbound=Outbound(to={"orders:80": told}))).roles())
+
+    # What is not asked for is not there.
+    assert {"classify", "concurrency_limit", "failure_accrual"} == set(roles) - set(plain)
+    # A verdict is known to all that ask; a request is one however often it is tried; a breaker judges one endpoint.
+    assert before(roles, "classify", "load_shed", "concurrency_limit", "retry", "balance", "failure_accrual", "http")
+    assert before(roles, "require_id", "failure_accrual", "endpoint_metrics")
+    inner = Inbound(forward=("127.0.0.1", 8000), concurrency_limit=limit)
+    assert before(list(inbound(MeshConfig(inbound=inner)).roles()), "rescue", "listener_limit", "authorize")

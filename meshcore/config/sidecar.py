@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 import attrs
 
+from meshcore.config.concurrency import ConcurrencyLimited
 from meshcore.config.kinds import Duration
 from meshcore.config.layers import LayerEdits
 from meshcore.config.places import AppAddress, ListenAddress, Network, host_pattern
@@ -30,6 +31,8 @@ class Inbound:
         connect_timeout: for connecting to the application (B-19).
         detect_timeout: how long a TLS client's hello, its handshake after that, and what another proxy says first
             are waited for, each (D-13).
+        concurrency_limit: requests in flight to the application at the most; what is too much is answered 503; absent:
+            no limit.
         layer: changes to the built-in pipeline.
     """
 
@@ -46,6 +49,7 @@ class Inbound:
     opaque_ports: Ports = OPAQUE_PORTS
     connect_timeout: Duration = 0.3
     detect_timeout: Duration = 10.0
+    concurrency_limit: ConcurrencyLimited | None = None
     layer: LayerEdits = ()
 
 

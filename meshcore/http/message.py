@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from meshcore.codec.events import Fields
+    from meshcore.http.classification import Classification
+    from meshcore.http.overrides import Overrides
     from meshcore.transport.connection import Connection
     from meshcore.transport.target import Endpoint
 
@@ -47,6 +49,10 @@ class Request:
         started: when its first try began (``trio.current_time()``), set by whoever enforces *timeouts*,
             so that retries share one limit; None without limits.
         client_id: the verified identity of who sent it (T-18), set by ``SetClientId``; None without one.
+        classification: what counts as a failure of its server, set by ``Classify``; None: as by default.
+        try_until: when the present try is given up for taking too long, set by ``Retry`` or ``Timeout``, so that
+            whoever is cancelled then knows whose fault it is; None without such a limit.
+        overrides: what the application wishes for this request alone (R-15), set by ``ReadOverrides``; None: nothing.
     """
 
     __slots__ = (
@@ -54,6 +60,7 @@ class Request:
         "authority",
         "avoid",
         "body",
+        "classification",
         "client_id",
         "connection",
         "endpoint",
@@ -61,11 +68,13 @@ class Request:
         "headers",
         "informational",
         "method",
+        "overrides",
         "path",
         "protocol",
         "scheme",
         "started",
         "timeouts",
+        "try_until",
         "version",
     )
 
@@ -88,6 +97,9 @@ class Request:
         avoid: tuple[Endpoint, ...] = (),
         started: float | None = None,
         client_id: str | None = None,
+        classification: Classification | None = None,
+        try_until: float | None = None,
+        overrides: Overrides | None = None,
     ) -> None:
         self.method = method
         self.scheme = scheme
@@ -106,6 +118,9 @@ class Request:
         self.avoid = avoid
         self.started = started
         self.client_id = client_id
+        self.classification = classification
+        self.try_until = try_until
+        self.overrides = overrides
 
     def __repr__(self) -> str:
         where = b"%s://%s%s" % (self.scheme, self.authority, self.path)
@@ -134,6 +149,9 @@ class Request:
             self.avoid,
             self.started,
             self.client_id,
+            self.classification,
+            self.try_until,
+            self.overrides,
         )
 
     @property

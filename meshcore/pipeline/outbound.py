@@ -5,11 +5,15 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from meshcore.config.failures import ClassifyConfig
 from meshcore.errors import ConfigError
 from meshcore.layers.access_log import AccessLog
 from meshcore.layers.balance import Balance
+from meshcore.layers.classify import Classify
+from meshcore.layers.concurrency_limit import ConcurrencyLimit
+from meshcore.layers.load_shed import LoadShed
+from meshcore.layers.read_overrides import ReadOverrides
 from meshcore.layers.rescue import Rescue
-from meshcore.layers.retry import Retry
 from meshcore.layers.route import Route, match_authority
 from meshcore.layers.stream_timeouts import StreamTimeouts
 from meshcore.layers.tcp_metrics import TcpMetrics
@@ -20,7 +24,7 @@ from meshcore.pipeline.discovery import discovery
 from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.gateway import NOWHERE
 from meshcore.pipeline.runtime import Runtime
-from meshcore.pipeline.targets import backend_of, budget_of, own_zone
+from meshcore.pipeline.targets import backend_of, own_zone, retrying
 from meshcore.server.detect import Detect
 from meshcore.server.detect_tls import DetectTls
 from meshcore.server.http import ServeHttp
@@ -101,12 +105,22 @@ def logical(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewHttp[Back
     """From a request for one destination to a connection to one of its endpoints."""
     side = _side(config)
     policy = attrgetter("balance")
+    top = stack(Backend)
+    if any(each.classify != ClassifyConfig() for each in side.to.values()):
+        # Says what a failure is, so: above all that asks.
+        top = top.then(Classify(attrgetter("classification")))
+    # Who comes when nobody was ready in time is told so at once (B-10).
+    top = top.then(LoadShed())
+    if any(each.concurrency_limit is not None for each in side.to.values()):
+        # A request is one, however often it is tried, so: above Retry.
+        top = top.then(ConcurrencyLimit(attrgetter("concurrency"), registry=runtime.registry))
     return (
-        stack(Backend)
+        # What an application asks of this proxy is nobody else's to see, and may change the limits, so: above them.
+        top.then(ReadOverrides(attrgetter("overrides"), attrgetter("timeouts")))
         # The tries of a request share its limits, so: above Retry.
         .then(StreamTimeouts(attrgetter("timeouts")))
         # Below what answers, above what picks: another try is another endpoint.
-        .then(Retry(attrgetter("retries"), budget_of, attrgetter("replay")))
+        .then(retrying(runtime.registry))
         # From here on, one stack per endpoint.
         .then(Balance(discovery(config, runtime), policy=policy, fail_fast=side.fail_fast, owner=runtime.owner))
         .then(
@@ -116,6 +130,7 @@ def logical(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewHttp[Back
                 connect_timeout=side.connect_timeout,
                 mesh=True,
                 checked=_checked(side),
+                breaking=any(each.failure_accrual is not None for each in side.to.values()),
             )
         )
     )
@@ -179,7 +194,16 @@ def backends(
         zone: this proxy's own.
     """
     return {
-        pattern: backend_of(name or pattern, found, retry=found.retry, timeout=found.timeout, opaque=opaque, zone=zone)
+        pattern: backend_of(
+            name or pattern,
+            found,
+            retry=found.retry,
+            timeout=found.timeout,
+            opaque=opaque,
+            zone=zone,
+            overrides=found.allow_l5d_headers,
+            concurrency=found.concurrency_limit,
+        )
         for pattern, found in table.items()
         if opaque or not found.opaque
     }
