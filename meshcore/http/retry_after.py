@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["LONGEST", "retry_after"]
+__all__ = ["LONGEST", "pause_asked", "retry_after"]
 
 LONGEST = 300.0
 """Seconds that are believed at the most (B-07)."""
 
 _HINTING = (429, 503)
-_MOST_DIGITS = 9
+_PUSHBACK = b"grpc-retry-pushback-ms"
 
 
-def retry_after(
+def pause_asked(
     status: int, headers: Iterable[tuple[bytes, bytes]], trailers: Iterable[tuple[bytes, bytes]] = ()
 ) -> float:
     """Seconds that a response asks for, at most ``LONGEST``; 0.0 where it does not ask (B-07).
 
-    ``retry-after`` counts with 429 and 503 alone: seconds, or a date, which is compared with the response's own
-    ``date``, so that nobody's clock has to be right (RFC 9110 §10.2.3).  ``grpc-retry-pushback-ms`` counts with any.
+    ``grpc-retry-pushback-ms`` counts with any status (below 0 it says: never, which is for who retries, not for a
+    penalty); ``retry-after`` with 429 and 503 alone.
+    """
+    for fields in (headers, trailers):
+        for name, value in fields:
+            if name == _PUSHBACK:
+                return min(int(value[:16]) / 1000, LONGEST) if value.isdigit() else 0.0
+    return min(retry_after(headers), LONGEST) if status in _HINTING else 0.0
+
+
+def retry_after(headers: Iterable[tuple[bytes, bytes]]) -> float:
+    """The seconds of ``retry-after`` (RFC 9110 §10.2.3); 0.0 where there is none, or it is malformed.
+
+    A date is compared with the answer's own ``date``, so that nobody's clock matters; without that it is no help.
     """
     value = date = b""
     for name, field in headers:
@@ -31,33 +44,17 @@ def retry_after(
             value = field
         elif name == b"date":
             date = field
-        elif name == b"grpc-retry-pushback-ms":
-            return _capped(field, 0.001)
-    for name, field in trailers:
-        if name == b"grpc-retry-pushback-ms":
-            return _capped(field, 0.001)
-    if not value or status not in _HINTING:
-        return 0.0
     if value.isdigit():
-        return _capped(value, 1.0)
-    return _between(date, value)
+        return float(value[:16])
+    until, since = _date(value), _date(date)
+    return max(0.0, (until - since).total_seconds()) if until is not None and since is not None else 0.0
 
 
-def _capped(digits: bytes, unit: float) -> float:
-    """A number of units in seconds; 0.0 for what is no number (a negative pushback says: never, which is for who
-    retries, not for a penalty)."""
-    if not digits.isdigit():
-        return 0.0
-    return LONGEST if len(digits) > _MOST_DIGITS else min(int(digits) * unit, LONGEST)
-
-
-def _between(now: bytes, then: bytes) -> float:
-    if not now or len(now) > 64 or len(then) > 64:
-        return 0.0
+def _date(value: bytes) -> datetime | None:
+    if not 0 < len(value) < 64:
+        return None
     try:
-        seconds = (
-            parsedate_to_datetime(then.decode("ascii")) - parsedate_to_datetime(now.decode("ascii"))
-        ).total_seconds()
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
-    return min(max(seconds, 0.0), LONGEST)
+        found = parsedate_to_datetime(value.decode("ascii"))
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from meshcore.errors import BodyAbandoned, ConnectionLost, StreamReset, StreamTimeout
 from meshcore.http.classification import DEFAULT, GRPC_NAMES, Classification, statuses
 from meshcore.http.classify import GRPC_FAILURES
-from meshcore.http.retry_after import LONGEST, retry_after
+from meshcore.http.retry_after import LONGEST, pause_asked
 
 
 @pytest.mark.parity("R-14")
@@ -106,9 +106,9 @@ LATER = b"Wed, 21 Oct 2026 07:28:30 GMT"
 def test_how_long_a_server_asks_to_be_left_alone(
     status: int, fields: list[tuple[bytes, bytes]], seconds: float
 ) -> None:
-    assert seconds == retry_after(status, fields)
+    assert seconds == pause_asked(status, fields)
 
 
 @given(st.binary(max_size=80), st.binary(max_size=80))
 def test_whatever_the_fields_hold_it_is_a_bounded_number(value: bytes, date: bytes) -> None:
-    assert 0.0 <= retry_after(503, [(b"retry-after", value), (b"date", date)]) <= LONGEST
+    assert 0.0 <= pause_asked(503, [(b"retry-after", value), (b"date", date)]) <= LONGEST

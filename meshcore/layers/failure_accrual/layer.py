@@ -22,7 +22,7 @@ from meshcore.errors import (
 )
 from meshcore.http.classification import DEFAULT, Verdict
 from meshcore.http.grpc import GrpcStatus, is_grpc, status_of
-from meshcore.http.retry_after import retry_after
+from meshcore.http.retry_after import pause_asked
 from meshcore.layers.failure_accrual.breaker import Breaker, Outcome, State
 from meshcore.metrics.labels import TARGET_LABELS, extra_labels, target_labels
 from meshcore.metrics.registry import Registry
@@ -425,7 +425,7 @@ class _Watched:
         outcome = _outcome(verdict, error)
         if outcome is None or outcome is Outcome.SUCCESS:
             return outcome, 0.0
-        return outcome, retry_after(response.status, fields, trailers)
+        return outcome, pause_asked(response.status, fields, trailers)
 
     def _tell(self, outcome: Outcome | None, hint: float) -> None:
         probe, gate = self._probe, self._gate
