@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 __all__ = [
     "AuthorizationError",
     "BodyAbandoned",
+    "CircuitOpen",
     "ConfigError",
     "ConnectError",
     "ConnectTimeout",
@@ -241,6 +242,12 @@ class NotReady(MeshError):
 
     def __init__(self, message: str = "endpoint is not ready", *, retryable: bool = True) -> None:
         super().__init__(message, retryable=retryable)
+
+
+class CircuitOpen(NotReady):
+    """An endpoint is left alone for a while because it failed (B-14, B-17: 503 where there is no other one)."""
+
+    code = "circuit-open"
 
 
 class LoadShedError(MeshError):

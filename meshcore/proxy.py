@@ -129,9 +129,9 @@ class Proxy:
         log.warning("crash in %s: %s: %s", where, type(error).__name__, error, exc_info=error)
 
     def pipeline(self, name: str) -> Stack[Connect, NewAccept[Accepted]]:
-        """The pipeline as it runs: with a watch above its balancer, or its retries, for :meth:`statistics`."""
+        """The pipeline as it runs: with a watch above what is kept for each backend, for :meth:`statistics`."""
         watch = self._watches[name] = Watch()
-        for role in ("mirror", "retry", "balance"):
+        for role in ("concurrency_limit", "mirror", "retry", "balance"):
             try:
                 return self.stacks[name].insert_before(role, watch)
             except LookupError:

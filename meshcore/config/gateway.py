@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import attrs
 
+from meshcore.config.concurrency import ConcurrencyLimited
 from meshcore.config.kinds import Duration
 from meshcore.config.layers import LayerEdits
 from meshcore.config.places import File, Listening
@@ -79,6 +80,7 @@ class Gateway:
         connect_timeout: for each attempt to connect to an endpoint (B-19).
         detect_timeout: how long a silent client is waited for before the server may speak first.
         fail_fast: how long requests wait for any endpoint to be ready (B-09).
+        concurrency_limit: requests in flight at the most; what is too much is answered 503; absent: no limit.
         layer: changes to the built-in pipeline.
     """
 
@@ -95,4 +97,5 @@ class Gateway:
     connect_timeout: Duration = 1.0
     detect_timeout: Duration = 1.0
     fail_fast: Duration = 3.0
+    concurrency_limit: ConcurrencyLimited | None = None
     layer: LayerEdits = ()

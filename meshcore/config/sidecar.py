@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 import attrs
 
+from meshcore.config.concurrency import ConcurrencyLimited
 from meshcore.config.kinds import Duration
 from meshcore.config.layers import LayerEdits
 from meshcore.config.places import AppAddress, ListenAddress, Network, host_pattern
@@ -32,6 +33,8 @@ class Inbound:
         detect_timeout: how long a TLS client's hello, its handshake after that, and what another proxy says first
             are waited for, each (D-13).
         route: which requests are for the application; absent: all of them.
+        concurrency_limit: requests in flight to the application at the most; what is too much is answered 503; absent:
+            no limit.
         layer: changes to the built-in pipeline.
     """
 
@@ -48,6 +51,7 @@ class Inbound:
     connect_timeout: Duration = 0.3
     detect_timeout: Duration = 10.0
     route: tuple[InboundRoute, ...] = ()
+    concurrency_limit: ConcurrencyLimited | None = None
     layer: LayerEdits = ()
 
 

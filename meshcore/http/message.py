@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from meshcore.codec.events import Fields
+    from meshcore.http.classification import Classification
+    from meshcore.http.overrides import Overrides
     from meshcore.transport.connection import Connection
     from meshcore.transport.target import Endpoint
 
@@ -49,6 +51,10 @@ class Request:
         client_id: the verified identity of who sent it (T-18), set by ``SetClientId``; None without one.
         elsewhere: whether another backend may have it, set by ``Split``: one without a ready endpoint says so at
             once instead of making it wait.
+        classification: what counts as a failure of its server, set by ``Classify``; None: as by default.
+        try_until: when the present try is given up for taking too long, set by ``Retry`` or ``Timeout``, so that
+            whoever is cancelled then knows whose fault it is; None without such a limit.
+        overrides: what the application wishes for this request alone (R-15), set by ``ReadOverrides``; None: nothing.
     """
 
     __slots__ = (
@@ -56,6 +62,7 @@ class Request:
         "authority",
         "avoid",
         "body",
+        "classification",
         "client_id",
         "connection",
         "elsewhere",
@@ -64,11 +71,13 @@ class Request:
         "headers",
         "informational",
         "method",
+        "overrides",
         "path",
         "protocol",
         "scheme",
         "started",
         "timeouts",
+        "try_until",
         "version",
     )
 
@@ -92,6 +101,9 @@ class Request:
         started: float | None = None,
         client_id: str | None = None,
         elsewhere: bool = False,
+        classification: Classification | None = None,
+        try_until: float | None = None,
+        overrides: Overrides | None = None,
     ) -> None:
         self.method = method
         self.scheme = scheme
@@ -111,6 +123,9 @@ class Request:
         self.started = started
         self.client_id = client_id
         self.elsewhere = elsewhere
+        self.classification = classification
+        self.try_until = try_until
+        self.overrides = overrides
 
     def __repr__(self) -> str:
         where = b"%s://%s%s" % (self.scheme, self.authority, self.path)
@@ -140,6 +155,9 @@ class Request:
             self.started,
             self.client_id,
             self.elsewhere,
+            self.classification,
+            self.try_until,
+            self.overrides,
         )
 
     @property

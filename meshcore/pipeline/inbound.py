@@ -9,6 +9,7 @@ from meshcore.errors import ConfigError
 from meshcore.layers.access_log import AccessLog
 from meshcore.layers.authorize import Authorize
 from meshcore.layers.balance import Balance
+from meshcore.layers.concurrency_limit import ConcurrencyLimit
 from meshcore.layers.downgrade_orig_proto import DowngradeOrigProto
 from meshcore.layers.filters import Filters
 from meshcore.layers.metrics import Metrics
@@ -23,6 +24,7 @@ from meshcore.pipeline.abuse import counting_abuse
 from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.routes import inbound_routes
 from meshcore.pipeline.runtime import Runtime
+from meshcore.pipeline.targets import concurrency_of
 from meshcore.server.detect import Detect
 from meshcore.server.detect_tls import DetectTls
 from meshcore.server.http import ServeHttp
@@ -112,11 +114,18 @@ def http(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewAccept[Accep
     if config.proxy.access_log != "off":
         # The same; a line tells the status that the peer got.
         top = top.then(AccessLog(runtime.write, format=config.proxy.access_log, clock=runtime.clock))
+    # The only place where errors become responses; what went wrong in here is told to the mesh alone (E-06).
+    rescued = top.then(Rescue("meshed"))
+    if side.concurrency_limit is not None:
+        # What is refused costs nothing of what is below, so: above it.
+        rescued = rescued.then(
+            ConcurrencyLimit(
+                concurrency_of(side.concurrency_limit), shared=True, registry=runtime.registry, name="listener_limit"
+            )
+        )
     known = (
-        # The only place where errors become responses; what went wrong in here is told to the mesh alone (E-06).
-        top.then(Rescue("meshed"))
         # Nobody else's request costs more than this, so: above what changes requests.
-        .then(_authorize(side, "authorize"))
+        rescued.then(_authorize(side, "authorize"))
         # The request as the application at the other end made it, for all that is below.
         .then(DowngradeOrigProto())
         # Whatever the peer said of itself is taken away before the application sees it.
