@@ -33,6 +33,12 @@ if TYPE_CHECKING:
     from meshcore.http.body import EndOfStream as EndOfStream
     from meshcore.http.body import Full as Full
     from meshcore.http.headers import Headers as Headers
+    from meshcore.http.matching import GrpcMatch as GrpcMatch
+    from meshcore.http.matching import PathMatch as PathMatch
+    from meshcore.http.matching import RequestMatch as RequestMatch
+    from meshcore.http.matching import RouteRule as RouteRule
+    from meshcore.http.matching import RouteTable as RouteTable
+    from meshcore.http.matching import ValueMatch as ValueMatch
     from meshcore.http.message import Request as Request
     from meshcore.http.message import Response as Response
     from meshcore.http.message import Timeouts as Timeouts
@@ -56,7 +62,9 @@ if TYPE_CHECKING:
     from meshcore.transport.target import Accepted as Accepted
     from meshcore.transport.target import Authority as Authority
     from meshcore.transport.target import Backend as Backend
+    from meshcore.transport.target import BackendRef as BackendRef
     from meshcore.transport.target import Endpoint as Endpoint
+    from meshcore.transport.target import HttpRoute as HttpRoute
     from meshcore.transport.tcp import connect_tcp as connect_tcp
 
 _HOMES = {
@@ -67,6 +75,7 @@ _HOMES = {
     "errors": "MeshError",
     "http.body": "Empty EndOfStream Full",
     "http.headers": "Headers",
+    "http.matching": "GrpcMatch PathMatch RequestMatch RouteRule RouteTable ValueMatch",
     "http.message": "Request Response Timeouts",
     "proxy": "Proxy serve_config",
     "server.detect": "Detect",
@@ -80,7 +89,7 @@ _HOMES = {
     "stack": "Param Stack accept middleware",
     "transport.connection": "Connection",
     "transport.drain": "Drain",
-    "transport.target": "Accepted Authority Backend Endpoint",
+    "transport.target": "Accepted Authority Backend BackendRef Endpoint HttpRoute",
     "transport.tcp": "connect_tcp",
 }
 _HOME = {name: f"meshcore.{module}" for module, names in _HOMES.items() for name in names.split()}
@@ -90,6 +99,7 @@ __all__ = [
     "Accepted",
     "Authority",
     "Backend",
+    "BackendRef",
     "Body",
     "ClientOptions",
     "Connect",
@@ -102,8 +112,10 @@ __all__ = [
     "Endpoint",
     "Forward",
     "Full",
+    "GrpcMatch",
     "Headers",
     "Http",
+    "HttpRoute",
     "HttpService",
     "Layer",
     "MeshConfig",
@@ -112,12 +124,16 @@ __all__ = [
     "NewHttp",
     "NewService",
     "Param",
+    "PathMatch",
     "Proxy",
     "ProxyConfig",
     "ReadTransportHeader",
     "Request",
+    "RequestMatch",
     "Resolve",
     "Response",
+    "RouteRule",
+    "RouteTable",
     "ServeHttp",
     "ServerOptions",
     "Service",
@@ -126,6 +142,7 @@ __all__ = [
     "Status",
     "TerminateTls",
     "Timeouts",
+    "ValueMatch",
     "accept",
     "connect_tcp",
     "drain_on_signal",

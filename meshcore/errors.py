@@ -21,6 +21,7 @@ __all__ = [
     "FailFastError",
     "GoAway",
     "IdentityError",
+    "InjectedFailure",
     "LoadShedError",
     "LocalProtocolError",
     "LoopDetected",
@@ -28,6 +29,7 @@ __all__ = [
     "NoEndpoints",
     "NoRoute",
     "NotReady",
+    "Redirected",
     "RemoteProtocolError",
     "RequestBodyError",
     "ResponseTimeout",
@@ -163,6 +165,46 @@ class NoRoute(MeshError):
     grpc_hint = 5
     source = "proxy"
     closes = False
+
+
+class Redirected(MeshError):
+    """A route sends its requests elsewhere (R-25: 301, or what the route says).
+
+    Attributes:
+        status: the HTTP status.
+        location: where to.
+    """
+
+    code = "redirect"
+    status_hint = 301
+    grpc_hint = 5
+    closes = False
+
+    def __init__(self, message: str = "redirected", *, status: int = 301, location: bytes = b"/") -> None:
+        super().__init__(message)
+        self.status = status
+        self.location = location
+
+
+class InjectedFailure(MeshError):
+    """A route fails some of its requests on purpose (R-25: the status that it says).
+
+    Attributes:
+        status: the HTTP status; 200 where the failure is one of gRPC.
+        grpc_status: the gRPC status.
+    """
+
+    code = "injected-failure"
+    status_hint = 503
+    grpc_hint = 9
+    closes = False
+
+    def __init__(
+        self, message: str = "injected failure", *, status: int | None = None, grpc_status: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status or (self.status_hint if grpc_status is None else 200)
+        self.grpc_status = self.grpc_hint if grpc_status is None else grpc_status
 
 
 class NoEndpoints(MeshError):

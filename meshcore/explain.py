@@ -107,6 +107,16 @@ EXPLANATIONS: dict[str, Explanation] = {
         ("the host header is not the one the routes name", "the route was not deployed here"),
         ("`curl -v` for the host that is really sent", "/config and /stack of the proxy"),
     ),
+    "redirect": Explanation(
+        "A route's filter sends the client elsewhere; nothing is wrong.",
+        ("the route says so",),
+        ("the location field of the answer", "/config: the filters of the route"),
+    ),
+    "injected-failure": Explanation(
+        "A route's filter fails a share of its requests on purpose.",
+        ("an experiment is going on", "an experiment has ended and its filter was left"),
+        ("/config: inject_failure among the filters of routes and backends",),
+    ),
     "no-endpoints": Explanation(
         "The backend exists and has no endpoint at all.",
         ("the service is scaled to zero", "its name resolves to nothing", "every endpoint has weight 0"),

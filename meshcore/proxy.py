@@ -21,10 +21,9 @@ from meshcore.codec.h1 import engines as h1
 from meshcore.config import MeshConfig, ProxyConfig
 from meshcore.errors import ConfigError, leaves
 from meshcore.metrics import Registry, crashes_total, process_metrics
-from meshcore.pipeline.outbound import backends, logical
+from meshcore.pipeline.outbound import requests
 from meshcore.pipeline.plan import Pipeline, identity_of, pipelines
 from meshcore.pipeline.runtime import Runtime
-from meshcore.pipeline.targets import own_zone
 from meshcore.server.http import ServeHttp
 from meshcore.server.serve import Server, drain_on_signal, serve
 from meshcore.stack import Stack, accept
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     # OpenSSL stays unloaded where there is no TLS.
     from meshcore.identity.source import IdentitySource
     from meshcore.identity.store import Identity
+    from meshcore.layers.split import Weights
 
 __all__ = ["AddressError", "Proxy", "main", "main_mesh", "run", "serve_config", "stacks"]
 
@@ -70,6 +70,8 @@ class Proxy:
         stacks: its pipelines by the name of their listener.
         servers: what accepts for them.
         admin: the admin server; None where the configuration has none.
+        weights: of the routes with several backends, as ``listen.NAME/ROUTE`` or ``outbound.to.NAME/ROUTE``; may be
+            changed at any time.
         crashes: in what serves the endpoints; those of accepted connections are counted by their server.
     """
 
@@ -80,6 +82,7 @@ class Proxy:
     stacks: dict[str, Stack[Connect, NewAccept[Accepted]]] = attrs.Factory(dict)
     servers: list[Server] = attrs.Factory(list)
     admin: Server | None = None
+    weights: dict[str, Weights] = attrs.Factory(dict)
     crashes: int = 0
     _watches: dict[str, Watch] = attrs.field(factory=dict, init=False)
     _clients: _Clients | None = attrs.field(default=None, init=False)
@@ -128,7 +131,7 @@ class Proxy:
     def pipeline(self, name: str) -> Stack[Connect, NewAccept[Accepted]]:
         """The pipeline as it runs: with a watch above what is kept for each backend, for :meth:`statistics`."""
         watch = self._watches[name] = Watch()
-        for role in ("concurrency_limit", "retry", "balance"):
+        for role in ("concurrency_limit", "mirror", "retry", "balance"):
             try:
                 return self.stacks[name].insert_before(role, watch)
             except LookupError:
@@ -176,6 +179,7 @@ async def run(
     runtime = Runtime(
         registry=proxy.registry, identity=proxy.identity, clock=clock, owner=proxy, own=proxy.own_addresses
     )
+    proxy.weights = runtime.splits
     plan = pipelines(config, runtime)
     proxy.stacks = {name: each.stack for name, each in plan.items()}
     # Applied before anything is bound: here certificates are read.
@@ -246,19 +250,24 @@ class _Clients:
 
     def __init__(self, config: MeshConfig, runtime: Runtime, connect: Connect, upstreams: trio.Nursery) -> None:
         assert config.outbound is not None
-        self._backends = backends(config.outbound.to, zone=own_zone(config))
-        self._new = logical(config, runtime).layer(connect)
+        self._config = config
+        self._runtime = runtime
+        self._connect = connect
+        self._destinations = config.outbound.to
         self._upstreams = upstreams
         self._made: dict[str, HttpService] = {}
 
     def get(self, destination: str) -> HttpService:
         service = self._made.get(destination)
         if service is None:
-            backend = self._backends.get(destination)
-            if backend is None:
-                known = ", ".join(self._backends)
+            found = self._destinations.get(destination)
+            if found is None:
+                known = ", ".join(self._destinations)
                 raise LookupError(f"no destination {destination!r}; the destinations are: {known}")
-            service = self._made[destination] = self._new.new_service(backend, self._upstreams)
+            # Whatever authority a request names, it is for this destination.
+            stack = requests(self._config, self._runtime, {"*": found}, destination)
+            service = stack.layer(self._connect).new_service(Accepted(), self._upstreams)
+            self._made[destination] = service
         return service
 
 

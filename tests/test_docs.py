@@ -112,6 +112,18 @@ async def test_the_grpc_gateway_sends_calls_to_the_service_that_they_name(nurser
     nursery.cancel_scope.cancel()
 
 
+async def test_the_canary_gets_its_share_and_everything_that_asks_for_it(nursery: trio.Nursery) -> None:
+    stable, canary = await nursery.start(origin), await nursery.start(origin)
+    address = await serving(nursery, load("canary_routes").main, stable, canary)
+    client = stack(Endpoint).then(meshcore.Http()).layer(meshcore.connect_tcp)
+    service = client.new_service(Endpoint(address), nursery)
+    with trio.fail_after(20):
+        for fields in ([], [(b"x-beta", b"1")]):
+            answer = await service(Request(b"GET", b"http", b"a.example", b"/x", Headers(fields)))
+            assert await read_all(answer.body) == b"hello /x"
+    nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "examples" / "config").glob("*.toml")), ids=lambda path: path.name)
 def test_an_example_of_a_config_file_passes_its_check(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["check", "-c", str(path)])

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import attrs
 import pytest
 
-from meshcore.config import Destination, Inbound, MeshConfig, Outbound, ProxyConfig, proxy_config
+from meshcore.config import (
+    BackendConfig,
+    BackendRef,
+    Destination,
+    DestinationRoute,
+    FilterConfig,
+    Gateway,
+    GatewayRoute,
+    Inbound,
+    InboundRoute,
+    Match,
+    MeshConfig,
+    MirrorConfig,
+    Outbound,
+    PathConfig,
+    ProxyConfig,
+    TimeoutConfig,
+    proxy_config,
+)
 from meshcore.config.concurrency import ConcurrencyConfig
 from meshcore.config.failures import ClassifyConfig, FailureAccrualConfig
 from meshcore.config.upstream import EndpointConfig
 from meshcore.layers import Balance
-from meshcore.pipeline import gateway
+from meshcore.pipeline import gateway, listener
 from meshcore.pipeline.inbound import inbound
 from meshcore.pipeline.outbound import outbound
-from meshcore.stack import middleware
+from meshcore.stack import Stack, middleware, role
 
 PLAIN = """\
 Stack
@@ -229,6 +250,77 @@ def test_a_try_is_counted_once_its_endpoint_is_known_to_be_the_right_one() -> No
     assert roles[roles.index("upgrade_orig_proto") + 1] == "http"
     for branch in ("plain_", "opaque_"):
         assert before(roles, f"{branch}send_transport_header", f"{branch}tls")
+
+
+ROUTED = """\
+Route(routes=RouteTable(route-0, default))
+RouteMetrics(scope='route')
+Filters(filters=operator.attrgetter('filters'))
+LoadShed(at=closed)
+StreamTimeouts(timeouts=operator.attrgetter('timeouts'))
+Mirror(mirrors=operator.attrgetter('mirrors'), body_limit=65536, in_flight=100, timeout=30.0)
+Retry(attempts=operator.attrgetter('retries'), budget=by backend, replay=operator.attrgetter('replay'))
+Split()
+RouteMetrics(scope='backend')
+Filters(filters=operator.attrgetter('filters'))
+ToBackend(backend=operator.attrgetter('backend'))"""
+
+
+def routed_gateway(*routes: GatewayRoute) -> Stack[Any, Any]:
+    backends = {name: BackendConfig(endpoints=(EndpointConfig(address=(name, 80)),)) for name in ("a", "b")}
+    to = (BackendRef(backend="a"),)
+    config = MeshConfig(
+        listen={"p": Gateway(bind=("127.0.0.1", 0), opaque_ports=NONE, to=to, route=routes)}, backend=backends
+    )
+    return listener(config, "p")
+
+
+def http_layers(stack: Stack[Any, Any]) -> list[str]:
+    detect: Any = next(layer for layer in stack if role(layer) == "detect")
+    return [repr(layer) for layer in detect.branches()["http"]]
+
+
+def test_what_routes_need_stands_between_them_and_their_backends_in_this_order() -> None:
+    edit = FilterConfig(set_request_headers={"x": "1"})
+    route = GatewayRoute(
+        match=(Match(path=PathConfig(prefix="/v1")),),
+        filters=(edit, FilterConfig(mirror=MirrorConfig(backend="b"))),
+        timeout=TimeoutConfig(request=1.0),
+        to=(BackendRef(backend="a", weight=90), BackendRef(backend="b", weight=10, filters=(edit,))),
+    )
+    layers = http_layers(routed_gateway(route))
+    first = layers.index("Route(routes=RouteTable(route-0, default))")
+    assert "\n".join(layers[first : first + 11]) == ROUTED
+    assert layers[first + 11].startswith("Balance(")
+
+
+def test_routes_that_name_hosts_alone_cost_what_they_did() -> None:
+    route = GatewayRoute(match=(Match(host="b.test"),), to=(BackendRef(backend="b"),))
+    roles = routed_gateway(route).roles()
+    assert before(roles, "rescue", "set_client_id", "route", "retry", "balance")
+    assert not {"split", "filters", "route_metrics", "to_backend"} & set(roles)
+
+
+def test_no_role_is_there_twice_with_routes() -> None:
+    edit = FilterConfig(set_request_headers={"x": "1"}, mirror=MirrorConfig(backend="b"))
+    to = (BackendRef(backend="a", filters=(edit,)), BackendRef(backend="b"))
+    roles = routed_gateway(GatewayRoute(filters=(edit,), match=(Match(method="GET"),), to=to)).roles()
+    assert sorted(set(roles)) == sorted(roles)
+
+
+def test_routes_of_destinations_and_of_the_application_have_their_places() -> None:
+    config = sidecar()
+    assert config.inbound is not None
+    assert config.outbound is not None
+    edit = FilterConfig(set_request_headers={"x": "1"})
+    inner = attrs.evolve(config.inbound, route=(InboundRoute(filters=(edit,)),))
+    routes = (DestinationRoute(filters=(edit,)),)
+    to = {name: attrs.evolve(each, route=routes) for name, each in config.outbound.to.items()}
+    config = attrs.evolve(config, inbound=inner, outbound=attrs.evolve(config.outbound, to=to))
+    roles = inbound(config).roles()
+    assert before(roles, "authorize", "set_client_id", "route", "route_metrics", "filters", "to_backend", "balance")
+    roles = outbound(config).roles()
+    assert before(roles, "rescue", "route", "route_metrics", "filters", "retry", "split", "to_backend", "balance")
 
 
 def test_limits_and_verdicts_stand_above_what_they_are_for() -> None:

@@ -5,14 +5,33 @@ Nothing is opened, bound or started here; a configuration is a value.
 
 from __future__ import annotations
 
-from meshcore.config.gateway import BackendRef, CertificateFiles, Gateway, GatewayRoute, GatewayTls, Match
+from meshcore.config.filters import (
+    DelayConfig,
+    FailureConfig,
+    FilterConfig,
+    MirrorConfig,
+    RedirectConfig,
+    RewriteConfig,
+)
+from meshcore.config.gateway import CertificateFiles, Gateway, GatewayTls
 from meshcore.config.layers import LayerEdit, edited
 from meshcore.config.load import Loaded, examine, load_config, parse_config
+from meshcore.config.match import GrpcConfig, Match, PathConfig, RequestConfig, ValueConfig
 from meshcore.config.mesh import AdminConfig, IdentityConfig, Limits, MeshConfig, Service
 from meshcore.config.problems import Problems
 from meshcore.config.proxy import Listen, ProxyConfig, TlsFiles, proxy_config
+from meshcore.config.route import BackendRef, GatewayRoute, InboundRoute
 from meshcore.config.sidecar import Inbound, Outbound
-from meshcore.config.upstream import BackendConfig, ClientTls, Destination, EndpointConfig, RetryConfig, TimeoutConfig
+from meshcore.config.upstream import (
+    BackendConfig,
+    ClientTls,
+    Destination,
+    DestinationRef,
+    DestinationRoute,
+    EndpointConfig,
+    RetryConfig,
+    TimeoutConfig,
+)
 from meshcore.config.words import ACCESS_LOGS, BALANCERS, ENGINES, OPAQUE_PORTS, POLICIES, PROTOCOLS
 
 __all__ = [
@@ -27,26 +46,39 @@ __all__ = [
     "BackendRef",
     "CertificateFiles",
     "ClientTls",
+    "DelayConfig",
     "Destination",
+    "DestinationRef",
+    "DestinationRoute",
     "EndpointConfig",
+    "FailureConfig",
+    "FilterConfig",
     "Gateway",
     "GatewayRoute",
     "GatewayTls",
+    "GrpcConfig",
     "IdentityConfig",
     "Inbound",
+    "InboundRoute",
     "LayerEdit",
     "Limits",
     "Listen",
     "Loaded",
     "Match",
     "MeshConfig",
+    "MirrorConfig",
     "Outbound",
+    "PathConfig",
     "Problems",
     "ProxyConfig",
+    "RedirectConfig",
+    "RequestConfig",
     "RetryConfig",
+    "RewriteConfig",
     "Service",
     "TimeoutConfig",
     "TlsFiles",
+    "ValueConfig",
     "edited",
     "examine",
     "load_config",

@@ -9,7 +9,13 @@ from __future__ import annotations
 import stat
 from typing import TYPE_CHECKING, Any
 
-from meshcore.addresses import format_address, suggest
+from meshcore.addresses import format_address
+from meshcore.config.check_routes import (
+    check_destination_routes,
+    check_gateway_routes,
+    check_inbound_routes,
+    named_backends,
+)
 from meshcore.config.check_upstreams import check_retry, check_upstream
 from meshcore.config.report import right
 
@@ -37,10 +43,14 @@ def check(config: MeshConfig, report: Report) -> None:
     _listeners(config, report)
     if right(config.inbound):
         _inbound(config, report)
+        assert config.inbound is not None
+        check_inbound_routes(("inbound",), config.inbound, config, report)
     if right(config.outbound):
         assert config.outbound is not None
         for name, destination in (config.outbound.to or {}).items():
-            check_upstream(_named(report, ("outbound", "to"), name), destination, config, report)
+            place = _named(report, ("outbound", "to"), name)
+            check_upstream(place, destination, config, report)
+            check_destination_routes(place, destination, config, report)
         _outbound(config, report)
     for name, backend in (config.backend or {}).items():
         check_upstream(("backend", name), backend, config, report)
@@ -227,65 +237,7 @@ def _gateway(here: KeyPath, gateway: Gateway, config: MeshConfig, report: Report
     if right(gateway.tls) and gateway.tls is not None:
         _gateway_tls((*here, "tls"), gateway.tls, report)
     check_retry((*here, "retry"), gateway.retry, report)
-    if gateway.to == () and gateway.route == ():
-        report.error((*here, "to"), 'has to be given: a list such as [{ backend = "NAME" }]')
-    for path, reference in _references(here, gateway):
-        _reference(path, reference, gateway, config, report)
-    hosts: dict[str, KeyPath] = {}
-    for index, route in enumerate(gateway.route or ()):
-        if not right(route):
-            continue
-        place = (*here, "route", index)
-        if route.to == ():
-            report.error((*place, "to"), 'has to be given: a list such as [{ backend = "NAME" }]')
-        if gateway.protocol == "tcp":
-            report.error(place, 'bytes have no host to route by; with protocol = "tcp" only `to` is left')
-        for number, match in enumerate(route.match or ()):
-            if not right(match) or not right(match.host):
-                continue
-            path = (*place, "match", number)
-            if match.host in hosts or (match.host == "*" and gateway.to):
-                taken = hosts.get(match.host, (*here, "to"))
-                report.error(
-                    (*path, "host"), f"{match.host!r} goes to another backend already ({report.document.place(taken)})"
-                )
-            hosts.setdefault(match.host, path)
-
-
-def _references(here: KeyPath, gateway: Gateway) -> list[tuple[KeyPath, Any]]:
-    """Everything that names backends, each list of them with its path."""
-    found: list[tuple[KeyPath, Any]] = [((*here, "to"), gateway.to)]
-    found += [
-        ((*here, "route", index, "to"), route.to)
-        for index, route in enumerate(gateway.route or ())
-        if right(route)
-    ]
-    return found
-
-
-def _reference(path: KeyPath, references: Any, gateway: Gateway, config: MeshConfig, report: Report) -> None:
-    if not right(references):
-        return
-    if len(references) > 1:
-        report.error((*path, 1), "a second backend is not in this release; a route has one")
-    for index, reference in enumerate(references):
-        if not right(reference) or not right(reference.backend) or not right(config.backend):
-            continue
-        name = reference.backend
-        there = report.document.values.get("backend")
-        if not isinstance(there, dict) or name not in there:
-            known = list(there) if isinstance(there, dict) else []
-            hint = suggest(name, known) or (f" (known: {', '.join(known)})" if known else f"; add [backend.{name}]")
-            report.error((*path, index, "backend"), f"there is no backend {name!r}{hint}")
-        elif name in config.backend:
-            backend = config.backend[name]
-            if right(backend.protocol) and right(gateway.protocol) and backend.opaque != (gateway.protocol == "tcp"):
-                wanted = '"tcp" on both, or on neither'
-                report.error(
-                    (*path, index, "backend"),
-                    f"requests and bytes do not mix: the listener's protocol is {gateway.protocol!r} and that of "
-                    f"{name!r} is {backend.protocol!r}; {wanted}",
-                )
+    check_gateway_routes(here, gateway, config, report)
 
 
 def _gateway_tls(here: KeyPath, tls: GatewayTls, report: Report) -> None:
@@ -320,10 +272,7 @@ def _gateway_tls(here: KeyPath, tls: GatewayTls, report: Report) -> None:
 def _unused(config: MeshConfig, report: Report) -> None:
     if not right(config.listen) or not right(config.backend):
         return
-    used: set[str] = set()
-    for name, gateway in config.listen.items():
-        for _, references in _references(("listen", name), gateway):
-            used |= {each.backend for each in references or () if right(each) and right(each.backend)}
+    used = named_backends(config)
     for name in config.backend:
         if name not in used:
-            report.warn(("backend", name), "no listener sends anything here")
+            report.warn(("backend", name), "nothing is sent here")

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import attrs
 
 from meshcore.config.concurrency import ConcurrencyLimited
-from meshcore.config.kinds import Duration, Name, Text, parsed
+from meshcore.config.kinds import Duration
 from meshcore.config.layers import LayerEdits
-from meshcore.config.places import File, Listening, host_pattern
+from meshcore.config.places import File, Listening
+from meshcore.config.route import BackendRef, GatewayRoute
 from meshcore.config.tables import Ports
 from meshcore.config.upstream import RetryConfig, TimeoutConfig
 from meshcore.config.words import OPAQUE_PORTS
 from meshcore.transport.target import Address
 
-if TYPE_CHECKING:
-    from meshcore.config.report import At
+__all__ = ["CertificateFiles", "Gateway", "GatewayTls"]
 
-__all__ = ["BackendRef", "CertificateFiles", "Gateway", "GatewayRoute", "GatewayTls", "Match"]
-
-
-
-class PatternKind(Text):
-    """A pattern of hosts."""
-
-    title = "`HOST`, `HOST:PORT`, `*.SUFFIX` or `*`"
-
-    def read(self, value: object, at: At, /) -> Any:
-        """The pattern."""
-        return parsed(value, at, host_pattern)
 
 
 ClientCertificates: TypeAlias = Literal["off", "optional", "required"]
@@ -76,52 +64,6 @@ class GatewayTls:
 
 
 @attrs.frozen(kw_only=True)
-class BackendRef:
-    """One place to send requests to.
-
-    Attributes:
-        backend: the name of a ``[backend.…]``.
-    """
-
-    LATER: ClassVar[dict[str, str]] = {"weight": "a route has one backend", "filters": ""}
-
-    backend: Name
-
-
-@attrs.frozen(kw_only=True)
-class Match:
-    """What a request has to be like.
-
-    Attributes:
-        host: its authority: ``HOST``, ``HOST:PORT``, ``*.SUFFIX`` or ``*`` (R-22).
-    """
-
-    LATER: ClassVar[dict[str, str]] = {"path": "host is", "headers": "host is", "method": "host is", "query": "host is"}
-
-    host: Annotated[str, PatternKind()] = "*"
-
-
-@attrs.frozen(kw_only=True)
-class GatewayRoute:
-    """``[[listen.NAME.route]]``: requests for some hosts, to one backend.
-
-    Attributes:
-        match: one of these has to fit; none: every request does.
-        to: the backend.
-    """
-
-    LATER: ClassVar[dict[str, str]] = {
-        "filters": "",
-        "timeout": "set it for the listener",
-        "retry": "set it for the listener",
-        "name": "",
-    }
-
-    match: tuple[Match, ...] = ()
-    to: tuple[BackendRef, ...] = ()
-
-
-@attrs.frozen(kw_only=True)
 class Gateway:
     """``[listen.NAME]``: one listener of a gateway.
 
@@ -130,8 +72,8 @@ class Gateway:
         tls: terminates TLS; absent: plaintext.
         protocol: ``http``, where HTTP/1, HTTP/2 and other bytes are told apart; ``http1``, ``h2c`` or ``tcp`` force
             one.
-        to: the backend of what no route takes.
-        route: backends by host; the most specific wins, whatever the order (R-22).
+        to: the backends, by their shares, of what no route takes; absent: that is answered 404.
+        route: which requests go elsewhere; of several that match, the most specific wins (R-23).
         timeout: limits of one exchange.
         retry: further tries.
         opaque_ports: listening at one of these forwards byte for byte at once (D-15).
@@ -142,7 +84,7 @@ class Gateway:
         layer: changes to the built-in pipeline.
     """
 
-    LATER: ClassVar[dict[str, str]] = {"filters": "", "default_policy": "", "rate_limit": ""}
+    LATER: ClassVar[dict[str, str]] = {"filters": "they belong to a route", "default_policy": "", "rate_limit": ""}
 
     bind: Annotated[Address, Listening(schemes=True)]
     tls: GatewayTls | None = None
@@ -157,12 +99,3 @@ class Gateway:
     fail_fast: Duration = 3.0
     concurrency_limit: ConcurrencyLimited | None = None
     layer: LayerEdits = ()
-
-    @property
-    def table(self) -> dict[str, str]:
-        """Names of backends by host pattern, as the layer ``Route`` takes them; ``"*"`` is what no route takes."""
-        found = {"*": self.to[0].backend} if self.to else {}
-        for route in self.route:
-            for match in route.match or (Match(),):
-                found[match.host.lower()] = route.to[0].backend
-        return found

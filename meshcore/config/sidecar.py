@@ -10,6 +10,7 @@ from meshcore.config.concurrency import ConcurrencyLimited
 from meshcore.config.kinds import Duration
 from meshcore.config.layers import LayerEdits
 from meshcore.config.places import AppAddress, ListenAddress, Network, host_pattern
+from meshcore.config.route import InboundRoute
 from meshcore.config.tables import Ports, Table, Tables
 from meshcore.config.upstream import Destination
 from meshcore.config.words import OPAQUE_PORTS, Policy
@@ -31,6 +32,7 @@ class Inbound:
         connect_timeout: for connecting to the application (B-19).
         detect_timeout: how long a TLS client's hello, its handshake after that, and what another proxy says first
             are waited for, each (D-13).
+        route: which requests are for the application; absent: all of them.
         concurrency_limit: requests in flight to the application at the most; what is too much is answered 503; absent:
             no limit.
         layer: changes to the built-in pipeline.
@@ -38,7 +40,6 @@ class Inbound:
 
     LATER: ClassVar[dict[str, str]] = {
         "policy": "default_policy is",
-        "route": "",
         "rate_limit": "",
     }
 
@@ -49,6 +50,7 @@ class Inbound:
     opaque_ports: Ports = OPAQUE_PORTS
     connect_timeout: Duration = 0.3
     detect_timeout: Duration = 10.0
+    route: tuple[InboundRoute, ...] = ()
     concurrency_limit: ConcurrencyLimited | None = None
     layer: LayerEdits = ()
 

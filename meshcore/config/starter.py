@@ -43,7 +43,7 @@ log_level = "info"
 """
 
 _GATEWAY = """\
-# A gateway: what is accepted goes to backends by host.
+# A gateway: what is accepted goes to backends by its route.
 # `meshcore check -c FILE` tells every mistake; `meshcore run -c FILE` runs it; all keys: docs/reference/config.md.
 # Paths are relative to this file.
 
@@ -55,7 +55,8 @@ timeout = { request = "30s" }
 
 [[listen.public.route]]
 match = [{ host = "api.example.com" }, { host = "*.api.example.com" }]
-to = [{ backend = "api" }]
+# path = { prefix = "/v1" }, headers, query and method tell requests apart, too; filters change them.
+to = [{ backend = "api" }]           # several of these with a weight each share the requests
 
 [backend.site]
 endpoints = ["10.0.0.11:8080", { address = "10.0.0.12:8080", weight = 2 }]

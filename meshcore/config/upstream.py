@@ -10,14 +10,28 @@ from meshcore.addresses import format_address, parse_upstream
 from meshcore.config.balancing import BalanceConfig, BalanceKind, HealthCheckConfig, ZoneConfig, ZoneKind
 from meshcore.config.concurrency import ConcurrencyLimited
 from meshcore.config.failures import ClassifyConfig, FailureAccrualConfig
+from meshcore.config.filters import FilterConfig
 from meshcore.config.kinds import Duration, Kind, Name, Number, parsed
+from meshcore.config.match import RequestConfig
 from meshcore.config.places import AppAddress, Discovery, File, OptionalAddress, Peer
 from meshcore.config.report import WRONG, At, shown
 from meshcore.config.retry import RetryConfig
 from meshcore.config.tables import Listed, Table
 from meshcore.config.words import Protocol
 
-__all__ = ["BackendConfig", "ClientTls", "Destination", "EndpointConfig", "RetryConfig", "TimeoutConfig"]
+__all__ = [
+    "BackendConfig",
+    "ClientTls",
+    "Destination",
+    "DestinationRef",
+    "DestinationRoute",
+    "EndpointConfig",
+    "RetryConfig",
+    "TimeoutConfig",
+    "Weight",
+]
+
+Weight: TypeAlias = Annotated[float, Number(0, 1_000_000)]
 
 
 @attrs.frozen(kw_only=True)
@@ -34,7 +48,7 @@ class EndpointConfig:
 
     address: AppAddress
     protocol: Protocol | None = None
-    weight: Annotated[float, Number(0, 1_000_000)] = 1.0
+    weight: Weight = 1.0
     zone: Name | None = None
     identity: Peer | None = None
 
@@ -152,6 +166,44 @@ class BackendConfig:
 
 
 @attrs.frozen(kw_only=True)
+class DestinationRef:
+    """One place to send a destination's requests to.
+
+    Attributes:
+        backend: the name of a ``[backend.…]``; absent: the destination's own endpoints.
+        weight: its share, relative to the others; 0: none.
+        filters: what is done to the requests that it gets, in this order.
+    """
+
+    backend: Name | None = None
+    weight: Weight = 1.0
+    filters: tuple[FilterConfig, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class DestinationRoute:
+    """``[[outbound.to."HOST:PORT".route]]``: some of a destination's requests.  What no route takes is answered 404.
+
+    Attributes:
+        name: in metrics and messages; absent: ``route-N``, where the first one is ``route-0``.
+        match: one of these has to fit; none: every request does.
+        filters: what is done to them, in this order, and once, whatever is tried again.
+        timeout: limits of one exchange; absent: those of the destination.
+        retry: further tries; absent: those of the destination.
+        failover: the first of *to* that is ready gets everything, and their weights mean nothing but 0.
+        to: backends, by their shares; absent: the destination's own endpoints.
+    """
+
+    name: Name | None = None
+    match: tuple[RequestConfig, ...] = ()
+    filters: tuple[FilterConfig, ...] = ()
+    timeout: TimeoutConfig | None = None
+    retry: RetryConfig | None = None
+    failover: bool = False
+    to: tuple[DestinationRef, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
 class Destination(BackendConfig):
     """``[outbound.to."HOST:PORT"]``: what an application reaches under that authority, and how.
 
@@ -175,6 +227,7 @@ class Destination(BackendConfig):
         tls: for ``https`` endpoints.
         timeout: limits of one exchange.
         retry: further tries.
+        route: what is done with some of its requests, and where they go instead; absent: all go to its endpoints.
         listen: an address of its own: whatever is accepted there goes to this destination, which is how bytes that
             name nobody get to theirs; absent: none.
         allow_l5d_headers: whether a request may ask for retries and limits of its own by ``l5d-retry-http``,
@@ -185,6 +238,7 @@ class Destination(BackendConfig):
 
     timeout: TimeoutConfig = attrs.Factory(TimeoutConfig)
     retry: RetryConfig = attrs.Factory(RetryConfig)
+    route: tuple[DestinationRoute, ...] = ()
     listen: OptionalAddress = None
     allow_l5d_headers: bool = False
     concurrency_limit: ConcurrencyLimited | None = None

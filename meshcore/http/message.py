@@ -49,6 +49,8 @@ class Request:
         started: when its first try began (``trio.current_time()``), set by whoever enforces *timeouts*,
             so that retries share one limit; None without limits.
         client_id: the verified identity of who sent it (T-18), set by ``SetClientId``; None without one.
+        elsewhere: whether another backend may have it, set by ``Split``: one without a ready endpoint says so at
+            once instead of making it wait.
         classification: what counts as a failure of its server, set by ``Classify``; None: as by default.
         try_until: when the present try is given up for taking too long, set by ``Retry`` or ``Timeout``, so that
             whoever is cancelled then knows whose fault it is; None without such a limit.
@@ -63,6 +65,7 @@ class Request:
         "classification",
         "client_id",
         "connection",
+        "elsewhere",
         "endpoint",
         "expect_continue",
         "headers",
@@ -97,6 +100,7 @@ class Request:
         avoid: tuple[Endpoint, ...] = (),
         started: float | None = None,
         client_id: str | None = None,
+        elsewhere: bool = False,
         classification: Classification | None = None,
         try_until: float | None = None,
         overrides: Overrides | None = None,
@@ -118,6 +122,7 @@ class Request:
         self.avoid = avoid
         self.started = started
         self.client_id = client_id
+        self.elsewhere = elsewhere
         self.classification = classification
         self.try_until = try_until
         self.overrides = overrides
@@ -149,6 +154,7 @@ class Request:
             self.avoid,
             self.started,
             self.client_id,
+            self.elsewhere,
             self.classification,
             self.try_until,
             self.overrides,

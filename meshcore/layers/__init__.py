@@ -11,19 +11,29 @@ from meshcore.layers.connect_metrics import ConnectMetrics
 from meshcore.layers.connect_timeout import ConnectTimeout
 from meshcore.layers.downgrade_orig_proto import DowngradeOrigProto
 from meshcore.layers.failure_accrual import FailureAccrual
+from meshcore.layers.filters import Filters
 from meshcore.layers.health_checks import HealthChecks
 from meshcore.layers.idle_cache import IdleCache
+from meshcore.layers.inject_delay import InjectDelay
+from meshcore.layers.inject_failure import InjectFailure
 from meshcore.layers.load_shed import LoadShed
 from meshcore.layers.local_endpoint import LocalEndpoint
 from meshcore.layers.metrics import Metrics
+from meshcore.layers.mirror import Mirror
 from meshcore.layers.prevent_loop import PreventLoop
 from meshcore.layers.proxy_errors import ProxyErrors
 from meshcore.layers.read_overrides import ReadOverrides
+from meshcore.layers.redirect import Redirect
+from meshcore.layers.request_headers import RequestHeaders
 from meshcore.layers.require_id import RequireId
 from meshcore.layers.rescue import Rescue
+from meshcore.layers.response_headers import ResponseHeaders
 from meshcore.layers.retry import Retry
+from meshcore.layers.rewrite import Rewrite
 from meshcore.layers.route import Route
+from meshcore.layers.route_metrics import RouteMetrics
 from meshcore.layers.set_client_id import SetClientId
+from meshcore.layers.split import Split, Weights
 from meshcore.layers.stream_timeouts import StreamTimeouts
 from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.timeout import Timeout
@@ -42,24 +52,35 @@ __all__ = [
     "ConnectTimeout",
     "DowngradeOrigProto",
     "FailureAccrual",
+    "Filters",
     "HealthChecks",
     "IdleCache",
+    "InjectDelay",
+    "InjectFailure",
     "LoadShed",
     "LocalEndpoint",
     "Metrics",
+    "Mirror",
     "PreventLoop",
     "ProxyErrors",
     "ReadOverrides",
+    "Redirect",
+    "RequestHeaders",
     "RequireId",
     "Rescue",
+    "ResponseHeaders",
     "Retry",
+    "Rewrite",
     "Route",
+    "RouteMetrics",
     "SendTransportHeader",
     "SetClientId",
+    "Split",
     "StreamTimeouts",
     "TcpMetrics",
     "Timeout",
     "Tls",
     "ToBackend",
     "UpgradeOrigProto",
+    "Weights",
 ]

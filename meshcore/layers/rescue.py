@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from meshcore.abc import HttpService, ServiceLayer
-from meshcore.errors import MeshError, RemoteProtocolError, StreamReset, chain
+from meshcore.errors import InjectedFailure, MeshError, Redirected, RemoteProtocolError, StreamReset, chain
 from meshcore.http.body import Empty
 from meshcore.http.grpc import is_grpc, status_fields
 from meshcore.http.headers import Headers
@@ -77,9 +77,15 @@ def _answer(request: Request, error: MeshError, informational: bool) -> Response
     if request.version == 20 and is_grpc(request.headers.raw):
         status = 200
         fields.insert(0, (b"content-type", b"application/grpc"))
-        fields += status_fields(error.grpc_hint, message)
+        fields += status_fields(error.grpc_status if isinstance(error, InjectedFailure) else error.grpc_hint, message)
+    elif isinstance(error, RemoteProtocolError | Redirected | InjectedFailure):
+        status = error.status
+        if isinstance(error, Redirected):
+            fields.append((b"location", error.location))
+        elif isinstance(error, InjectedFailure) and status == 200:
+            fields += status_fields(error.grpc_status, message)
     else:
-        status = error.status if isinstance(error, RemoteProtocolError) else error.status_hint
+        status = error.status_hint
     if informational:
         fields.append((b"l5d-proxy-error", message.encode("ascii")))
         fields.append((b"x-meshcore-error", error.code.encode("ascii")))

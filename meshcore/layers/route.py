@@ -1,17 +1,19 @@
-"""Which backend a request goes to."""
+"""Which route, or backend, a request goes to."""
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 
 import attrs
 
 from meshcore.addresses import parse_upstream
 from meshcore.errors import ConfigError, LoadShedError, NoRoute
+from meshcore.http.matching import RouteTable, host_patterns
 from meshcore.http.message import Request, Response
-from meshcore.transport.target import Backend, Endpoint
+from meshcore.metrics.registry import Counter
+from meshcore.transport.target import Backend, Endpoint, HttpRoute
 
 if TYPE_CHECKING:
     import trio
@@ -21,12 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["Route", "match_authority"]
 
 T = TypeVar("T")
+B = TypeVar("B")
 
-Choice: TypeAlias = Callable[[Request], Backend | None]
+Target: TypeAlias = Backend | HttpRoute
+Choice: TypeAlias = Callable[[Request], Target | None]
 Table: TypeAlias = Mapping[str, Backend]
 
 _REMEMBERED = 4_096
-_LONGEST_AUTHORITY = 261
+_LONGEST_SHOWN = 261
 
 
 def _backend(value: str | Backend | Sequence[str]) -> Backend:
@@ -43,9 +47,13 @@ def _backend(value: str | Backend | Sequence[str]) -> Backend:
     return Backend(", ".join(texts), tuple(endpoints))
 
 
-def _routes(value: str | Backend | Mapping[str, str | Backend | Sequence[str]] | Choice) -> Table | Choice:
+def _routes(
+    value: str | Backend | Mapping[str, str | Backend | Sequence[str]] | RouteTable[Any] | Choice,
+) -> Table | RouteTable[Any] | Choice:
     if isinstance(value, str | Backend):
         return {"*": _backend(value)}
+    if isinstance(value, RouteTable):
+        return value
     if isinstance(value, Mapping):
         table = {}
         for pattern, backend in value.items():
@@ -56,45 +64,74 @@ def _routes(value: str | Backend | Mapping[str, str | Backend | Sequence[str]] |
     return value
 
 
-def _shown(value: Table | Choice) -> str:
+def _shown(value: Table | RouteTable[Any] | Choice) -> str:
+    if isinstance(value, RouteTable):
+        return repr(value)
     if callable(value):
         return str(getattr(value, "__qualname__", value))
     return repr({pattern: backend.name for pattern, backend in value.items()})
 
 
-@attrs.frozen
-class Route:
-    """Sends each request to the backend that its authority, or a function, names.
+@attrs.frozen(init=False)
+class Route(Generic[B]):
+    """Sends each request where its authority, a table of rules, or a function says.
 
-    The most specific pattern wins, whatever the order (R-22): ``host:port``, ``host``, the longest ``*.suffix``
-    (which does not match the suffix itself), ``*``.  Case, a final dot and the scheme's default port make
-    no difference.  A request that nothing matches is a ``NoRoute``: 404 (R-24).  Services are made once for a
-    backend and shared by all targets above in the same nursery.
+    By authority the most specific pattern wins, whatever the order (R-22): ``host:port``, ``host``, the longest
+    ``*.suffix`` (which does not match the suffix itself), ``*``.  Case, a final dot and the scheme's default port make
+    no difference.  Rules look at paths, headers, queries and methods, too (R-23).  A request that nothing matches is a
+    ``NoRoute``: 404 (R-24).  Services are made once for a target and shared by all above in the same nursery.
 
     Attributes:
-        routes: backends by pattern, or a function from a request to its backend (None: no route).  A
-            backend may be written as ``"host:port"`` or a list of those; alone it is the backend of all.
-        limit: how many backends a function may name at a time: more are a ``LoadShedError``.  An
+        routes: backends by pattern; a ``RouteTable`` of rules, whose targets are ``HttpRoute`` or ``Backend``; or
+            a function from a request to its target (None: no route).  A backend may be written as ``"host:port"`` or a
+            list of those; alone it is the backend of all.
+        limit: how many targets a function may name at a time: more are a ``LoadShedError``.  An
             ``IdleCache`` below stops those that are not used, which makes room.
+        missing: counts requests that nothing matches; None: nothing does.
 
     Raises:
         ConfigError: a pattern or an address is not one.
     """
 
-    routes: Table | Choice = attrs.field(converter=_routes, repr=_shown)
+    routes: Table | RouteTable[Any] | Choice = attrs.field(converter=_routes, repr=_shown)
     limit: int = attrs.field(default=10_000, repr=False)
+    missing: Counter | None = attrs.field(default=None, repr=False, eq=False)
 
-    def layer(self, inner: NewHttp[Backend], /) -> NewHttp[T]:
+    # What may stand below follows from where the routes lead to.
+    @overload
+    def __init__(self: Route[B], routes: RouteTable[B], limit: int = ..., missing: Counter | None = ...) -> None: ...
+    @overload
+    def __init__(
+        self: Route[Backend],
+        routes: str | Backend | Mapping[str, str] | Mapping[str, Backend] | Mapping[str, str | Backend | Sequence[str]],
+        limit: int = ...,
+        missing: Counter | None = ...,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Route[B], routes: Callable[[Request], B | None], limit: int = ..., missing: Counter | None = ...
+    ) -> None: ...
+    def __init__(self, routes: Any, limit: int = 10_000, missing: Counter | None = None) -> None:
+        self.__attrs_init__(routes, limit, missing)
+
+    def targets(self, above: tuple[Any, ...] | None) -> tuple[Target, ...] | None:
+        """The targets that it may choose; None: a function chooses them.  *above*: what it may be asked for."""
+        routes = self.routes
+        if isinstance(routes, RouteTable):
+            return tuple(dict.fromkeys(rule.target for rule in routes.rules))
+        return None if callable(routes) else tuple(routes.values())
+
+    def layer(self, inner: NewHttp[B], /) -> NewHttp[T]:
         """Routes to the services that *inner* makes."""
         return _NewRoute(self, inner)
 
 
 class _NewRoute(Generic[T]):
-    """Makes routers; those of one nursery share the backends' services."""
+    """Makes routers; those of one nursery share the targets' services."""
 
     __slots__ = ("_inner", "_layer", "_routers")
 
-    def __init__(self, layer: Route, inner: NewHttp[Backend]) -> None:
+    def __init__(self, layer: Route[Any], inner: NewHttp[Any]) -> None:
         self._layer = layer
         self._inner = inner
         self._routers: weakref.WeakKeyDictionary[trio.Nursery, _Router] = weakref.WeakKeyDictionary()
@@ -108,40 +145,43 @@ class _NewRoute(Generic[T]):
         if router is None:
             routes = self._layer.routes
             kept = _Services(self._layer, self._inner, nursery)
-            router = _ByFunction(kept, routes) if callable(routes) else _ByAuthority(kept, routes)
+            if isinstance(routes, RouteTable):
+                router = _ByFunction(kept, routes.find)
+            else:
+                router = _ByFunction(kept, routes) if callable(routes) else _ByAuthority(kept, routes)
             self._routers[nursery] = router
         return router
 
 
 class _Services:
-    """The services of the backends used until now."""
+    """The services of the targets used until now."""
 
-    __slots__ = ("_inner", "_nursery", "by_backend", "layer")
+    __slots__ = ("_inner", "_nursery", "by_target", "layer")
 
-    def __init__(self, layer: Route, inner: NewHttp[Backend], nursery: trio.Nursery) -> None:
+    def __init__(self, layer: Route[Any], inner: NewHttp[Any], nursery: trio.Nursery) -> None:
         self.layer = layer
         self._inner = inner
         # Weakly: the nursery's end is the end of all this.
         self._nursery = weakref.ref(nursery)
-        self.by_backend: dict[Backend, HttpService] = {}
+        self.by_target: dict[Target, HttpService] = {}
 
-    def make(self, backend: Backend) -> HttpService:
-        """The service for *backend*."""
-        service = self.by_backend.get(backend)
+    def make(self, target: Target) -> HttpService:
+        """The service for *target*."""
+        service = self.by_target.get(target)
         if service is None:
             nursery = self._nursery()
             if nursery is None:
-                raise LoadShedError(f"backend {backend.name}: the proxy is shutting down")
-            if len(self.by_backend) >= self.layer.limit:
+                raise LoadShedError(f"backend {target.name}: the proxy is shutting down")
+            if len(self.by_target) >= self.layer.limit:
                 self._forget_idle()
-            service = self.by_backend[backend] = self._inner.new_service(backend, nursery)
+            service = self.by_target[target] = self._inner.new_service(target, nursery)
         return service
 
     def _forget_idle(self) -> None:
-        for backend, service in list(self.by_backend.items()):
+        for target, service in list(self.by_target.items()):
             if getattr(service, "idle", False):
-                del self.by_backend[backend]
-        if len(self.by_backend) >= self.layer.limit:
+                del self.by_target[target]
+        if len(self.by_target) >= self.layer.limit:
             raise LoadShedError(f"{self.layer.limit} backends are in use already")
 
 
@@ -155,28 +195,35 @@ class _Router:
         self._services = services
 
     def services(self) -> dict[str, HttpService]:
-        """The live services below, by backend's name."""
-        return {backend.name: service for backend, service in self._services.by_backend.items()}
+        """The live services below, by target's name."""
+        return {target.name: service for target, service in self._services.by_target.items()}
 
     def __call__(self, request: Request, /) -> Awaitable[Response]:
         raise NotImplementedError
 
+    def _no_route(self, request: Request) -> NoRoute:
+        missing = self.__layer__.missing
+        if missing is not None:
+            missing.value += 1
+        authority = request.authority[:_LONGEST_SHOWN].decode("latin-1")
+        return NoRoute(f"no route found for request to {authority or 'nowhere'}")
+
 
 class _ByFunction(_Router):
-    """Routes by a function of the request."""
+    """Routes by a function of the request, such as a table's."""
 
     __slots__ = ("_choose",)
 
-    def __init__(self, services: _Services, choose: Choice) -> None:
+    def __init__(self, services: _Services, choose: Callable[[Request], Target | None]) -> None:
         super().__init__(services)
         self._choose = choose
 
     def __call__(self, request: Request, /) -> Awaitable[Response]:
-        backend = self._choose(request)
-        if backend is None:
-            raise _no_route(request)
-        service = self._services.by_backend.get(backend)
-        return (self._services.make(backend) if service is None else service)(request)
+        target = self._choose(request)
+        if target is None:
+            raise self._no_route(request)
+        service = self._services.by_target.get(target)
+        return (self._services.make(target) if service is None else service)(request)
 
 
 class _ByAuthority(_Router):
@@ -196,7 +243,7 @@ class _ByAuthority(_Router):
         if service is None:
             backend = match_authority(self._table, request.authority, request.scheme)
             if backend is None:
-                raise _no_route(request)
+                raise self._no_route(request)
             service = self._services.make(backend)
             # Authorities come from outside: what is remembered of them is bounded.
             if len(seen) >= _REMEMBERED:
@@ -207,25 +254,8 @@ class _ByAuthority(_Router):
 
 def match_authority(table: Table, authority: bytes, scheme: bytes) -> Backend | None:
     """The backend of the most specific pattern that matches, None if none does."""
-    everything = table.get("*")
-    if len(authority) > _LONGEST_AUTHORITY:
-        return everything
-    text = authority.decode("latin-1").lower()
-    host, colon, port = text.rpartition(":")
-    if not colon or text.endswith("]"):
-        host, port = text, ""
-    host = host.removesuffix(".")
-    default = "443" if scheme == b"https" else "80"
-    found = table.get(f"{host}:{port or default}")
-    if found is None:
-        found = table.get(host)
-    rest = host
-    while found is None and "." in rest:
-        rest = rest.partition(".")[2]
-        found = table.get(f"*.{rest}")
-    return everything if found is None else found
-
-
-def _no_route(request: Request) -> NoRoute:
-    authority = request.authority[:_LONGEST_AUTHORITY].decode("latin-1")
-    return NoRoute(f"no route found for request to {authority or 'nowhere'}")
+    for pattern in host_patterns(authority, scheme):
+        found = table.get(pattern)
+        if found is not None:
+            return found
+    return None

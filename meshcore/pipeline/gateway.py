@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from meshcore.config.match import Match
 from meshcore.layers.access_log import AccessLog
 from meshcore.layers.balance import Balance
 from meshcore.layers.classify import Classify
@@ -26,12 +27,13 @@ from meshcore.metrics.registry import Registry
 from meshcore.pipeline.abuse import counting_abuse
 from meshcore.pipeline.discovery import discovery
 from meshcore.pipeline.endpoint import forwarding, requesting
+from meshcore.pipeline.routes import gateway_routes, named_backends, plain_hosts, routed
 from meshcore.pipeline.runtime import Runtime
 from meshcore.pipeline.targets import backend_of, concurrency_of, own_zone, retrying
 from meshcore.resolve.static import Static
 from meshcore.server.detect import Detect
 from meshcore.server.http import ServeHttp
-from meshcore.stack import Stack, accept
+from meshcore.stack import Stack, accept, stack
 from meshcore.transport.target import Accepted, Address, Backend
 
 if TYPE_CHECKING:
@@ -41,8 +43,10 @@ if TYPE_CHECKING:
     from meshcore.client.options import ClientOptions
     from meshcore.config import Gateway, Listen, MeshConfig, ProxyConfig
     from meshcore.http.concurrency import Concurrency
+    from meshcore.http.matching import RouteTable
     from meshcore.server.options import ServerOptions
     from meshcore.transport.connection import Owner
+    from meshcore.transport.target import HttpRoute
 
 __all__ = ["NOWHERE", "gateway", "http", "listener", "opaque"]
 
@@ -59,6 +63,7 @@ class _Plan:
     """What a gateway is built from, wherever it was configured."""
 
     backends: Mapping[str, Backend]
+    routes: RouteTable[HttpRoute] | None = None
     bytes_to: Backend
     resolve: Resolve[Backend] = attrs.Factory(Static)
     protocol: str | None
@@ -127,7 +132,7 @@ def listener(config: MeshConfig, name: str, runtime: Runtime | None = None) -> S
             client_certificates=found.tls.client_certificates,
             trust_anchors=found.tls.trust_anchors,
         )
-    return _accepting(_listener_plan(config, found, runtime), runtime, secured)
+    return _accepting(_listener_plan(config, name, runtime), runtime, secured)
 
 
 def _accepting(plan: _Plan, runtime: Runtime, secured: Any) -> Stack[Connect, NewAccept[Accepted]]:
@@ -178,33 +183,40 @@ def _http(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]]:
     if plan.mesh:
         # What clients say of identities is taken away before anybody believes it.
         rescued = rescued.then(SetClientId())
-    routed: Stack[NewHttp[Backend], NewAccept[Accepted]]
+    by_host: Stack[NewHttp[Backend], NewAccept[Accepted]]
+    if plan.routes is not None:
+        return rescued.then(routed(plan.routes, runtime, "listen")).then(_balanced(plan, runtime))
     if list(plan.backends) == ["*"]:
         # From here on, one stack per backend; here there is one, kept for as long as the gateway.
-        routed = rescued.then(ToBackend(plan.backends["*"]))
+        by_host = rescued.then(ToBackend(plan.backends["*"]))
     else:
         # From here on, one stack per backend, kept for as long as the gateway.
-        routed = rescued.then(Route(plan.backends))
+        by_host = rescued.then(Route(plan.backends))
     if plan.classified:
         # Says what a failure is, so: above all that asks.
-        routed = routed.then(Classify(attrgetter("classification")))
+        by_host = by_host.then(Classify(attrgetter("classification")))
     if plan.retry is None:
         # Who comes when nobody was ready in time is told so at once (B-10).
-        routed = routed.then(LoadShed())
+        by_host = by_host.then(LoadShed())
     if plan.limited:
         # The tries of a request share its limits, so: above Retry.
-        routed = routed.then(StreamTimeouts(attrgetter("timeouts")))
+        by_host = by_host.then(StreamTimeouts(attrgetter("timeouts")))
     # Below what answers, above what picks: another try is another endpoint.
     retry = retrying(runtime.registry) if plan.retry is None else attrs.evolve(plan.retry, registry=runtime.registry)
-    routed = routed.then(retry)
+    by_host = by_host.then(retry)
     if plan.timeout is not None:
         # Each try has its own limit, so: below Retry.
-        routed = routed.then(Timeout(plan.timeout))
+        by_host = by_host.then(Timeout(plan.timeout))
+    return by_host.then(_balanced(plan, runtime))
+
+
+def _balanced(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewHttp[Backend]]:
+    """From a request for a backend to a connected endpoint of it."""
     return (
+        stack(Backend)
         # From here on, one stack per endpoint.
-        routed.then(
-            Balance(plan.resolve, policy=plan.balance, fail_fast=plan.fail_fast, owner=runtime.owner)
-        ).then(
+        .then(Balance(plan.resolve, policy=plan.balance, fail_fast=plan.fail_fast, owner=runtime.owner))
+        .then(
             requesting(
                 runtime,
                 plan.client,
@@ -257,7 +269,15 @@ def _plan(config: ProxyConfig, listen: Listen) -> _Plan:
     )
 
 
-def _listener_plan(config: MeshConfig, found: Gateway, runtime: Runtime) -> _Plan:
+def _bytes_to(found: Gateway) -> str:
+    """The backend of what names no host: the first with a share of those that take everything; ``""`` without."""
+    anything = [route.to for route in found.route if not route.match or any(each == Match() for each in route.match)]
+    return next((each.backend for to in (found.to, *anything) for each in to if each.weight), "")
+
+
+def _listener_plan(config: MeshConfig, name: str, runtime: Runtime) -> _Plan:
+    found = config.listen[name]
+
     def backend(name: str, *, opaque: bool = False) -> Backend:
         return backend_of(
             name,
@@ -268,15 +288,18 @@ def _listener_plan(config: MeshConfig, found: Gateway, runtime: Runtime) -> _Pla
             zone=own_zone(config),
         )
 
-    table = found.table
-    takers = {name: config.backend[name] for name in table.values()}
-    backends = {host: backend(name) for host, name in table.items()}
+    # Where hosts are all that tells requests apart, each is one look-up and a layer less.
+    hosts = plain_hosts(found)
+    routes = None if hosts is not None else gateway_routes(name, found, config.backend, own_zone(config))
+    backends = {host: backend(name) for host, name in (hosts or {}).items()}
+    takers = {name: config.backend[name] for name in named_backends(found)}
     protocol = _PROTOCOLS[found.protocol]
     if protocol is None and takers and all(each.opaque for each in takers.values()):
         protocol = "opaque"
     return _Plan(
         backends=backends,
-        bytes_to=backend(table["*"], opaque=True) if "*" in table else NOWHERE,
+        routes=routes,
+        bytes_to=backend(_bytes_to(found), opaque=True) if _bytes_to(found) else NOWHERE,
         resolve=discovery(config, runtime),
         protocol=protocol,
         server=config.proxy.server_options(),

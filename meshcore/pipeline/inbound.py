@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from meshcore.errors import ConfigError
@@ -10,26 +11,31 @@ from meshcore.layers.authorize import Authorize
 from meshcore.layers.balance import Balance
 from meshcore.layers.concurrency_limit import ConcurrencyLimit
 from meshcore.layers.downgrade_orig_proto import DowngradeOrigProto
+from meshcore.layers.filters import Filters
 from meshcore.layers.metrics import Metrics
 from meshcore.layers.rescue import Rescue
+from meshcore.layers.route import Route
+from meshcore.layers.route_metrics import RouteMetrics
 from meshcore.layers.set_client_id import SetClientId
 from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.to_backend import ToBackend
 from meshcore.metrics.detection import detection, tls_detection
 from meshcore.pipeline.abuse import counting_abuse
 from meshcore.pipeline.endpoint import forwarding, requesting
+from meshcore.pipeline.routes import inbound_routes
 from meshcore.pipeline.runtime import Runtime
 from meshcore.pipeline.targets import concurrency_of
 from meshcore.server.detect import Detect
 from meshcore.server.detect_tls import DetectTls
 from meshcore.server.http import ServeHttp
 from meshcore.server.read_transport_header import ReadTransportHeader
-from meshcore.stack import Stack, accept
+from meshcore.stack import Stack, accept, stack
 from meshcore.transport.target import Accepted, Backend, Endpoint
 
 if TYPE_CHECKING:
-    from meshcore.abc import Connect, NewAccept
+    from meshcore.abc import Connect, NewAccept, NewHttp
     from meshcore.config import Inbound, MeshConfig
+    from meshcore.transport.target import HttpRoute
 
 __all__ = ["http", "inbound", "opaque"]
 
@@ -117,19 +123,36 @@ def http(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewAccept[Accep
                 concurrency_of(side.concurrency_limit), shared=True, registry=runtime.registry, name="listener_limit"
             )
         )
-    return (
+    known = (
         # Nobody else's request costs more than this, so: above what changes requests.
         rescued.then(_authorize(side, "authorize"))
         # The request as the application at the other end made it, for all that is below.
         .then(DowngradeOrigProto())
         # Whatever the peer said of itself is taken away before the application sees it.
         .then(SetClientId())
+    )
+    to_application = ToBackend(_application(side))
+    return (
         # From here on, one stack, for as long as the sidecar.
-        .then(ToBackend(_application(side)))
+        (known.then(_routes(side, runtime)).then(to_application) if side.route else known.then(to_application))
         # Waits for an application that is starting, and stops waiting for one that is gone.
         .then(Balance(fail_fast=_FAIL_FAST, owner=runtime.owner))
         .then(requesting(runtime, client, connect_timeout=side.connect_timeout, direction="inbound", measured=False))
     )
+
+
+def _routes(side: Inbound, runtime: Runtime) -> Stack[NewHttp[HttpRoute], NewHttp[Accepted]]:
+    """From a request that was let in to the route that it takes."""
+    table = inbound_routes(side.route, _application(side))
+    # From here on, one stack per route, for as long as the sidecar.
+    missing = runtime.registry.counter("inbound_http_route_not_found_total", "Requests that no route takes.").labels()
+    routes: Stack[NewHttp[HttpRoute], NewHttp[Accepted]] = stack(Accepted).then(Route(table, missing=missing))
+    # What peers see of a route, so: above all that it does.
+    routes = routes.then(RouteMetrics(runtime.registry, "inbound"))
+    if any(rule.target.filters for rule in table.rules):
+        # The last that is done to a request before the application sees it.
+        routes = routes.then(Filters(attrgetter("filters")))
+    return routes
 
 
 def opaque(config: MeshConfig, runtime: Runtime, *, prefix: str = "opaque_") -> Stack[Connect, NewAccept[Accepted]]:

@@ -23,6 +23,7 @@ from meshcore.pipeline.abuse import counting_abuse
 from meshcore.pipeline.discovery import discovery
 from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.gateway import NOWHERE
+from meshcore.pipeline.routes import destination_routes, named_backends, routed
 from meshcore.pipeline.runtime import Runtime
 from meshcore.pipeline.targets import backend_of, own_zone, retrying
 from meshcore.server.detect import Detect
@@ -35,9 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from meshcore.abc import Connect, NewAccept, NewHttp
-    from meshcore.config import Destination, MeshConfig, Outbound
+    from meshcore.config import BackendConfig, Destination, MeshConfig, Outbound
 
-__all__ = ["backends", "destination", "http", "logical", "opaque", "outbound"]
+__all__ = ["backends", "balanced", "destination", "http", "opaque", "outbound", "requests"]
 
 
 def outbound(config: MeshConfig, runtime: Runtime | None = None) -> Stack[Connect, NewAccept[Accepted]]:
@@ -71,7 +72,7 @@ def _detecting(
         # Nothing below may guess the protocol: from here on there are requests, or bytes.
         .then(
             Detect(
-                http=http(config, runtime, backends(table, name, zone=zone)),
+                http=http(config, runtime, table, name),
                 opaque=_opaque(config, runtime, backends(table, name, opaque=True, zone=zone), look=not opaque),
                 opaque_ports=side.opaque_ports,
                 timeout=side.detect_timeout,
@@ -82,8 +83,10 @@ def _detecting(
     )
 
 
-def http(config: MeshConfig, runtime: Runtime, table: Mapping[str, Backend]) -> Stack[Connect, NewAccept[Accepted]]:
-    """From a connection that speaks HTTP to a connected endpoint."""
+def http(
+    config: MeshConfig, runtime: Runtime, table: Mapping[str, Destination], name: str = ""
+) -> Stack[Connect, NewAccept[Accepted]]:
+    """From a connection that speaks HTTP to a connected endpoint; *name* instead of the pattern, where there is one."""
     top = (
         accept(Accepted)
         # Turns a connection into requests; above it there are only bytes.
@@ -95,23 +98,28 @@ def http(config: MeshConfig, runtime: Runtime, table: Mapping[str, Backend]) -> 
     return (
         # The only place where errors become responses.
         top.then(Rescue())
-        # From here on, one stack per destination, kept for as long as the sidecar.
-        .then(Route(table))
-        .then(logical(config, runtime))
+        .then(requests(config, runtime, table, name))
     )
 
 
-def logical(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewHttp[Backend]]:
-    """From a request for one destination to a connection to one of its endpoints."""
-    side = _side(config)
-    policy = attrgetter("balance")
-    top = stack(Backend)
-    if any(each.classify != ClassifyConfig() for each in side.to.values()):
+def requests(
+    config: MeshConfig, runtime: Runtime, table: Mapping[str, Destination], name: str = ""
+) -> Stack[Connect, NewHttp[Accepted]]:
+    """From a request to a connection to one of the endpoints of the destination that it names."""
+    if any(found.route for found in table.values()):
+        routes = destination_routes(table, config.backend, name, own_zone(config))
+        return routed(routes, runtime, "outbound.to", overrides=True).then(balanced(config, runtime))
+    # From here on, one stack per destination, kept for as long as the sidecar.
+    top: Stack[NewHttp[Backend], NewHttp[Accepted]] = stack(Accepted).then(
+        Route(backends(table, name, zone=own_zone(config)))
+    )
+    destinations = _side(config).to.values()
+    if any(each.classify != ClassifyConfig() for each in destinations):
         # Says what a failure is, so: above all that asks.
         top = top.then(Classify(attrgetter("classification")))
     # Who comes when nobody was ready in time is told so at once (B-10).
     top = top.then(LoadShed())
-    if any(each.concurrency_limit is not None for each in side.to.values()):
+    if any(each.concurrency_limit is not None for each in destinations):
         # A request is one, however often it is tried, so: above Retry.
         top = top.then(ConcurrencyLimit(attrgetter("concurrency"), registry=runtime.registry))
     return (
@@ -121,6 +129,17 @@ def logical(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewHttp[Back
         .then(StreamTimeouts(attrgetter("timeouts")))
         # Below what answers, above what picks: another try is another endpoint.
         .then(retrying(runtime.registry))
+        .then(balanced(config, runtime))
+    )
+
+
+def balanced(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewHttp[Backend]]:
+    """From a request for one backend to a connection to one of its endpoints."""
+    side = _side(config)
+    policy = attrgetter("balance")
+    takers = _takers(config)
+    return (
+        stack(Backend)
         # From here on, one stack per endpoint.
         .then(Balance(discovery(config, runtime), policy=policy, fail_fast=side.fail_fast, owner=runtime.owner))
         .then(
@@ -129,8 +148,8 @@ def logical(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewHttp[Back
                 config.proxy.client_options(),
                 connect_timeout=side.connect_timeout,
                 mesh=True,
-                checked=_checked(side),
-                breaking=any(each.failure_accrual is not None for each in side.to.values()),
+                checked=any(found.health_check is not None for found in takers),
+                breaking=any(found.failure_accrual is not None for found in takers),
             )
         )
     )
@@ -178,7 +197,11 @@ def _carrying(
         .then(balance)
         .then(
             forwarding(
-                runtime, connect_timeout=side.connect_timeout, mesh=True, prefix=prefix, checked=_checked(side)
+                runtime,
+                connect_timeout=side.connect_timeout,
+                mesh=True,
+                prefix=prefix,
+                checked=any(found.health_check is not None for found in _takers(config)),
             )
         )
     )
@@ -224,8 +247,11 @@ class _BySni:
         return found or self._table.get("*") or NOWHERE
 
 
-def _checked(side: Outbound) -> bool:
-    return any(found.health_check is not None for found in side.to.values())
+def _takers(config: MeshConfig) -> list[BackendConfig]:
+    """Everything that the application's requests, or bytes, may go to."""
+    destinations = _side(config).to.values()
+    named = {name for found in destinations for name in named_backends(found)}
+    return [*destinations, *(config.backend[name] for name in named)]
 
 
 def _side(config: MeshConfig) -> Outbound:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from meshcore.identity.store import Identity
+    from meshcore.layers.split import Weights
     from meshcore.transport.connection import Owner
     from meshcore.transport.target import Address
 
@@ -29,6 +30,8 @@ class Runtime:
         clock: seconds since the epoch, for the lines' time stamps; by default Trio's, whose zero means nothing.
         owner: who is told of crashes in what serves the endpoints; by default they are only logged.
         own: the addresses of the process's listeners, which are no endpoints; by default nothing is checked.
+        splits: the weights of routes with several backends, as ``listen.NAME/ROUTE`` or ``outbound.to.NAME/ROUTE``; put
+            here by the pipelines, to be changed by whoever likes.
     """
 
     registry: Registry = attrs.Factory(Registry)
@@ -37,3 +40,4 @@ class Runtime:
     clock: Callable[[], float] | None = None
     owner: Owner | None = None
     own: Callable[[], Iterable[Address]] | None = None
+    splits: dict[str, Weights] = attrs.Factory(dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -18,7 +18,7 @@ from meshcore.layers.retry import Budget, Retry
 from meshcore.pipeline.balancing import balancing_of, health_of
 from meshcore.transport.accrual import Accrual
 from meshcore.transport.backoff import Backoff
-from meshcore.transport.target import Backend, Endpoint, TlsClient
+from meshcore.transport.target import Backend, Endpoint, RequestPolicy, TlsClient
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,8 +28,16 @@ if TYPE_CHECKING:
     from meshcore.config.failures import ClassifyConfig
     from meshcore.metrics.registry import Registry
 
-__all__ = ["backend_of", "budget_of", "classification_of", "concurrency_of", "retrying"]
-__all__ = ["backend_of", "budget_of", "classification_of", "concurrency_of", "own_zone", "retrying"]
+__all__ = [
+    "backend_of",
+    "budget_of",
+    "classification_of",
+    "concurrency_of",
+    "own_zone",
+    "request_policy",
+    "retrying",
+]
+
 _PROTOCOLS = {"http": "http", "http1": "http/1", "h2c": "h2", "https": "http", "tcp": "opaque"}
 _ALPN = {"http": ("h2", "http/1.1"), "https": ("h2", "http/1.1"), "h2c": ("h2",), "http1": ("http/1.1",), "tcp": ()}
 
@@ -61,24 +69,19 @@ def backend_of(
         ConfigError: a file that it names cannot be read.
     """
     template = _endpoint(name, config, None, opaque)
-    limits = Timeouts(request=timeout.request, response=timeout.response, idle=timeout.idle)
     return Backend(
         name,
         tuple(_endpoint(name, config, each, opaque) for each in config.endpoints),
         config.discover,
         template=template,
-        retries=retry.limit,
-        retry_ratio=retry.budget,
-        replay=retry.replay,
-        timeouts=None if limits == Timeouts() else limits,
         balance=balancing_of(config, zone),
-        classification=classification_of(config.classify),
-        retry_on=RetryOn.of(retry.on),
-        timeout=retry.timeout,
-        backoff=None if retry.backoff is None else Backoff(*retry.backoff, 1.0),
-        hedge=None if retry.hedge is None else Hedge(retry.hedge.after, retry.hedge.percentile),
-        overrides=overrides,
-        concurrency=concurrency_of(concurrency),
+        **request_policy(
+            retry,
+            timeout,
+            classification=classification_of(config.classify),
+            overrides=overrides,
+            concurrency=concurrency_of(concurrency),
+        ),
     )
 
 
@@ -116,19 +119,35 @@ def _accrual(name: str, config: BackendConfig) -> Accrual | None:
     )
 
 
+def request_policy(retry: RetryConfig, timeout: TimeoutConfig, **more: Any) -> dict[str, Any]:
+    """The fields of a ``RequestPolicy`` that the tables *retry* and *timeout* describe, and *more* of them."""
+    limits = Timeouts(request=timeout.request, response=timeout.response, idle=timeout.idle)
+    return {
+        "retries": retry.limit,
+        "retry_ratio": retry.budget,
+        "replay": retry.replay,
+        "timeouts": None if limits == Timeouts() else limits,
+        "retry_on": RetryOn.of(retry.on),
+        "timeout": retry.timeout,
+        "backoff": None if retry.backoff is None else Backoff(*retry.backoff, 1.0),
+        "hedge": None if retry.hedge is None else Hedge(retry.hedge.after, retry.hedge.percentile),
+        **more,
+    }
+
+
 def own_zone(config: MeshConfig) -> str:
     """Where this proxy runs; ``""`` if that is not said."""
     return (config.service.zone or "") if config.service is not None else ""
 
 
 class _BudgetOf:
-    """What retries may add to a backend's load."""
+    """What retries may add to the load of a backend, or of a route."""
 
     def __repr__(self) -> str:
         return "by backend"
 
-    def __call__(self, backend: Backend) -> Budget:
-        return Budget(ratio=backend.retry_ratio)
+    def __call__(self, target: RequestPolicy) -> Budget:
+        return Budget(ratio=target.retry_ratio)
 
 
 budget_of = _BudgetOf()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
@@ -17,7 +17,21 @@ from meshcore.transport.accrual import Accrual
 from meshcore.transport.backoff import Backoff
 from meshcore.transport.health import Health
 
-__all__ = ["Accepted", "Address", "Authority", "Backend", "Endpoint", "TlsClient"]
+if TYPE_CHECKING:
+    from meshcore.abc import ServiceLayer
+
+__all__ = [
+    "Accepted",
+    "Address",
+    "Authority",
+    "Backend",
+    "BackendRef",
+    "Endpoint",
+    "HttpRoute",
+    "Mirrored",
+    "RequestPolicy",
+    "TlsClient",
+]
 
 Address: TypeAlias = tuple[str, int]
 """Host (an IP literal or a name) and port."""
@@ -125,21 +139,17 @@ class Endpoint:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-@attrs.frozen(cache_hash=True)
-class Backend:
-    """A set of endpoints under one name.
+@attrs.frozen(kw_only=True)
+class RequestPolicy:
+    """How requests for a target are treated: what backends and routes have in common, so that the layers that read it
+    can stand above either.
 
     Attributes:
-        name: from the configuration (or the authority), used in messages and metrics.
-        endpoints: the fixed set, where there is one.
-        discover: ``dns:…``, ``file:…`` and the like, for a resolver; None for a fixed set.
-        template: what discovered endpoints are where their entries do not say it; None: plain HTTP.
         retries: further tries for a request that is safe to repeat.
         retry_ratio: how many of its requests may be tried again, on average (the budget).
         replay: bytes of a request's body that are kept for another try.
         timeout: seconds to wait for an answer's head, each try but the last; None: no limit.
         timeouts: limits of whole exchanges; None: none.
-        balance: how it is balanced: the policy's name, or a ``layers.balance.Balancing``.
         classification: which responses are failures; None: as by default.
         retry_on: what is tried again.
         backoff: the pause before each further try; None: none.
@@ -148,19 +158,88 @@ class Backend:
         concurrency: requests in flight at the most; None: no limit.
     """
 
-    name: str
-    endpoints: tuple[Endpoint, ...] = ()
-    discover: str | None = None
-    template: Endpoint | None = None
     retries: int = 1
     retry_ratio: float = 0.2
     replay: int = 65_536
     timeout: float | None = None
     timeouts: Timeouts | None = None
-    balance: Hashable = "p2c-ewma"
     classification: Classification | None = None
     retry_on: RetryOn = attrs.Factory(RetryOn)
     backoff: Backoff | None = None
     hedge: Hedge | None = None
     overrides: bool = False
     concurrency: Concurrency | None = None
+
+
+@attrs.frozen(cache_hash=True)
+class Backend(RequestPolicy):
+    """A set of endpoints under one name; and how requests for it are treated, where no route says that.
+
+    Attributes:
+        name: from the configuration (or the authority), used in messages and metrics.
+        endpoints: the fixed set, where there is one.
+        discover: ``dns:…``, ``file:…`` and the like, for a resolver; None for a fixed set.
+        template: what discovered endpoints are where their entries do not say it; None: plain HTTP.
+        balance: how it is balanced: the policy's name, or a ``layers.balance.Balancing``.
+    """
+
+    name: str
+    endpoints: tuple[Endpoint, ...] = ()
+    discover: str | None = None
+    template: Endpoint | None = None
+    balance: Hashable = attrs.field(default="p2c-ewma", kw_only=True)
+
+
+@attrs.frozen(cache_hash=True)
+class BackendRef:
+    """A backend as one of those that a route sends to.
+
+    Attributes:
+        backend: where to.
+        weight: its share, relative to the others; 0: none (B-13).
+        filters: what is done to the requests that it gets, in this order.
+        mirrors: who gets copies of them.
+        route: the route's name, for metrics.
+        parent: its parent's.
+    """
+
+    backend: Backend
+    weight: float = attrs.field(default=1.0, validator=attrs.validators.ge(0))
+    filters: tuple[ServiceLayer, ...] = attrs.field(default=(), kw_only=True)
+    mirrors: tuple[Mirrored, ...] = attrs.field(default=(), kw_only=True)
+    route: str = attrs.field(default="", kw_only=True)
+    parent: str = attrs.field(default="", kw_only=True)
+
+
+@attrs.frozen(cache_hash=True)
+class Mirrored:
+    """Where copies of the requests of a route, or of one of its backends, go.
+
+    Attributes:
+        target: a target of the same kind: a route with one backend, or a backend.
+        ratio: the share of requests that are copied, from 0 to 1.
+    """
+
+    target: HttpRoute | BackendRef
+    ratio: float = attrs.field(default=1.0, validator=[attrs.validators.ge(0), attrs.validators.le(1)])
+
+
+@attrs.frozen(cache_hash=True)
+class HttpRoute(RequestPolicy):
+    """A route: what is done with the requests that one rule, or several, match.  One stack is kept for each.
+
+    Attributes:
+        name: unique in its parent; used in messages and metrics.
+        backends: where to, by their shares; without any, every request is refused (503).
+        parent: whose route it is: a listener, a destination, ``inbound``.
+        filters: what is done to requests and answers, in this order; above retries, so that it is done once.
+        mirrors: who gets copies.
+        failover: the first backend that is ready gets everything, whatever the weights.
+    """
+
+    name: str
+    backends: tuple[BackendRef, ...] = ()
+    parent: str = attrs.field(default="", kw_only=True)
+    filters: tuple[ServiceLayer, ...] = attrs.field(default=(), kw_only=True)
+    mirrors: tuple[Mirrored, ...] = attrs.field(default=(), kw_only=True)
+    failover: bool = attrs.field(default=False, kw_only=True)

@@ -12,6 +12,7 @@ from tests.bench.measure import Settings, one, say
 from tests.bench.report import number, table
 from tests.peers import servers
 from tests.peers.meshcore import meshcore, routed
+from tests.peers.sidecar import sidecar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,7 +55,8 @@ def growth(settings: Settings) -> str:
             except (PeerMissing, RuntimeError) as error:
                 say(f"  skipped {name}, endpoints: {error}")
             if name == OURS:
-                rows.append(_row(f"{name}: routes", _routes(origin.port, settings)))
+                rows.append(_row(f"{name}: routes by host", _routes(origin.port, settings)))
+                rows.append(_row(f"{name}: routes by path", _paths(origin.port, settings)))
     return table(["what grows", *(f"{size:,}" for size in SIZES), "largest ÷ smallest"], rows)
 
 
@@ -76,6 +78,23 @@ def _routes(port: int, settings: Settings) -> list[float]:
         for count in SIZES:
             table = {f"service-{index}.test": f"http://127.0.0.1:{port}" for index in range(count - 1)}
             proxies.append(stack.enter_context(routed({**table, "*": f"http://127.0.0.1:{port}"})))
+        return _in_turns(proxies, settings)
+
+
+def _paths(port: int, settings: Settings) -> list[float]:
+    """Routes of a config file; wrk's path is the last one's, after as many prefixes."""
+    with ExitStack() as stack:
+        proxies = []
+        for count in SIZES:
+            matches: list[dict[str, object]] = [{"path": {"prefix": f"/service-{index}"}} for index in range(count - 1)]
+            matches.append({"path": {"exact": "/"}})
+            routes = [{"match": [match], "to": [{"backend": "origin"}]} for match in matches]
+            told = {
+                "listen": {"public": {"bind": "127.0.0.1:0", "route": routes}},
+                "backend": {"origin": {"endpoints": [f"127.0.0.1:{port}"]}},
+                "admin": {"listen": "off"},
+            }
+            proxies.append(stack.enter_context(sidecar(told)))
         return _in_turns(proxies, settings)
 
 

@@ -25,6 +25,7 @@ from meshcore.config import (
 from meshcore.errors import ConfigError
 from meshcore.http.concurrency import Concurrency, Gradient
 from meshcore.pipeline.outbound import backends
+from meshcore.pipeline.routes import plain_hosts
 
 Look = Callable[..., Loaded]
 Told = Callable[..., list[str]]
@@ -117,7 +118,7 @@ def test_a_gateway_becomes_what_it_says(look: Look, folder: Path) -> None:
     assert gateway.bind == ("0.0.0.0", 8443)
     assert gateway.tls is not None
     assert [(each.cert.name, each.key.name) for each in gateway.tls.all] == [("site.pem", "site.key")]
-    assert gateway.table == {"*": "stable", "api.example.com": "canary", "*.example.org": "canary"}
+    assert plain_hosts(gateway) == {"*": "stable", "api.example.com": "canary", "*.example.org": "canary"}
     assert gateway.opaque_ports == OPAQUE_PORTS
     assert config.backend["stable"].endpoints == (EndpointConfig(address=("10.0.0.11", 8080), protocol="h2c"),)
     assert config.backend["canary"].discover == f"file:{folder}/canary.json"
@@ -265,8 +266,9 @@ tls = { cert = "site.pem" }
 to = [{ backend = "stabl" }]
 
 [[listen.public.route]]
-match = [{ host = "a*b", path = { prefix = "/v1" } }]
-to = [{ backend = "stable", weight = 90 }]
+match = [{ host = "a*b", path = { prefix = "v1" }, headers = { x-a = { regex = "(a" } } }]
+filters = [{ set_request_header = { x-env = "prod" } }, { inject_failure = { grpc_status = "UNAVAILBLE" } }]
+to = [{ backend = "stable", weight = -1 }]
 
 [[listen.public.layer]]
 use = "tmeout"
@@ -313,15 +315,20 @@ c.toml:31: outbound.to."x:80".discover: 'etcd:/payments/shop': etcd: is not in t
 c.toml:34: listen.public.bind: 'https://:8443' has a scheme: HOST:PORT is wanted; TLS is `tls = { cert = …, key = … }`
 c.toml:35: listen.public.tls.cert: key is needed with it
 c.toml:36: listen.public.to[0].backend: there is no backend 'stabl'; did you mean 'stable'?
-c.toml:39: listen.public.route[0].match[0].path: is not in this release; host is
+c.toml:39: listen.public.route[0].match[0].path.prefix: 'v1' is not a path: it begins with /
+c.toml:39: listen.public.route[0].match[0].headers.x-a.regex: '(a' is not a regular expression: a ( without its ) \
+(at 4)
 c.toml:39: listen.public.route[0].match[0].host: 'a*b': a * stands alone, or before the first dot
-c.toml:40: listen.public.route[0].to[0].weight: is not in this release; a route has one backend
-c.toml:43: listen.public.layer[0].use: no layer 'tmeout'; did you mean 'timeout'?
-c.toml:48: listen.public.layer[1].befor: unknown key; did you mean 'before'?
-c.toml:49: listen.public.layer[1].seconds: 'x' is not float
-c.toml:52: backend.stable.endpoints[1]: 'a:1' is there twice
-c.toml:53: backend.stable.tls.verify: 'false' is not true or false; did you mean false?
-c.toml:55: outboud: unknown key; did you mean 'outbound'?"""
+c.toml:40: listen.public.route[0].filters[0].set_request_header: unknown key; did you mean 'set_request_headers'?
+c.toml:40: listen.public.route[0].filters[1].inject_failure.grpc_status: 'UNAVAILBLE' is not a gRPC status: 1 to 16, \
+or its name; did you mean 'UNAVAILABLE'?
+c.toml:41: listen.public.route[0].to[0].weight: -1 is not a number from 0 to 1e+06
+c.toml:44: listen.public.layer[0].use: no layer 'tmeout'; did you mean 'timeout'?
+c.toml:49: listen.public.layer[1].befor: unknown key; did you mean 'before'?
+c.toml:50: listen.public.layer[1].seconds: 'x' is not float
+c.toml:53: backend.stable.endpoints[1]: 'a:1' is there twice
+c.toml:54: backend.stable.tls.verify: 'false' is not true or false; did you mean false?
+c.toml:56: outboud: unknown key; did you mean 'outbound'?"""
 
 
 def test_every_mistake_is_told_at_once_with_its_line_and_what_was_meant(told: Told) -> None:
@@ -450,6 +457,7 @@ def test_so_many_mistakes_so_many_lines(look: Look, keys: set[str]) -> None:
 
 
 WORDS = ["service", "identity", "inbound", "outbound", "listen", "backend", "admin", "proxy", "to", "mode", "cert"]
+WORDS += ["filters", "weight", "path", "headers", "rewrite", "mirror", "prefix", "name", "inject_failure", "grpc"]
 WORDS += ["tls", "endpoints", "route", "layer", "use", "match", "certificates"]
 
 
@@ -467,6 +475,14 @@ def test_whatever_stands_at_a_key_is_told_or_taken_and_never_a_crash(look: Look,
     text = json.dumps(document).replace("NaN", "0").replace("-Infinity", "0").replace("Infinity", "0")
     loaded = look(text, name="c.json")
     assert (loaded.config is None) == bool(loaded.problems)
+
+
+def route(text: str) -> str:
+    """A listener whose one route, from line 5 on, says *text*."""
+    return (
+        f'[listen.p]\nbind = ":1"\n[[listen.p.route]]\nto = [{{backend = "x"}}]\n{text}\n'
+        '[backend.x]\nendpoints = ["a:1"]'
+    )
 
 
 CHECKED = [
@@ -514,8 +530,9 @@ CHECKED = [
         "c.toml:3: listen.p.to[0].backend: requests and bytes do not mix",
     ),
     (
-        '[listen.p]\nbind = ":1"\nto = [{backend = "x"}, {backend = "x"}]\n[backend.x]\nendpoints = ["a:1"]',
-        "c.toml:3: listen.p.to[1]: a second backend is not in this release",
+        '[listen.p]\nbind = ":1"\nprotocol = "tcp"\nto = [{backend = "x"}, {backend = "x"}]\n[backend.x]\n'
+        'endpoints = ["a:1"]\nprotocol = "tcp"',
+        "c.toml:4: listen.p.to[1]: bytes go to one backend",
     ),
     (
         '[listen.p]\nbind = ":1"\ntls = { cert = "site.pem", key = "site.key", client_certificates = "required" }\n'
@@ -526,7 +543,66 @@ CHECKED = [
         '[listen.p]\nbind = ":1"\nto = [{backend = "x"}]\n[[listen.p.route]]\nto = [{backend = "x"}]\n'
         '[[listen.p.route]]\nmatch = [{host = "a"}]\nto = [{backend = "x"}]\n'
         '[[listen.p.route]]\nmatch = [{host = "A"}]\nto = [{backend = "x"}]\n[backend.x]\nendpoints = ["a:1"]',
-        "c.toml:10: listen.p.route[2].match[0].host: 'a' goes to another backend already (c.toml:7)",
+        "c.toml:10: listen.p.route[2].match[0]: the same as in c.toml:7, which comes first: it is never used",
+    ),
+    (
+        route('match = [{ path = { prefix = "/a", exact = "/a" } }]'),
+        "c.toml:5: listen.p.route[0].match[0].path: one of",
+    ),
+    (route("match = [{ grpc = {} }]"), "c.toml:5: listen.p.route[0].match[0].grpc: service, method, or both"),
+    (
+        route('match = [{ method = "get" }]'),
+        "c.toml:5: listen.p.route[0].match[0].method: 'get': methods are told apart",
+    ),
+    (
+        route('match = [{ grpc = { service = "a.B" }, method = "GET" }]'),
+        "c.toml:5: listen.p.route[0].match[0].method: grpc says what it has to be",
+    ),
+    (route("filters = [{}]"), "c.toml:5: listen.p.route[0].filters[0]: does nothing"),
+    (
+        route('filters = [{ set_request_headers = { connection = "x" } }]'),
+        "c.toml:5: listen.p.route[0].filters[0].set_request_headers.connection: 'connection' says how messages",
+    ),
+    (
+        route('filters = [{ remove_response_headers = ["l5d-proxy-error"] }]'),
+        "c.toml:5: listen.p.route[0].filters[0].remove_response_headers[0]: 'l5d-proxy-error' is what proxies say",
+    ),
+    (
+        route('filters = [{ rewrite = { prefix = "/b" } }]'),
+        "c.toml:5: listen.p.route[0].filters[0].rewrite.prefix: no prefix is matched",
+    ),
+    (
+        route("filters = [{ redirect = { status = 302 } }]"),
+        "c.toml:5: listen.p.route[0].filters[0].redirect: nothing is said",
+    ),
+    (
+        route('filters = [{ redirect = { path = "/", status = 304 } }]'),
+        "c.toml:5: listen.p.route[0].filters[0].redirect.status: 304 is not 301, 302,",
+    ),
+    (
+        route("filters = [{ inject_failure = { status = 503, grpc_status = 14 } }]"),
+        "c.toml:5: listen.p.route[0].filters[0].inject_failure: one of status and grpc_status",
+    ),
+    (
+        route('filters = [{ mirror = { backend = "y" } }]'),
+        "c.toml:5: listen.p.route[0].filters[0].mirror.backend: there is no backend 'y'",
+    ),
+    (
+        route('name = "a"\n[[listen.p.route]]\nname = "a"\nmatch = [{ host = "h" }]\nto = [{ backend = "x" }]'),
+        "c.toml:7: listen.p.route[1].name: 'a' is there already",
+    ),
+    (
+        '[outbound.to."a:1"]\nendpoints = ["b:1"]\n[[outbound.to."a:1".route]]\nto = [{ backend = "z" }]',
+        "c.toml:4: outbound.to.\"a:1\".route[0].to[0].backend: there is no backend 'z'; add [backend.z]",
+    ),
+    (
+        '[outbound.to."a:1"]\nendpoints = ["b:1"]\n[[outbound.to."a:1".route]]\nmatch = [{ host = "b" }]',
+        'c.toml:4: outbound.to."a:1".route[0].match[0].host: unknown key',
+    ),
+    (
+        '[inbound]\nforward = "a:1"\n[[inbound.route]]\nfilters = [{ mirror = { backend = "z" } }]\n'
+        '[backend.z]\nendpoints = ["a:1"]',
+        "c.toml:4: inbound.route[0].filters[0].mirror: is for what is sent elsewhere",
     ),
 ]
 

@@ -18,6 +18,7 @@ from meshcore.codec.h1 import server_codec
 from meshcore.errors import BodyAbandoned, ConnectionLost, MeshError, RequestBodyError, StreamReset
 from meshcore.http.body import Body, Chunks, Empty, EndOfStream, Full, read_all
 from meshcore.http.counted import CountedBody
+from meshcore.http.overheard import OverheardBody
 from meshcore.http.replay import Replay
 from meshcore.layers.retry.peek import Peeked
 from meshcore.server.request_body import RequestBody
@@ -63,6 +64,11 @@ async def chunks() -> Driver:
 async def counted() -> Driver:
     source = Chunks()
     return drive(source, CountedBody(source))
+
+
+async def overheard() -> Driver:
+    source = Chunks()
+    return drive(source, OverheardBody(source, 10, lambda data, end: None))
 
 
 async def replayed() -> Driver:
@@ -116,6 +122,7 @@ async def http1() -> Driver:
 MAKERS = {
     "Chunks": chunks,
     "CountedBody": counted,
+    "OverheardBody": overheard,
     "ReplayBody": replayable,
     "ReplayBody, second and last": replayed,
     "Peeked": peeked,
@@ -297,6 +304,7 @@ STEPS = st.lists(
 @pytest.mark.parametrize("maker", [name for name in MAKERS if name != "RequestBody"])
 @hypothesis.example(steps=[("end", b""), ("abort", b""), ("take", b"")])
 @hypothesis.given(steps=STEPS)
+@hypothesis.example(steps=[("end", b""), ("abort", b""), ("take", b"")])
 @hypothesis.settings(max_examples=60)
 def test_any_sequence_does_what_a_queue_with_an_end_would(maker: str, steps: list[tuple[str, bytes]]) -> None:
     async def main() -> None:

@@ -19,6 +19,7 @@ from meshcore.errors import (
     LoadShedError,
     MeshError,
     NoEndpoints,
+    Redirected,
     RemoteProtocolError,
     StreamReset,
     TlsError,
@@ -38,7 +39,7 @@ def test_every_error_is_complete(cls: type[MeshError]) -> None:
     assert cls.__name__ in errors.__all__
     assert cls.__doc__
     assert cls.code == cls.code.lower().strip()
-    assert http.HTTPStatus(cls.status_hint) >= 400
+    assert http.HTTPStatus(cls.status_hint) >= (301 if cls is Redirected else 400)
     assert GrpcStatus(cls.grpc_hint) != GrpcStatus.OK
     assert cls.h2_hint in range(1, 14)
     assert cls.source in ("client", "upstream", "proxy")

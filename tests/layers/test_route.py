@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from meshcore.errors import ConfigError, LoadShedError, NoRoute
+from meshcore.http.matching import PathMatch, RequestMatch, RouteRule, RouteTable
 from meshcore.http.message import Request, Response
 from meshcore.layers.idle_cache import IdleCache
 from meshcore.layers.route import Route
 from meshcore.testing import MockNewService, request
-from meshcore.transport.target import Accepted, Backend, Endpoint
+from meshcore.transport.target import Accepted, Backend, Endpoint, HttpRoute
 
 
 class Named:
@@ -24,7 +25,7 @@ class Named:
     def __init__(self) -> None:
         self.made: list[str] = []
 
-    def new_service(self, backend: Backend, nursery: trio.Nursery, /) -> Any:
+    def new_service(self, backend: Backend | HttpRoute, nursery: trio.Nursery, /) -> Any:
         self.made.append(backend.name)
 
         async def inner(sent: Request) -> Response:
@@ -195,3 +196,29 @@ async def test_authorities_from_outside_are_not_remembered_without_bound(nursery
     for number in range(10_000):
         await who(service, b"%d.test" % number)
     assert len(service._plain) <= 4_096
+
+
+@pytest.mark.parity("R-24", "X-02")
+async def test_a_table_of_rules_sends_to_the_service_of_the_rule_that_matches(nursery: trio.Nursery) -> None:
+    one, two = HttpRoute("one"), HttpRoute("two")
+    table = RouteTable(
+        [
+            RouteRule(one, (RequestMatch(path=PathMatch("prefix", "/a")), RequestMatch(host="b.test"))),
+            RouteRule(two, (RequestMatch(path=PathMatch("exact", "/a/b")),)),
+        ]
+    )
+    made = Named()
+    route = Route(table)
+    service = route.layer(made).new_service(Accepted(), nursery)
+
+    async def who(path: bytes, authority: bytes = b"a.test") -> bytes | None:
+        return (await service(request(path=path, authority=authority))).headers.get(b"backend")
+
+    assert [await who(b"/a/x"), await who(b"/a/b"), await who(b"/", b"b.test")] == [b"one", b"two", b"one"]
+    with pytest.raises(NoRoute, match=r"no route found for request to a\.test") as caught:
+        await who(b"/b")
+    assert (caught.value.status_hint, caught.value.grpc_hint) == (404, 5)
+    # One stack for a rule's target, whichever of its matches it was.
+    assert made.made == ["one", "two"]
+    assert repr(route) == "Route(routes=RouteTable(one, two))"
+    assert set(service.services()) == {"one", "two"}

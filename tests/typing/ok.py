@@ -12,11 +12,13 @@ from meshcore import (
     Backend,
     Connect,
     Endpoint,
+    HttpRoute,
     HttpService,
     NewAccept,
     NewHttp,
     Request,
     Response,
+    RouteTable,
     ServiceLayer,
     Stack,
     middleware,
@@ -25,7 +27,9 @@ from meshcore.layers.balance import Balance
 from meshcore.layers.connect_timeout import ConnectTimeout
 from meshcore.layers.rescue import Rescue
 from meshcore.layers.route import Route
+from meshcore.layers.split import Split
 from meshcore.layers.timeout import Timeout
+from meshcore.layers.to_backend import ToBackend
 from meshcore.stack import stack
 
 if TYPE_CHECKING:
@@ -69,6 +73,23 @@ def outbound(resolve: Resolve[Backend]) -> NewAccept[Accepted]:
     # An edit keeps the type.
     assert_type(found.insert_before("rescue", Custom()), Stack[Connect, NewAccept[Accepted]])
     assert_type(found.layer(meshcore.connect_tcp), NewAccept[Accepted])
+    return found.layer(meshcore.connect_tcp)
+
+
+def routed(table: RouteTable[HttpRoute], resolve: Resolve[Backend]) -> NewAccept[Accepted]:
+    found = (
+        meshcore.accept(Accepted)
+        .then(meshcore.ServeHttp())
+        # What stands below follows from where the table leads to.
+        .then(Route(table))
+        .then(Custom())
+        .then(Split())
+        .then(Custom())
+        .then(ToBackend(lambda reference: reference.backend))
+        .then(Balance(resolve))
+        .then(endpoint())
+    )
+    assert_type(found, Stack[Connect, NewAccept[Accepted]])
     return found.layer(meshcore.connect_tcp)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import meshcore
-from meshcore import Accepted, Backend, Connect, Endpoint, NewAccept, NewHttp, Stack
+from meshcore import Accepted, Backend, Connect, Endpoint, HttpRoute, NewAccept, NewHttp, RouteTable, Stack
 from meshcore.abc import Resolve
 from meshcore.layers.balance import Balance
 from meshcore.layers.connect_timeout import ConnectTimeout
 from meshcore.layers.rescue import Rescue
+from meshcore.layers.route import Route
 from meshcore.layers.timeout import Timeout
 from meshcore.stack import stack
 
@@ -18,6 +19,10 @@ def http_layer_on_connections() -> Stack[NewAccept[Accepted], NewAccept[Accepted
 
 def balance_under_a_balance(resolve: Resolve[Backend]) -> Stack[NewHttp[Endpoint], NewHttp[Backend]]:
     return stack(Backend).then(Balance(resolve)).then(Balance(resolve))  # error
+
+
+def balance_under_a_table_of_routes(table: RouteTable[HttpRoute]) -> Stack[NewHttp[Endpoint], NewHttp[Accepted]]:
+    return stack(Accepted).then(Route(table)).then(Balance())  # error
 
 
 def balance_of_endpoints(resolve: Resolve[Backend]) -> Stack[NewHttp[Endpoint], NewHttp[Endpoint]]:

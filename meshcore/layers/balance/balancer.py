@@ -222,6 +222,9 @@ class Balancer(Generic[Req, Rsp]):
             self._hastened = now
             for other in self._members.all.values():
                 other.hasten()
+        if isinstance(request, Request) and request.elsewhere:
+            # Another backend may take it.
+            raise self._failure(cause)
         if len(self._waiting) >= self._capacity and not self._hopeless:
             raise LoadShedError(f"backend {self._target.name}: {self._capacity} requests wait for an endpoint already")
         # A limit of the request's own may end before everybody's patience does.

@@ -7,6 +7,7 @@ from meshcore.errors import (
     ConnectionLost,
     FailFastError,
     GoAway,
+    InjectedFailure,
     LoadShedError,
     MeshError,
     ResponseTimeout,
@@ -45,6 +46,9 @@ def may_retry(method: bytes, error: MeshError, on: RetryOn = _USUAL, *, grpc: bo
     """
     if isinstance(error, LoadShedError | FailFastError):
         return False
+    if isinstance(error, InjectedFailure):
+        # It stands for a response.
+        return (error.grpc_status in on.grpc) if grpc else (error.status in on.statuses)
     if not error.retryable and not (isinstance(error, _TRANSPORT) and may_repeat(method, on, grpc=grpc)):
         return False
     # Whoever wants the status that the client would be told to be tried again wants its cause to be.

@@ -1,0 +1,65 @@
+"""Routes: which requests, what is done to them, and where they go."""
+
+from __future__ import annotations
+
+import attrs
+
+from meshcore.config.filters import FilterConfig
+from meshcore.config.kinds import Name
+from meshcore.config.match import Match
+from meshcore.config.upstream import RetryConfig, TimeoutConfig, Weight
+
+__all__ = ["BackendRef", "GatewayRoute", "InboundRoute"]
+
+
+@attrs.frozen(kw_only=True)
+class BackendRef:
+    """One place to send requests to.
+
+    Attributes:
+        backend: the name of a ``[backend.…]``.
+        weight: its share, relative to the others; 0: none.
+        filters: what is done to the requests that it gets, in this order.
+    """
+
+    backend: Name
+    weight: Weight = 1.0
+    filters: tuple[FilterConfig, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class GatewayRoute:
+    """``[[listen.NAME.route]]``: some requests, what is done to them, and the backends that they go to.
+
+    Attributes:
+        name: in metrics and messages; absent: ``route-N``, where the first one is ``route-0``.
+        match: one of these has to fit; none: every request does.
+        filters: what is done to them, in this order, and once, whatever is tried again.
+        timeout: limits of one exchange; absent: those of the listener.
+        retry: further tries; absent: those of the listener.
+        failover: the first of *to* that is ready gets everything, and their weights mean nothing but 0.
+        to: the backends, by their shares.
+    """
+
+    name: Name | None = None
+    match: tuple[Match, ...] = ()
+    filters: tuple[FilterConfig, ...] = ()
+    timeout: TimeoutConfig | None = None
+    retry: RetryConfig | None = None
+    failover: bool = False
+    to: tuple[BackendRef, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class InboundRoute:
+    """``[[inbound.route]]``: some of the requests for the application.  What no route takes is answered 404.
+
+    Attributes:
+        name: in metrics and messages; absent: ``route-N``, where the first one is ``route-0``.
+        match: one of these has to fit; none: every request does.
+        filters: what is done to them, in this order.
+    """
+
+    name: Name | None = None
+    match: tuple[Match, ...] = ()
+    filters: tuple[FilterConfig, ...] = ()
