@@ -269,3 +269,45 @@ async def test_a_listener_takes_as_many_requests_as_its_limit_says(
     await trio.sleep(1.5)
     assert 200 == await ask()
     nursery.cancel_scope.cancel()
+
+
+GATEWAY = """
+[backend.orders]
+endpoints = ["one:80", "two:80"]
+failure_accrual = {{ consecutive = 2, penalty = "30s" }}
+classify = {{ status = ["418"] }}
+[listen.public]
+bind = "127.0.0.1:4140"
+{where}
+[admin]
+listen = "127.0.0.1:4191"
+"""
+PLAIN = 'to = [{ backend = "orders" }]\nretry = { on = ["418"] }\ntimeout = { request = "5s" }'
+ROUTED = """
+[[listen.public.route]]
+match = [{ path = { prefix = "/" } }]
+to = [{ backend = "orders" }]
+retry = { on = ["418"] }
+timeout = { request = "5s" }
+"""
+
+
+@pytest.mark.parametrize("where", [PLAIN, ROUTED], ids=["listener", "route"])
+@pytest.mark.parity("R-20", "B-14")
+async def test_a_gateway_retries_and_breaks_as_its_listener_its_routes_and_its_backends_say(
+    where: str, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    mesh = MemoryMesh(nursery)
+    services = {"one": mock_service(200), "two": mock_service(418)}
+    for name, service in services.items():
+        await mesh.serve((name, 80), service)
+    await mesh.start(GATEWAY.format(where=where))
+    web = Web(mesh, services)
+
+    assert [200] * 40 == await web.statuses(40)
+
+    # What failed by its backend's own measure was tried elsewhere, twice, and then left alone.
+    assert 2 == len(services["two"].requests)
+    name = "circuit_breaker_trips_total"
+    assert {f'{name} reason="consecutive failures"': 1.0} == web.metrics(name)
+    nursery.cancel_scope.cancel()

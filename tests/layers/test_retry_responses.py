@@ -255,6 +255,23 @@ async def test_more_than_one_piece_of_data_is_neither_tried_again_nor_eaten(auto
     assert 1 == len(inner.requests)
 
 
+@pytest.mark.parametrize("in_headers", [True, False])
+async def test_a_server_that_says_never_is_not_asked_again(in_headers: bool, autojump_clock: MockClock) -> None:
+    never = [(b"grpc-status", b"14"), (b"grpc-retry-pushback-ms", b"-1")]
+
+    def answer(_: Request) -> Response:
+        if in_headers:
+            return Response(200, Headers([*GRPC, *never]))
+        body = Chunks()
+        body.push_end(list(never))
+        return Response(200, Headers(GRPC), body)
+
+    inner = mock_service(answer)
+    await (await retrying(inner, "unavailable")(grpc_request())).body.receive_some()
+
+    assert 1 == len(inner.requests)
+
+
 @pytest.mark.parity("U-16")
 async def test_trailers_that_come_later_are_not_waited_for(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     body = Chunks()

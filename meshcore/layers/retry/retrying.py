@@ -313,12 +313,16 @@ class Retrying:
         on = plan.on
         if not grpc or not on.grpc:
             return response.status in on.statuses
-        code = status_of(response.headers.raw)
+        fields = response.headers.raw
+        code = status_of(fields)
         if code is None:
             body = response.body = await peek(response.body)
             end = body.known if isinstance(body, Peeked) else body.end
-            code = None if end is None or end.error is not None else status_of(end.trailers)
-        return response.status in on.statuses if code is None else code in on.grpc
+            if end is None or end.error is not None:
+                return response.status in on.statuses
+            fields = end.trailers
+            code = status_of(fields)
+        return code in on.grpc and not _never(fields)
 
     async def _limited(self, request: Request, seconds: float) -> Response:
         """A try that has a limit of its own (R-13)."""
@@ -415,6 +419,11 @@ class _Race:
         finally:
             self._running -= 1
             self._wakeup.wake()
+
+
+def _never(fields: Fields) -> bool:
+    """Whether a gRPC server says that a call is not to be tried again: a pushback below 0."""
+    return any(name == b"grpc-retry-pushback-ms" and value.startswith(b"-") for name, value in fields)
 
 
 def _discard(response: Response) -> None:
