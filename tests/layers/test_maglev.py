@@ -156,8 +156,8 @@ def test_keys_are_a_header_a_cookie_or_the_source() -> None:
     assert (b"42", b"3") == (ByCookie(b"sid").key(sent), ByCookie(b"c").key(sent))
     assert ByCookie(b"b").key(sent) is ByCookie(b"none").key(sent) is None
     assert b"10.9.9.9" == BySource().key(sent) == BySource().key(client(("10.9.9.9", 1)))
-    assert BySource().key(request()) is BySource().key(client(None)) is None
-    assert ByHeader(b"x-user").key(client(None)) is ByCookie(b"sid").key(client(None)) is None
+    assert BySource().key(request()) is BySource().key(client(("", 0))) is None
+    assert ByHeader(b"x-user").key(client(("", 0))) is ByCookie(b"sid").key(client(("", 0))) is None
 
 
 # ----- under a balancer -----
