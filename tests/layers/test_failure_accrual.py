@@ -327,6 +327,25 @@ async def test_a_429_fails_a_probation(autojump_clock: MockClock) -> None:
     assert ("open", 2) == (service.statistics().state, service.statistics().trips)
 
 
+@pytest.mark.parity("U-12")
+async def test_with_no_minimum_the_first_failure_is_enough(autojump_clock: MockClock) -> None:
+    service = gated(mock_service(500), **unified(min_requests=0))
+    assert "closed" == service.statistics().state
+    await ask(service)
+
+    assert "open" == service.statistics().state
+
+
+@pytest.mark.parity("U-12")
+async def test_old_failures_are_forgotten_with_the_window(autojump_clock: MockClock) -> None:
+    service = gated(mock_service(*[500] * 4, 200), **unified())
+    await ask(service, 4)
+    await trio.sleep(11.0)
+    await ask(service, 20)
+
+    assert ("closed", 1.0) == (service.statistics().state, service.statistics().success_rate)
+
+
 async def test_both_at_once_are_told_as_failures_in_a_row(autojump_clock: MockClock) -> None:
     service = gated(mock_service(500), **unified(consecutive=5))
     await ask(service, 5)

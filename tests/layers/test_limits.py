@@ -13,9 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from meshcore.abc import Status
-from meshcore.errors import ConnectionLost, FailFastError, LoadShedError, chain
+from meshcore.errors import ConnectionLost, FailFastError, LoadShedError, StreamTimeout, chain
 from meshcore.http.body import Chunks, read_all
-from meshcore.http.message import Request, Response
+from meshcore.http.message import Request, Response, Timeouts
 from meshcore.layers import Balance, ConcurrencyLimit, LoadShed
 from meshcore.layers.concurrency_limit import Concurrency, Gradient
 from meshcore.layers.concurrency_limit.adaptive import Adaptive
@@ -83,6 +83,27 @@ async def test_who_waited_gets_504_and_who_comes_later_503_until_an_endpoint_is_
         network[each.address].down = False
     await trio.sleep(5.0)
     assert 200 == await ask(service)
+
+
+@pytest.mark.parity("R-17", "R-18")
+async def test_a_wait_for_an_endpoint_ends_with_the_requests_own_limit(
+    network: Network, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    for each in (A, B):
+        network[each.address].down = True
+    service = balanced(network, nursery)
+    sent = request()
+    sent.timeouts = Timeouts(request=1.0)
+
+    with pytest.raises(StreamTimeout, match="no endpoint within the request timeout") as caught:
+        await service(sent)
+
+    assert 1.0 == pytest.approx(trio.current_time())
+    assert "connection refused" in chain(caught.value)
+    # Others are as patient as ever.
+    with pytest.raises(FailFastError):
+        await ask(service)
+    assert 3.0 == pytest.approx(trio.current_time())
 
 
 async def test_it_may_refuse_what_would_have_to_wait(

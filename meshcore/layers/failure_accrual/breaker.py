@@ -82,10 +82,10 @@ class Breaker:
             self.window.add(now, outcome is not Outcome.SUCCESS)
         if accrual.consecutive and self.failures >= accrual.consecutive and outcome is Outcome.FAILURE:
             return "consecutive failures"
-        if accrual.success_rate:
-            window = self.window
-            if window.total >= max(accrual.min_requests, 1) and window.success_rate < accrual.success_rate:
-                return "success rate"
+        window = self.window
+        # Without a failure in it there is nothing to compare; there never is one where the rate is not looked at.
+        if window.failed and window.total >= accrual.min_requests and window.success_rate < accrual.success_rate:
+            return "success rate"
         return ""
 
     def trip(self, now: float, reason: str, hint: float = 0.0) -> float:

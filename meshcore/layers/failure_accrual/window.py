@@ -16,21 +16,19 @@ class Window:
         failed: those of them that were failures.
     """
 
-    __slots__ = ("_current", "_failed", "_total", "_width", "failed", "total")
+    __slots__ = ("_current", "_ends", "_failed", "_index", "_total", "_width", "failed", "total")
 
     def __init__(self, seconds: float) -> None:
         # Pieces of less than a millisecond would be noise (B-15: a window has 10 ms at least).
         self._width = max(seconds / BUCKETS, 0.001)
-        self._total = [0] * BUCKETS
-        self._failed = [0] * BUCKETS
         self._current: int | None = None
-        self.total = 0
-        self.failed = 0
+        self.reset()
 
     def add(self, now: float, failure: bool) -> None:
         """One more result."""
-        self.advance(now)
-        index = (self._current or 0) % BUCKETS
+        if now >= self._ends:
+            self.advance(now)
+        index = self._index
         self._total[index] += 1
         self.total += 1
         if failure:
@@ -41,21 +39,21 @@ class Window:
         """Lets go of what has become too old."""
         piece = int(now / self._width)
         current = self._current
-        if current is None:
-            self._current = piece
-            return
-        if piece <= current:
-            # The same piece; or a clock that went back, which ages nothing.
-            return
-        if piece - current >= BUCKETS:
-            self.reset()
-        else:
-            for gone in range(current + 1, piece + 1):
-                index = gone % BUCKETS
-                self.total -= self._total[index]
-                self.failed -= self._failed[index]
-                self._total[index] = self._failed[index] = 0
+        if current is not None:
+            if piece <= current:
+                # The same piece; or a clock that went back, which ages nothing.
+                return
+            if piece - current >= BUCKETS:
+                self.reset()
+            else:
+                for gone in range(current + 1, piece + 1):
+                    index = gone % BUCKETS
+                    self.total -= self._total[index]
+                    self.failed -= self._failed[index]
+                    self._total[index] = self._failed[index] = 0
         self._current = piece
+        self._index = piece % BUCKETS
+        self._ends = (piece + 1) * self._width
 
     def reset(self) -> None:
         """Forgets everything."""
@@ -63,6 +61,8 @@ class Window:
         self._failed = [0] * BUCKETS
         self.total = self.failed = 0
         self._current = None
+        self._index = 0
+        self._ends = float("-inf")
 
     @property
     def success_rate(self) -> float:

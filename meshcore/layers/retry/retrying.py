@@ -16,6 +16,7 @@ from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
 from meshcore.http.replay import Replay
 from meshcore.http.retry_on import RetryOn
+from meshcore.http.timeouts import time_is_up
 from meshcore.layers.retry.latencies import Latencies
 from meshcore.layers.retry.peek import Peeked, peek
 from meshcore.layers.retry.policy import may_repeat, may_retry
@@ -285,7 +286,8 @@ class Retrying:
             return False
         if plan.backoff is not None:
             pause = plan.backoff.delay(attempt, self._random)
-            if _now() + pause >= _time_is_up(request):
+            now = _now()
+            if now + pause >= time_is_up(request, now):
                 # Before it would begin: what there is to tell is told now.
                 return False
             await trio.sleep(pause)
@@ -413,14 +415,6 @@ class _Race:
         finally:
             self._running -= 1
             self._wakeup.wake()
-
-
-def _time_is_up(request: Request) -> float:
-    """When the limit of the whole exchange ends."""
-    limits = request.timeouts
-    if limits is None or limits.request is None or request.started is None:
-        return float("inf")
-    return request.started + limits.request
 
 
 def _discard(response: Response) -> None:
