@@ -63,6 +63,10 @@ MODULES = (
     # What is counted of them.
     "metrics/histogram",
     "metrics/requests",
+    # Who takes them.
+    "layers/balance/balancer",
+    "layers/balance/exchange",
+    "layers/balance/ready",
     # Streams, on both sides.
     "server/_http2_server",
     "server/_limits",

@@ -8,9 +8,11 @@ target, have no full stop, and are chained with ``from``.
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal
 
 __all__ = [
+    "AuthenticationError",
     "AuthorizationError",
     "BodyAbandoned",
     "CircuitOpen",
@@ -22,6 +24,7 @@ __all__ = [
     "GoAway",
     "IdentityError",
     "InjectedFailure",
+    "KeysUnavailable",
     "LoadShedError",
     "LocalProtocolError",
     "LoopDetected",
@@ -29,6 +32,7 @@ __all__ = [
     "NoEndpoints",
     "NoRoute",
     "NotReady",
+    "RateLimitError",
     "Redirected",
     "RemoteProtocolError",
     "RequestBodyError",
@@ -84,6 +88,11 @@ class MeshError(Exception):
     def __init__(self, message: str = "", *, retryable: bool = False) -> None:
         super().__init__(message)
         self.retryable = retryable
+
+    @property
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """Header fields that belong to its answer, whoever gets it."""
+        return []
 
 
 class ConnectError(MeshError):
@@ -373,6 +382,61 @@ class AuthorizationError(MeshError):
     grpc_hint = 7
     source = "client"
     closes = False
+
+
+class AuthenticationError(MeshError):
+    """The client has not shown who it is (401, connection kept).
+
+    Attributes:
+        invalid: what it has shown was not accepted; it has shown nothing otherwise.
+    """
+
+    code = "unauthenticated"
+    status_hint = 401
+    grpc_hint = 16
+    source = "client"
+    closes = False
+
+    def __init__(self, message: str = "", *, invalid: bool = False) -> None:
+        super().__init__(message)
+        self.invalid = invalid
+
+    @property
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """``www-authenticate`` (RFC 6750 §3)."""
+        return [(b"www-authenticate", b'Bearer error="invalid_token"' if self.invalid else b"Bearer")]
+
+
+class KeysUnavailable(MeshError):
+    """Who the client is cannot be found out now: the keys of an issuer could not be had yet (503, connection kept)."""
+
+    code = "no-keys"
+    status_hint = 503
+    grpc_hint = 14
+    closes = False
+
+
+class RateLimitError(MeshError):
+    """The client asks for more than it may (R-36: 429, connection kept).
+
+    Attributes:
+        retry_after: seconds until there is room for one more request.
+    """
+
+    code = "rate-limited"
+    status_hint = 429
+    grpc_hint = 8
+    source = "client"
+    closes = False
+
+    def __init__(self, message: str = "", *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+    @property
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """``retry-after`` in whole seconds (RFC 6585 §4)."""
+        return [(b"retry-after", b"%d" % max(1, math.ceil(self.retry_after)))]
 
 
 class LoopDetected(MeshError):

@@ -213,8 +213,52 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "unauthorized": Explanation(
         "The client may not make this request.",
-        ("its identity is not in the policy", "it came without mutual TLS"),
-        ("the client's identity in the access log", "the policy of the server that it reached"),
+        (
+            "no policy names it: neither its identity nor the network that it comes from",
+            "it came without mutual TLS, or with a certificate that has no name that counts",
+            "it comes from an exception of a network that is let in",
+        ),
+        (
+            "the message: who it is, and the policy that decided",
+            "inbound_http_authz_deny_total in /metrics, by client_id",
+            "[[inbound.policy]] and default_policy in the config of the server that it reached",
+        ),
+    ),
+    "unauthenticated": Explanation(
+        "The client has shown no token, or one that is not accepted.",
+        (
+            "the token has expired, or the clocks of issuer and proxy differ by more than the leeway",
+            "it is of another issuer, or for another audience",
+            "it is signed by a key that the proxy does not know, or by an algorithm that is not allowed",
+            "the client sends none: authorization: Bearer TOKEN",
+        ),
+        (
+            "the message: it says what was wrong with it",
+            "inbound_http_jwt_total in /metrics, by result",
+            "jwt in the config: issuer, audience, algorithms, keys",
+        ),
+    ),
+    "no-keys": Explanation(
+        "Tokens cannot be checked: the keys of their issuer could not be had since the proxy was started.",
+        ("the address of the keys is wrong, or cannot be reached from here", "what is there is no JSON Web Key Set"),
+        (
+            "the log: each failure to get them is told with its reason",
+            "jwt_key_refreshes_total in /metrics",
+            "`curl` to the address in jwt.keys from where the proxy runs",
+        ),
+    ),
+    "rate-limited": Explanation(
+        "The client asks for more than a rate limit lets in; retry-after says when there is room for one more request.",
+        (
+            "the client sends faster than its share: a loop, a batch, retries without backoff",
+            "the limit is of all clients together, and somebody else uses it up",
+            "clients without an identity, or without the header that is counted by, share one limit",
+        ),
+        (
+            "the message: it names the limit, total, override, per-identity or per-header, and its rate",
+            "inbound_http_local_ratelimit_total in /metrics, by client_id",
+            "rate_limit in the config",
+        ),
     ),
     "loop-detected": Explanation(
         "The request would come back to the proxy that it came from.",

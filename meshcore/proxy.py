@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     # OpenSSL stays unloaded where there is no TLS.
     from meshcore.identity.source import IdentitySource
     from meshcore.identity.store import Identity
+    from meshcore.layers.authorize import Policies
     from meshcore.layers.split import Weights
 
 __all__ = ["AddressError", "Proxy", "main", "main_mesh", "run", "serve_config", "stacks"]
@@ -69,6 +70,7 @@ class Proxy:
         identity: what it shows to other proxies; None: it has no mutual TLS.
         stacks: its pipelines by the name of their listener.
         servers: what accepts for them.
+        policies: who may call, by the name of the side (``inbound``, or a listener's); replacing one holds at once.
         admin: the admin server; None where the configuration has none.
         weights: of the routes with several backends, as ``listen.NAME/ROUTE`` or ``outbound.to.NAME/ROUTE``; may be
             changed at any time.
@@ -81,6 +83,7 @@ class Proxy:
     identity: Identity | None = None
     stacks: dict[str, Stack[Connect, NewAccept[Accepted]]] = attrs.Factory(dict)
     servers: list[Server] = attrs.Factory(list)
+    policies: dict[str, Policies] = attrs.Factory(dict)
     admin: Server | None = None
     weights: dict[str, Weights] = attrs.Factory(dict)
     crashes: int = 0
@@ -129,9 +132,9 @@ class Proxy:
         log.warning("crash in %s: %s: %s", where, type(error).__name__, error, exc_info=error)
 
     def pipeline(self, name: str) -> Stack[Connect, NewAccept[Accepted]]:
-        """The pipeline as it runs: with a watch above what is kept for each backend, for :meth:`statistics`."""
+        """The pipeline as it runs: with a watch above what its requests share, for :meth:`statistics`."""
         watch = self._watches[name] = Watch()
-        for role in ("concurrency_limit", "mirror", "retry", "balance"):
+        for role in ("rate_limit", "concurrency_limit", "mirror", "retry", "balance"):
             try:
                 return self.stacks[name].insert_before(role, watch)
             except LookupError:
@@ -177,7 +180,13 @@ async def run(
         proxy.identity, told = identity_of(config, clock, proxy.registry)
         source = told if source is None else source
     runtime = Runtime(
-        registry=proxy.registry, identity=proxy.identity, clock=clock, owner=proxy, own=proxy.own_addresses
+        registry=proxy.registry,
+        identity=proxy.identity,
+        clock=clock,
+        owner=proxy,
+        policies=proxy.policies,
+        connect=connect,
+        own=proxy.own_addresses,
     )
     proxy.weights = runtime.splits
     plan = pipelines(config, runtime)

@@ -126,7 +126,7 @@ Stack
       └─ ServeHttp(options=ServerOptions())
       └─ Metrics(scope='inbound')
       └─ Rescue(informational='meshed')
-      └─ Authorize(policy='all-unauthenticated', networks=(), loopback=False)
+      └─ Authorize(policy=all-unauthenticated)
       └─ DowngradeOrigProto()
       └─ SetClientId()
       └─ ToBackend(backend='application')
@@ -139,7 +139,7 @@ fail_fast=1.0, capacity=10000)
          └─ ConnectMetrics(direction='inbound')
          └─ ConnectTimeout(seconds=0.3)
       ┊ opaque
-      └─ Authorize(policy='all-unauthenticated', networks=(), loopback=False)
+      └─ Authorize(policy=all-unauthenticated)
       └─ ToBackend(backend='application')
       └─ Balance(resolve=Static(endpoints=None), load=PeakEwma(decay=10.0, default_rtt=0.03), policy='p2c-ewma', \
 fail_fast=1.0, capacity=10000)
@@ -150,7 +150,7 @@ fail_fast=1.0, capacity=10000)
          └─ ConnectTimeout(seconds=0.3)
    ┊ passthrough
    └─ TcpMetrics(direction='inbound')
-   └─ Authorize(policy='all-unauthenticated', networks=(), loopback=False)
+   └─ Authorize(policy=all-unauthenticated)
    └─ ToBackend(backend='application')
    └─ Balance(resolve=Static(endpoints=None), load=PeakEwma(decay=10.0, default_rtt=0.03), policy='p2c-ewma', \
 fail_fast=1.0, capacity=10000)
@@ -318,7 +318,8 @@ def test_routes_of_destinations_and_of_the_application_have_their_places() -> No
     to = {name: attrs.evolve(each, route=routes) for name, each in config.outbound.to.items()}
     config = attrs.evolve(config, inbound=inner, outbound=attrs.evolve(config.outbound, to=to))
     roles = inbound(config).roles()
-    assert before(roles, "authorize", "set_client_id", "route", "route_metrics", "filters", "to_backend", "balance")
+    # The route is a part of what is asked, and nothing is done to the request of somebody who may not ask.
+    assert before(roles, "set_client_id", "route", "route_metrics", "authorize", "filters", "to_backend", "balance")
     roles = outbound(config).roles()
     assert before(roles, "rescue", "route", "route_metrics", "filters", "retry", "split", "to_backend", "balance")
 

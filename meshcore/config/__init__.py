@@ -14,12 +14,15 @@ from meshcore.config.filters import (
     RewriteConfig,
 )
 from meshcore.config.gateway import CertificateFiles, Gateway, GatewayTls
+from meshcore.config.jwt import JwtConfig
 from meshcore.config.layers import LayerEdit, edited
 from meshcore.config.load import Loaded, examine, load_config, parse_config
 from meshcore.config.match import GrpcConfig, Match, PathConfig, RequestConfig, ValueConfig
 from meshcore.config.mesh import AdminConfig, IdentityConfig, Limits, MeshConfig, Service
+from meshcore.config.policy import PolicyConfig
 from meshcore.config.problems import Problems
 from meshcore.config.proxy import Listen, ProxyConfig, TlsFiles, proxy_config
+from meshcore.config.rate_limit import HeaderRateConfig, OverrideConfig, RateConfig, RateLimitConfig
 from meshcore.config.route import BackendRef, GatewayRoute, InboundRoute
 from meshcore.config.sidecar import Inbound, Outbound
 from meshcore.config.upstream import (
@@ -57,9 +60,11 @@ __all__ = [
     "GatewayRoute",
     "GatewayTls",
     "GrpcConfig",
+    "HeaderRateConfig",
     "IdentityConfig",
     "Inbound",
     "InboundRoute",
+    "JwtConfig",
     "LayerEdit",
     "Limits",
     "Listen",
@@ -68,9 +73,13 @@ __all__ = [
     "MeshConfig",
     "MirrorConfig",
     "Outbound",
+    "OverrideConfig",
     "PathConfig",
+    "PolicyConfig",
     "Problems",
     "ProxyConfig",
+    "RateConfig",
+    "RateLimitConfig",
     "RedirectConfig",
     "RequestConfig",
     "RetryConfig",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from meshcore.addresses import format_address
+from meshcore.config.rate_limit import check_rate_limits
 from meshcore.config.report import WRONG, right
 from meshcore.config.upstream import Destination
 
@@ -32,6 +33,13 @@ def check_upstream(here: KeyPath, upstream: BackendConfig, config: MeshConfig, r
     _accrual(here, upstream, report)
     if isinstance(upstream, Destination):
         check_retry((*here, "retry"), upstream.retry, report)
+        check_rate_limits(
+            here,
+            upstream,
+            report,
+            identities=False,
+            why="the one client there is the application; rps and per_header can be limited",
+        )
 
 
 def check_retry(here: KeyPath, retry: Any, report: Report) -> None:
@@ -152,7 +160,8 @@ def _requests(here: KeyPath, upstream: BackendConfig, report: Report) -> None:
     """Bytes have no requests to judge, to time or to repeat."""
     if upstream.protocol != "tcp":
         return
-    for name in ("timeout", "retry", "failure_accrual", "classify", "concurrency_limit", "allow_l5d_headers"):
+    names = ("timeout", "retry", "failure_accrual", "classify", "concurrency_limit", "allow_l5d_headers", "rate_limit")
+    for name in names:
         table: Any = report.document.values
         for key in here:
             table = table[key]

@@ -17,7 +17,10 @@ from meshcore.config.check_routes import (
     named_backends,
 )
 from meshcore.config.check_upstreams import check_retry, check_upstream
-from meshcore.config.report import right
+from meshcore.config.jwt import check_jwt
+from meshcore.config.policy import check_policies
+from meshcore.config.rate_limit import check_rate_limits
+from meshcore.config.report import WRONG, right
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,11 +88,16 @@ def _no_identity(config: MeshConfig, report: Report) -> None:
         )
     if right(config.inbound) and config.inbound is not None:
         policy = config.inbound.default_policy
-        if right(policy) and policy.endswith("-authenticated") and not policy.endswith("-unauthenticated"):
+        if right(policy) and _asks_who(policy):
             report.error(
                 ("inbound", "default_policy"),
                 f"{policy!r} lets nobody in without [identity]: add it, or use {policy.replace('-auth', '-unauth')!r}",
             )
+
+
+def _asks_who(policy: str) -> bool:
+    """Whether a default policy lets in only who has an identity."""
+    return policy.endswith("-authenticated")
 
 
 def _identity(config: MeshConfig, report: Report) -> None:
@@ -189,15 +197,22 @@ def _loops(address: Address, listen: Address) -> bool:
 def _inbound(config: MeshConfig, report: Report) -> None:
     inbound = config.inbound
     assert inbound is not None
-    if right(inbound.default_policy) and right(inbound.cluster_networks):
-        clusters = inbound.default_policy.startswith("cluster-")
-        if clusters and not inbound.cluster_networks:
-            report.error(
-                ("inbound", "default_policy"),
-                f'{inbound.default_policy!r} needs cluster_networks, such as ["10.0.0.0/8"]',
-            )
-        elif not clusters and inbound.cluster_networks:
-            report.error(("inbound", "cluster_networks"), "would not be used: default_policy is not cluster-…")
+    check_policies(
+        ("inbound",),
+        inbound,
+        report,
+        identities=config.identity is not None,
+        why="clients have no identity without [identity]: this would let nobody in; add it",
+        routes=_route_names(inbound),
+    )
+    check_jwt(("inbound", "jwt"), inbound.jwt, report)
+    check_rate_limits(
+        ("inbound",),
+        inbound,
+        report,
+        identities=config.identity is not None,
+        why="clients have no identity without [identity]; add it, or limit by rps and per_header",
+    )
     if inbound.forward is None:
         report.warn(
             ("inbound",),
@@ -233,10 +248,27 @@ def _outbound(config: MeshConfig, report: Report) -> None:
                 )
 
 
+def _route_names(side: Any) -> list[str]:
+    """What policies call the routes of a side; those without a name are called by their place."""
+    routes = list(enumerate(side.route or ()))
+    return [route.name or f"route-{index}" for index, route in routes if right(route) and route.name is not WRONG]
+
+
 def _gateway(here: KeyPath, gateway: Gateway, config: MeshConfig, report: Report) -> None:
     if right(gateway.tls) and gateway.tls is not None:
         _gateway_tls((*here, "tls"), gateway.tls, report)
     check_retry((*here, "retry"), gateway.retry, report)
+    identities = gateway.tls is not None and getattr(gateway.tls, "client_certificates", "") != "off"
+    why = 'clients have no identity unless tls.client_certificates is "optional" or "required"'
+    check_rate_limits(here, gateway, report, identities=identities, why=why)
+    check_jwt((*here, "jwt"), gateway.jwt, report)
+    names = [*_route_names(gateway), *(["default"] if gateway.to else [])]
+    check_policies(here, gateway, report, identities=identities, why=why, routes=names)
+    if not identities and right(gateway.default_policy) and _asks_who(gateway.default_policy):
+        report.error((*here, "default_policy"), f"{gateway.default_policy!r} lets nobody in: {why}")
+    for name in ("rate_limit", "jwt"):
+        if gateway.protocol == "tcp" and getattr(gateway, name) is not None:
+            report.error((*here, name), 'is about requests, and protocol = "tcp" has none')
     check_gateway_routes(here, gateway, config, report)
 
 

@@ -7,13 +7,16 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 import attrs
 
 from meshcore.config.concurrency import ConcurrencyLimited
+from meshcore.config.jwt import JwtConfig
 from meshcore.config.kinds import Duration
 from meshcore.config.layers import LayerEdits
-from meshcore.config.places import File, Listening
+from meshcore.config.places import File, Listening, Network
+from meshcore.config.policy import PolicyConfig
+from meshcore.config.rate_limit import RateLimitConfig
 from meshcore.config.route import BackendRef, GatewayRoute
 from meshcore.config.tables import Ports
 from meshcore.config.upstream import RetryConfig, TimeoutConfig
-from meshcore.config.words import OPAQUE_PORTS
+from meshcore.config.words import OPAQUE_PORTS, Policy
 from meshcore.transport.target import Address
 
 __all__ = ["CertificateFiles", "Gateway", "GatewayTls"]
@@ -81,10 +84,16 @@ class Gateway:
         detect_timeout: how long a silent client is waited for before the server may speak first.
         fail_fast: how long requests wait for any endpoint to be ready (B-09).
         concurrency_limit: requests in flight at the most; what is too much is answered 503; absent: no limit.
+        default_policy: who may call, by linkerd's names (R-33) and by the certificates of clients; ``audit`` lets
+            everybody in and logs whom ``all-authenticated`` would not.
+        cluster_networks: where the clients of ``cluster-…`` policies come from, as in ``10.0.0.0/8``.
+        policy: who may call, more exactly; the default policy is for what none of these is for.
+        jwt: a token that clients have to show (401); absent: none.
+        rate_limit: how many requests are let in (429); absent: all.
         layer: changes to the built-in pipeline.
     """
 
-    LATER: ClassVar[dict[str, str]] = {"filters": "they belong to a route", "default_policy": "", "rate_limit": ""}
+    LATER: ClassVar[dict[str, str]] = {"filters": "they belong to a route"}
 
     bind: Annotated[Address, Listening(schemes=True)]
     tls: GatewayTls | None = None
@@ -98,4 +107,9 @@ class Gateway:
     detect_timeout: Duration = 1.0
     fail_fast: Duration = 3.0
     concurrency_limit: ConcurrencyLimited | None = None
+    default_policy: Policy = "all-unauthenticated"
+    cluster_networks: tuple[Network, ...] = ()
+    policy: tuple[PolicyConfig, ...] = ()
+    jwt: JwtConfig | None = None
+    rate_limit: RateLimitConfig | None = None
     layer: LayerEdits = ()

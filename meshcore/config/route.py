@@ -7,6 +7,7 @@ import attrs
 from meshcore.config.filters import FilterConfig
 from meshcore.config.kinds import Name
 from meshcore.config.match import Match
+from meshcore.config.rate_limit import RateLimitConfig
 from meshcore.config.upstream import RetryConfig, TimeoutConfig, Weight
 
 __all__ = ["BackendRef", "GatewayRoute", "InboundRoute"]
@@ -37,6 +38,7 @@ class GatewayRoute:
         filters: what is done to them, in this order, and once, whatever is tried again.
         timeout: limits of one exchange; absent: those of the listener.
         retry: further tries; absent: those of the listener.
+        rate_limit: how many requests are let in (429), beside what the listener says; absent: all.
         failover: the first of *to* that is ready gets everything, and their weights mean nothing but 0.
         to: the backends, by their shares.
     """
@@ -46,6 +48,7 @@ class GatewayRoute:
     filters: tuple[FilterConfig, ...] = ()
     timeout: TimeoutConfig | None = None
     retry: RetryConfig | None = None
+    rate_limit: RateLimitConfig | None = None
     failover: bool = False
     to: tuple[BackendRef, ...] = ()
 
@@ -58,8 +61,10 @@ class InboundRoute:
         name: in metrics and messages; absent: ``route-N``, where the first one is ``route-0``.
         match: one of these has to fit; none: every request does.
         filters: what is done to them, in this order.
+        rate_limit: how many requests are let in (429), beside what ``[inbound]`` says; absent: all.
     """
 
     name: Name | None = None
     match: tuple[Match, ...] = ()
     filters: tuple[FilterConfig, ...] = ()
+    rate_limit: RateLimitConfig | None = None

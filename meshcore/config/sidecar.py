@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import attrs
 
 from meshcore.config.concurrency import ConcurrencyLimited
+from meshcore.config.jwt import JwtConfig
 from meshcore.config.kinds import Duration
 from meshcore.config.layers import LayerEdits
 from meshcore.config.places import AppAddress, ListenAddress, Network, host_pattern
+from meshcore.config.policy import PolicyConfig
+from meshcore.config.rate_limit import RateLimitConfig
 from meshcore.config.route import InboundRoute
 from meshcore.config.tables import Ports, Table, Tables
 from meshcore.config.upstream import Destination
@@ -28,28 +31,29 @@ class Inbound:
         default_policy: who may call, by linkerd's names (R-33); ``audit`` lets everybody in and logs whom
             ``all-authenticated`` would not.
         cluster_networks: where the clients of ``cluster-…`` policies come from, as in ``10.0.0.0/8``.
+        policy: who may call, more exactly; the default policy is for what none of these is for.
         opaque_ports: what was sent to these ports is forwarded byte for byte at once (D-15).
         connect_timeout: for connecting to the application (B-19).
         detect_timeout: how long a TLS client's hello, its handshake after that, and what another proxy says first
             are waited for, each (D-13).
+        jwt: a token that clients have to show (401); absent: none.
+        rate_limit: how many requests are let in (429); absent: all.
         route: which requests are for the application; absent: all of them.
         concurrency_limit: requests in flight to the application at the most; what is too much is answered 503; absent:
             no limit.
         layer: changes to the built-in pipeline.
     """
 
-    LATER: ClassVar[dict[str, str]] = {
-        "policy": "default_policy is",
-        "rate_limit": "",
-    }
-
     listen: ListenAddress = ("0.0.0.0", 4143)
     forward: AppAddress | None = None
     default_policy: Policy = "all-unauthenticated"
     cluster_networks: tuple[Network, ...] = ()
+    policy: tuple[PolicyConfig, ...] = ()
     opaque_ports: Ports = OPAQUE_PORTS
     connect_timeout: Duration = 0.3
     detect_timeout: Duration = 10.0
+    jwt: JwtConfig | None = None
+    rate_limit: RateLimitConfig | None = None
     route: tuple[InboundRoute, ...] = ()
     concurrency_limit: ConcurrencyLimited | None = None
     layer: LayerEdits = ()

@@ -23,6 +23,11 @@ trust_anchors = "ca.crt"
 listen = "0.0.0.0:4143"              # where other sidecars connect to
 forward = "127.0.0.1:8000"           # the application
 default_policy = "all-unauthenticated"  # who may call; "all-authenticated": only those with a certificate of the mesh
+# rate_limit = { rps = 500, per_identity = 50 }  # more than that is answered 429
+
+# [[inbound.policy]]                 # or who may call, by name and network: what permits nobody refuses
+# identities = ["web.shop"]
+# identity_suffixes = ["*.jobs.shop"]
 
 [outbound]
 listen = "127.0.0.1:4140"            # where the application sends its requests, as to a proxy

@@ -26,6 +26,7 @@ class Setting:
 
     Attributes:
         name: the key.
+        attribute: the field that it becomes; of another name where the key is a word of Python.
         kind: of its value.
         required: whether it has to be given.
         default: otherwise; an instance where it is a table.
@@ -33,6 +34,7 @@ class Setting:
     """
 
     name: str
+    attribute: str
     kind: Kind
     required: bool
     default: Any
@@ -52,7 +54,8 @@ def settings(cls: type) -> dict[str, Setting]:
                 default = default.factory()
             required = default is attrs.NOTHING
             kind = kind_of(hints[field.name])
-            found[field.name] = Setting(field.name, kind, required, default, texts.get(field.name, ""))
+            name = field.metadata.get("key", field.name)
+            found[name] = Setting(name, field.name, kind, required, default, texts.get(name, ""))
     return found
 
 
@@ -118,7 +121,7 @@ class Table(Kind):
                 found[name] = setting.kind.read(value[name], at.child(name))
             elif setting.required and name not in found:
                 found[name] = at.child(name).error(f"has to be given: {setting.kind.title}")
-        return self.cls(**found)
+        return self.cls(**{known[name].attribute: value for name, value in found.items()})
 
     def _hint(self, at: At) -> str:
         first = next(iter(settings(self.cls)), "")
@@ -139,9 +142,9 @@ class Table(Kind):
     def show(self, value: Any, /) -> Any:
         """Every key that has a value."""
         return {
-            name: setting.kind.show(getattr(value, name))
+            name: setting.kind.show(getattr(value, setting.attribute))
             for name, setting in settings(self.cls).items()
-            if getattr(value, name) is not None or (setting.default is not None and not setting.required)
+            if getattr(value, setting.attribute) is not None or (setting.default is not None and not setting.required)
         }
 
     def schema(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from meshcore.config.filters import FilterConfig
 from meshcore.config.kinds import Duration, Kind, Name, Number, parsed
 from meshcore.config.match import RequestConfig
 from meshcore.config.places import AppAddress, Discovery, File, OptionalAddress, Peer
+from meshcore.config.rate_limit import RateLimitConfig
 from meshcore.config.report import WRONG, At, shown
 from meshcore.config.retry import RetryConfig
 from meshcore.config.tables import Listed, Table
@@ -190,6 +191,7 @@ class DestinationRoute:
         filters: what is done to them, in this order, and once, whatever is tried again.
         timeout: limits of one exchange; absent: those of the destination.
         retry: further tries; absent: those of the destination.
+        rate_limit: how many requests may be sent (429), beside what the destination says; absent: all.
         failover: the first of *to* that is ready gets everything, and their weights mean nothing but 0.
         to: backends, by their shares; absent: the destination's own endpoints.
     """
@@ -199,6 +201,7 @@ class DestinationRoute:
     filters: tuple[FilterConfig, ...] = ()
     timeout: TimeoutConfig | None = None
     retry: RetryConfig | None = None
+    rate_limit: RateLimitConfig | None = None
     failover: bool = False
     to: tuple[DestinationRef, ...] = ()
 
@@ -227,6 +230,7 @@ class Destination(BackendConfig):
         tls: for ``https`` endpoints.
         timeout: limits of one exchange.
         retry: further tries.
+        rate_limit: how many requests may be sent there (429); absent: all.
         route: what is done with some of its requests, and where they go instead; absent: all go to its endpoints.
         listen: an address of its own: whatever is accepted there goes to this destination, which is how bytes that
             name nobody get to theirs; absent: none.
@@ -238,6 +242,7 @@ class Destination(BackendConfig):
 
     timeout: TimeoutConfig = attrs.Factory(TimeoutConfig)
     retry: RetryConfig = attrs.Factory(RetryConfig)
+    rate_limit: RateLimitConfig | None = None
     route: tuple[DestinationRoute, ...] = ()
     listen: OptionalAddress = None
     allow_l5d_headers: bool = False

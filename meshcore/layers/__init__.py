@@ -16,12 +16,14 @@ from meshcore.layers.health_checks import HealthChecks
 from meshcore.layers.idle_cache import IdleCache
 from meshcore.layers.inject_delay import InjectDelay
 from meshcore.layers.inject_failure import InjectFailure
+from meshcore.layers.jwt import Jwt
 from meshcore.layers.load_shed import LoadShed
 from meshcore.layers.local_endpoint import LocalEndpoint
 from meshcore.layers.metrics import Metrics
 from meshcore.layers.mirror import Mirror
 from meshcore.layers.prevent_loop import PreventLoop
 from meshcore.layers.proxy_errors import ProxyErrors
+from meshcore.layers.rate_limit import RateLimit
 from meshcore.layers.read_overrides import ReadOverrides
 from meshcore.layers.redirect import Redirect
 from meshcore.layers.request_headers import RequestHeaders
@@ -57,12 +59,14 @@ __all__ = [
     "IdleCache",
     "InjectDelay",
     "InjectFailure",
+    "Jwt",
     "LoadShed",
     "LocalEndpoint",
     "Metrics",
     "Mirror",
     "PreventLoop",
     "ProxyErrors",
+    "RateLimit",
     "ReadOverrides",
     "Redirect",
     "RequestHeaders",

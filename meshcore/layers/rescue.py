@@ -86,6 +86,7 @@ def _answer(request: Request, error: MeshError, informational: bool) -> Response
             fields += status_fields(error.grpc_status, message)
     else:
         status = error.status_hint
+    fields += error.fields
     if informational:
         fields.append((b"l5d-proxy-error", message.encode("ascii")))
         fields.append((b"x-meshcore-error", error.code.encode("ascii")))

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from meshcore.metrics.prometheus import Labels
     from meshcore.transport.connection import Connection
 
-__all__ = ["TARGET_LABELS", "extra_labels", "server_tls_labels", "target_labels"]
+__all__ = ["CLIENT_LABELS", "TARGET_LABELS", "client_labels", "extra_labels", "server_tls_labels", "target_labels"]
+
+CLIENT_LABELS = ("target_addr", "target_ip", "target_port", "tls", "no_tls_reason", "client_id")
+"""The names of what :func:`client_labels` gives."""
 
 TARGET_LABELS = ("direction", "target_addr", "target_ip", "target_port", "tls", "no_tls_reason", "server_id")
 """The names of what :func:`target_labels` gives."""
@@ -55,6 +58,13 @@ def server_tls_labels(target: object, connection: Connection) -> tuple[str, str]
         if target.no_tls:
             return _not_secure(target.no_tls)
     return _not_secure("no_tls_from_remote")
+
+
+def client_labels(target: object, connection: Connection) -> tuple[str, ...]:
+    """The values of ``CLIENT_LABELS``: where a connection was meant to go, how it is secured, and whose it is, for
+    what was decided about its client.  *target* tells more than the connection does, where it is an ``Accepted``."""
+    to = connection.local if not isinstance(target, Accepted) else target.original or target.local
+    return (*_address(to), *server_tls_labels(target, connection), connection.identity or "")
 
 
 def _not_secure(why: str) -> tuple[str, str]:

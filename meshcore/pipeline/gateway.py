@@ -9,11 +9,14 @@ import attrs
 
 from meshcore.config.match import Match
 from meshcore.layers.access_log import AccessLog
+from meshcore.layers.authorize import Authorize, Policies, ServerPolicy
 from meshcore.layers.balance import Balance
 from meshcore.layers.classify import Classify
 from meshcore.layers.concurrency_limit import ConcurrencyLimit
+from meshcore.layers.jwt import Jwt
 from meshcore.layers.load_shed import LoadShed
 from meshcore.layers.metrics import Metrics
+from meshcore.layers.rate_limit import RateLimit, RateLimits
 from meshcore.layers.rescue import Rescue
 from meshcore.layers.retry import Retry
 from meshcore.layers.route import Route
@@ -27,9 +30,12 @@ from meshcore.metrics.registry import Registry
 from meshcore.pipeline.abuse import counting_abuse
 from meshcore.pipeline.discovery import discovery
 from meshcore.pipeline.endpoint import forwarding, requesting
-from meshcore.pipeline.routes import gateway_routes, named_backends, plain_hosts, routed
+from meshcore.pipeline.limits import limits_of, route_limits
+from meshcore.pipeline.policies import policies_of
+from meshcore.pipeline.routes import Judged, gateway_routes, named_backends, plain_hosts, route_of, routed
 from meshcore.pipeline.runtime import Runtime
 from meshcore.pipeline.targets import backend_of, concurrency_of, own_zone, retrying
+from meshcore.pipeline.tokens import jwt_of
 from meshcore.resolve.static import Static
 from meshcore.server.detect import Detect
 from meshcore.server.http import ServeHttp
@@ -62,6 +68,7 @@ _PROTOCOLS = {"http": None, "http1": "http/1", "h2c": "h2", "tcp": "opaque"}
 class _Plan:
     """What a gateway is built from, wherever it was configured."""
 
+    name: str = BACKEND
     backends: Mapping[str, Backend]
     routes: RouteTable[HttpRoute] | None = None
     bytes_to: Backend
@@ -76,6 +83,10 @@ class _Plan:
     classified: bool = False
     breaking: bool = False
     concurrency: Concurrency | None = None
+    policies: Policies | None = None
+    jwt: Jwt | None = None
+    rate_limit: RateLimits | None = None
+    route_limit: RateLimit | None = None
     balance: Any
     fail_fast: float
     connect_timeout: float
@@ -132,7 +143,13 @@ def listener(config: MeshConfig, name: str, runtime: Runtime | None = None) -> S
             client_certificates=found.tls.client_certificates,
             trust_anchors=found.tls.trust_anchors,
         )
-    return _accepting(_listener_plan(config, name, runtime), runtime, secured)
+    plan = _listener_plan(config, name, runtime)
+    if found.policy or found.default_policy != "all-unauthenticated":
+        plan = attrs.evolve(plan, policies=policies_of(runtime, found, name))
+    if found.jwt is not None:
+        plan = attrs.evolve(plan, jwt=jwt_of(found.jwt, runtime, name))
+    plan = attrs.evolve(plan, route_limit=route_limits({name: found}, runtime, direction="inbound"))
+    return _accepting(plan, runtime, secured)
 
 
 def _accepting(plan: _Plan, runtime: Runtime, secured: Any) -> Stack[Connect, NewAccept[Accepted]]:
@@ -183,9 +200,18 @@ def _http(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]]:
     if plan.mesh:
         # What clients say of identities is taken away before anybody believes it.
         rescued = rescued.then(SetClientId())
+    if plan.jwt is not None:
+        # What it says of clients is there for routes and limits, so: above them.
+        rescued = rescued.then(plan.jwt)
+    authorize = limit = None
+    if plan.policies is not None:
+        authorize = Authorize(plan.policies, route=route_of, registry=runtime.registry)
+    if plan.rate_limit is not None:
+        limit = RateLimit(plan.rate_limit, runtime.registry, of=plan.name)
     by_host: Stack[NewHttp[Backend], NewAccept[Accepted]]
     if plan.routes is not None:
-        return rescued.then(routed(plan.routes, runtime, "listen")).then(_balanced(plan, runtime))
+        judged = Judged(authorize=authorize, limit=limit, route_limit=plan.route_limit)
+        return rescued.then(routed(plan.routes, runtime, "listen", judged)).then(_balanced(plan, runtime))
     if list(plan.backends) == ["*"]:
         # From here on, one stack per backend; here there is one, kept for as long as the gateway.
         by_host = rescued.then(ToBackend(plan.backends["*"]))
@@ -195,6 +221,12 @@ def _http(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]]:
     if plan.classified:
         # Says what a failure is, so: above all that asks.
         by_host = by_host.then(Classify(attrgetter("classification")))
+    if authorize is not None:
+        # Nobody is told of a policy for what there is not, so: below Route (R-31).
+        by_host = by_host.then(authorize)
+    if limit is not None:
+        # What no route takes uses nothing up, and the tries of a request count once, so: below Route, above Retry.
+        by_host = by_host.then(limit)
     if plan.retry is None:
         # Who comes when nobody was ready in time is told so at once (B-10).
         by_host = by_host.then(LoadShed())
@@ -238,10 +270,15 @@ def _opaque(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]
     balance = Balance(
         plan.resolve, policy=plan.balance, fail_fast=plan.fail_fast, owner=runtime.owner, name="opaque_balance"
     )
+    top: Stack[NewAccept[Accepted], NewAccept[Accepted]] = accept(Accepted)
+    tokens = plan.jwt is not None and plan.jwt.required
+    if tokens or plan.policies is not None:
+        # Before a byte reaches a backend.  Where everything has to show a token, bytes must not get around it.
+        policy = ServerPolicy("deny", loopback=False) if tokens or plan.policies is None else plan.policies
+        top = top.then(Authorize(policy, registry=runtime.registry, name="opaque_authorize"))
     return (
-        accept(Accepted)
         # Names of their own, so that the HTTP branch's layers can be edited by theirs.
-        .then(ToBackend(plan.bytes_to, name="opaque_to_backend"))
+        top.then(ToBackend(plan.bytes_to, name="opaque_to_backend"))
         # By connection: that is all there is to balance.
         .then(balance)
         .then(
@@ -289,7 +326,7 @@ def _listener_plan(config: MeshConfig, name: str, runtime: Runtime) -> _Plan:
         )
 
     # Where hosts are all that tells requests apart, each is one look-up and a layer less.
-    hosts = plain_hosts(found)
+    hosts = None if any(each.routes for each in found.policy) else plain_hosts(found)
     routes = None if hosts is not None else gateway_routes(name, found, config.backend, own_zone(config))
     backends = {host: backend(name) for host, name in (hosts or {}).items()}
     takers = {name: config.backend[name] for name in named_backends(found)}
@@ -297,6 +334,7 @@ def _listener_plan(config: MeshConfig, name: str, runtime: Runtime) -> _Plan:
     if protocol is None and takers and all(each.opaque for each in takers.values()):
         protocol = "opaque"
     return _Plan(
+        name=name,
         backends=backends,
         routes=routes,
         bytes_to=backend(_bytes_to(found), opaque=True) if _bytes_to(found) else NOWHERE,
@@ -309,6 +347,7 @@ def _listener_plan(config: MeshConfig, name: str, runtime: Runtime) -> _Plan:
         concurrency=concurrency_of(found.concurrency_limit),
         classified=any(each.classification is not None for each in backends.values()),
         breaking=any(each.failure_accrual is not None for each in takers.values()),
+        rate_limit=None if found.rate_limit is None else limits_of(found.rate_limit),
         balance=attrgetter("balance"),
         fail_fast=found.fail_fast,
         connect_timeout=found.connect_timeout,

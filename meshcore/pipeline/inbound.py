@@ -13,6 +13,7 @@ from meshcore.layers.concurrency_limit import ConcurrencyLimit
 from meshcore.layers.downgrade_orig_proto import DowngradeOrigProto
 from meshcore.layers.filters import Filters
 from meshcore.layers.metrics import Metrics
+from meshcore.layers.rate_limit import RateLimit
 from meshcore.layers.rescue import Rescue
 from meshcore.layers.route import Route
 from meshcore.layers.route_metrics import RouteMetrics
@@ -22,9 +23,12 @@ from meshcore.layers.to_backend import ToBackend
 from meshcore.metrics.detection import detection, tls_detection
 from meshcore.pipeline.abuse import counting_abuse
 from meshcore.pipeline.endpoint import forwarding, requesting
-from meshcore.pipeline.routes import inbound_routes
+from meshcore.pipeline.limits import limits_of, route_limits
+from meshcore.pipeline.policies import INBOUND, policies_of
+from meshcore.pipeline.routes import Judged, inbound_routes, route_of
 from meshcore.pipeline.runtime import Runtime
 from meshcore.pipeline.targets import concurrency_of
+from meshcore.pipeline.tokens import jwt_of
 from meshcore.server.detect import Detect
 from meshcore.server.detect_tls import DetectTls
 from meshcore.server.http import ServeHttp
@@ -123,36 +127,58 @@ def http(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewAccept[Accep
                 concurrency_of(side.concurrency_limit), shared=True, registry=runtime.registry, name="listener_limit"
             )
         )
-    known = (
+    if not side.route:
         # Nobody else's request costs more than this, so: above what changes requests.
-        rescued.then(_authorize(side, "authorize"))
+        rescued = rescued.then(_authorize(side, runtime, "authorize"))
+    known = (
         # The request as the application at the other end made it, for all that is below.
-        .then(DowngradeOrigProto())
+        rescued.then(DowngradeOrigProto())
         # Whatever the peer said of itself is taken away before the application sees it.
         .then(SetClientId())
     )
-    to_application = ToBackend(_application(side))
+    if side.jwt is not None:
+        # What it says of clients is there for routes and limits, so: above them.
+        known = known.then(jwt_of(side.jwt, runtime, INBOUND))
     return (
         # From here on, one stack, for as long as the sidecar.
-        (known.then(_routes(side, runtime)).then(to_application) if side.route else known.then(to_application))
+        known.then(_routes(side, runtime) if side.route else _limited(side, runtime))
         # Waits for an application that is starting, and stops waiting for one that is gone.
         .then(Balance(fail_fast=_FAIL_FAST, owner=runtime.owner))
         .then(requesting(runtime, client, connect_timeout=side.connect_timeout, direction="inbound", measured=False))
     )
 
 
-def _routes(side: Inbound, runtime: Runtime) -> Stack[NewHttp[HttpRoute], NewHttp[Accepted]]:
-    """From a request that was let in to the route that it takes."""
+def _limited(side: Inbound, runtime: Runtime) -> Stack[NewHttp[Backend], NewHttp[Accepted]]:
+    """From a request that was let in to the application, where there are no routes."""
+    top: Stack[NewHttp[Backend], NewHttp[Accepted]] = stack(Accepted).then(ToBackend(_application(side)))
+    limit = _limit(side, runtime)
+    # Who may not come in at all uses nothing up, so: below what refuses (R-31).
+    return top if limit is None else top.then(limit)
+
+
+def _limit(side: Inbound, runtime: Runtime) -> RateLimit | None:
+    if side.rate_limit is None:
+        return None
+    return RateLimit(limits_of(side.rate_limit), runtime.registry, of=INBOUND)
+
+
+def _routes(side: Inbound, runtime: Runtime) -> Stack[NewHttp[Backend], NewHttp[Accepted]]:
+    """From a request by its route, if it is let in there, to the application."""
     table = inbound_routes(side.route, _application(side))
+    judged = Judged(
+        authorize=_authorize(side, runtime, "authorize"),
+        limit=_limit(side, runtime),
+        route_limit=route_limits({INBOUND: side}, runtime, direction="inbound"),
+    )
     # From here on, one stack per route, for as long as the sidecar.
     missing = runtime.registry.counter("inbound_http_route_not_found_total", "Requests that no route takes.").labels()
     routes: Stack[NewHttp[HttpRoute], NewHttp[Accepted]] = stack(Accepted).then(Route(table, missing=missing))
     # What peers see of a route, so: above all that it does.
-    routes = routes.then(RouteMetrics(runtime.registry, "inbound"))
+    routes = judged.before(routes.then(RouteMetrics(runtime.registry, "inbound")))
     if any(rule.target.filters for rule in table.rules):
         # The last that is done to a request before the application sees it.
         routes = routes.then(Filters(attrgetter("filters")))
-    return routes
+    return judged.after(routes).then(ToBackend(_application(side)))
 
 
 def opaque(config: MeshConfig, runtime: Runtime, *, prefix: str = "opaque_") -> Stack[Connect, NewAccept[Accepted]]:
@@ -161,16 +187,19 @@ def opaque(config: MeshConfig, runtime: Runtime, *, prefix: str = "opaque_") -> 
     return (
         accept(Accepted)
         # Before a byte reaches the application.
-        .then(_authorize(side, f"{prefix}authorize"))
+        .then(_authorize(side, runtime, f"{prefix}authorize", bytes_alone=True))
         .then(ToBackend(_application(side), name=f"{prefix}to_backend"))
         .then(Balance(fail_fast=_FAIL_FAST, owner=runtime.owner, name=f"{prefix}balance"))
         .then(forwarding(runtime, connect_timeout=side.connect_timeout, direction="inbound", prefix=prefix))
     )
 
 
-def _authorize(side: Inbound, name: str) -> Authorize:
-    # Who shares the host is not trusted for that: sidecars of a host are told apart by their identities.
-    return Authorize(side.default_policy, side.cluster_networks, loopback=False, name=name)
+def _authorize(side: Inbound, runtime: Runtime, name: str, *, bytes_alone: bool = False) -> Authorize:
+    if bytes_alone and side.jwt is not None and side.jwt.required:
+        # They cannot show the token that everything has to show, and must not get around it.
+        return Authorize("deny", loopback=False, registry=runtime.registry, name=name)
+    policies = policies_of(runtime, side, INBOUND)
+    return Authorize(policies, route=route_of, registry=runtime.registry, name=name)
 
 
 def _side(config: MeshConfig) -> Inbound:

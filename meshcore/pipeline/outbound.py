@@ -12,6 +12,7 @@ from meshcore.layers.balance import Balance
 from meshcore.layers.classify import Classify
 from meshcore.layers.concurrency_limit import ConcurrencyLimit
 from meshcore.layers.load_shed import LoadShed
+from meshcore.layers.rate_limit import RateLimit
 from meshcore.layers.read_overrides import ReadOverrides
 from meshcore.layers.rescue import Rescue
 from meshcore.layers.route import Route, match_authority
@@ -23,7 +24,8 @@ from meshcore.pipeline.abuse import counting_abuse
 from meshcore.pipeline.discovery import discovery
 from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.gateway import NOWHERE
-from meshcore.pipeline.routes import destination_routes, named_backends, routed
+from meshcore.pipeline.limits import LimitsOf, route_limits
+from meshcore.pipeline.routes import Judged, destination_routes, named_backends, routed
 from meshcore.pipeline.runtime import Runtime
 from meshcore.pipeline.targets import backend_of, own_zone, retrying
 from meshcore.server.detect import Detect
@@ -106,27 +108,32 @@ def requests(
     config: MeshConfig, runtime: Runtime, table: Mapping[str, Destination], name: str = ""
 ) -> Stack[Connect, NewHttp[Accepted]]:
     """From a request to a connection to one of the endpoints of the destination that it names."""
+    limits = LimitsOf(table, name)
+    limited = RateLimit(limits, runtime.registry, direction="outbound") if limits else None
     if any(found.route for found in table.values()):
         routes = destination_routes(table, config.backend, name, own_zone(config))
-        return routed(routes, runtime, "outbound.to", overrides=True).then(balanced(config, runtime))
+        judged = Judged(limit=limited, route_limit=route_limits(table, runtime, name))
+        return routed(routes, runtime, "outbound.to", judged, overrides=True).then(balanced(config, runtime))
+    by_authority = Route(backends(table, name, zone=own_zone(config)))
     # From here on, one stack per destination, kept for as long as the sidecar.
-    top: Stack[NewHttp[Backend], NewHttp[Accepted]] = stack(Accepted).then(
-        Route(backends(table, name, zone=own_zone(config)))
-    )
+    top: Stack[NewHttp[Backend], NewHttp[Accepted]] = stack(Accepted).then(by_authority)
     destinations = _side(config).to.values()
     if any(each.classify != ClassifyConfig() for each in destinations):
         # Says what a failure is, so: above all that asks.
         top = top.then(Classify(attrgetter("classification")))
+    if limited is not None:
+        # The tries of a request count once, so: above Retry.
+        top = top.then(limited)
     # Who comes when nobody was ready in time is told so at once (B-10).
     top = top.then(LoadShed())
     if any(each.concurrency_limit is not None for each in destinations):
         # A request is one, however often it is tried, so: above Retry.
         top = top.then(ConcurrencyLimit(attrgetter("concurrency"), registry=runtime.registry))
+    # What an application asks of this proxy is nobody else's to see, and may change the limits, so: above them.
+    top = top.then(ReadOverrides(attrgetter("overrides"), attrgetter("timeouts")))
     return (
-        # What an application asks of this proxy is nobody else's to see, and may change the limits, so: above them.
-        top.then(ReadOverrides(attrgetter("overrides"), attrgetter("timeouts")))
         # The tries of a request share its limits, so: above Retry.
-        .then(StreamTimeouts(attrgetter("timeouts")))
+        top.then(StreamTimeouts(attrgetter("timeouts")))
         # Below what answers, above what picks: another try is another endpoint.
         .then(retrying(runtime.registry))
         .then(balanced(config, runtime))

@@ -45,9 +45,20 @@ if TYPE_CHECKING:
     )
     from meshcore.config import BackendRef as BackendRefConfig
     from meshcore.http.classification import Classification
+    from meshcore.layers.authorize import Authorize
+    from meshcore.layers.rate_limit import RateLimit
     from meshcore.pipeline.runtime import Runtime
 
-__all__ = ["destination_routes", "gateway_routes", "inbound_routes", "named_backends", "plain_hosts", "routed"]
+__all__ = [
+    "Judged",
+    "destination_routes",
+    "gateway_routes",
+    "inbound_routes",
+    "named_backends",
+    "plain_hosts",
+    "route_of",
+    "routed",
+]
 
 Rules: TypeAlias = "list[RouteRule[HttpRoute]]"
 DEFAULT = "default"
@@ -169,8 +180,48 @@ def inbound_routes(routes: Iterable[InboundRoute], application: Backend) -> Rout
     )
 
 
+@attrs.frozen(kw_only=True)
+class Judged:
+    """What judges requests once their route is known (R-31); None: nothing.
+
+    Attributes:
+        authorize: who may call.
+        limit: how much is let in, of all routes together.
+        route_limit: and by each of them.
+    """
+
+    authorize: Authorize | None = None
+    limit: RateLimit | None = None
+    route_limit: RateLimit | None = None
+
+    def before(self, top: Stack[NewHttp[HttpRoute], NewHttp[Accepted]]) -> Stack[NewHttp[HttpRoute], NewHttp[Accepted]]:
+        """What stands above the filters."""
+        if self.authorize is not None:
+            # Which route a request is for is a part of the question, and nothing is done for who may not ask.
+            top = top.then(self.authorize)
+        return top
+
+    def after(self, top: Stack[NewHttp[HttpRoute], NewHttp[Accepted]]) -> Stack[NewHttp[HttpRoute], NewHttp[Accepted]]:
+        """What stands under the filters."""
+        for limit in (self.limit, self.route_limit):
+            if limit is not None:
+                # What was answered above uses nothing up, and the tries of a request count once.
+                top = top.then(limit)
+        return top
+
+
+def route_of(target: object) -> str:
+    """The name of the route that a stack is for; ``""`` without."""
+    return target.name if isinstance(target, HttpRoute) else ""
+
+
 def routed(
-    table: RouteTable[HttpRoute], runtime: Runtime, parent: str, *, overrides: bool = False
+    table: RouteTable[HttpRoute],
+    runtime: Runtime,
+    parent: str,
+    judged: Judged | None = None,
+    *,
+    overrides: bool = False,
 ) -> Stack[NewHttp[Backend], NewHttp[Accepted]]:
     """From a request to the backend that its route gives it.
 
@@ -178,8 +229,10 @@ def routed(
         table: the routes.
         runtime: where the weights of those that split are put, so that they can be changed.
         parent: where in the configuration those are whose routes they are.
+        judged: what judges requests.
         overrides: whether requests are an application's own, which may ask this proxy for something.
     """
+    judged = Judged() if judged is None else judged
     routes = list(dict.fromkeys(rule.target for rule in table.rules))
     references = [reference for route in routes for reference in route.backends]
     splits = {route: _weights(route, parent, runtime) for route in routes if len(route.backends) > 1}
@@ -189,10 +242,11 @@ def routed(
         # Says what a failure is, so: above all that asks.
         top = top.then(Classify(attrgetter("classification")))
     # What clients see of a route, whatever is tried again, so: above all that it does.
-    top = top.then(RouteMetrics(runtime.registry))
+    top = judged.before(top.then(RouteMetrics(runtime.registry)))
     if any(route.filters for route in routes):
         # Once for a request, whatever is tried again, so: above Retry.
         top = top.then(Filters(attrgetter("filters")))
+    top = judged.after(top)
     # Who comes when nobody was ready in time is told so at once (B-10).
     top = top.then(LoadShed())
     if any(route.concurrency is not None for route in routes):

@@ -7,7 +7,7 @@ One interface, several transports: a plain non-blocking socket, TLS on such a so
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
@@ -49,6 +49,7 @@ class Connection(ABC):
             yet looked.
         silent: its client waits for the server to speak first, as far as is known.
         bytes_read, bytes_written: so far, on the wire side of this transport.
+        judged: what policies have said of it, by who asked; None: nobody has.
         error: what broke it, for ``tcp_close_total{errno}``; None for an orderly close.
     """
 
@@ -61,6 +62,7 @@ class Connection(ABC):
         "drain",
         "error",
         "identity",
+        "judged",
         "local",
         "owner",
         "peer",
@@ -81,6 +83,7 @@ class Connection(ABC):
         self.bytes_read = 0
         self.bytes_written = 0
         self.closed = False
+        self.judged: dict[Any, Any] | None = None
         self.error: BaseException | None = None
         self.owner: Owner | None = None
         # Set by serve(): the drain that this connection obeys, and the sweeper that watches it.

@@ -29,7 +29,7 @@ def test_every_default_is_shown(look: Look) -> None:
     assert config is not None
     assert config_toml(config) == (
         '[inbound]\nlisten = "0.0.0.0:4143"\nforward = "127.0.0.1:1"\ndefault_policy = "all-unauthenticated"\n'
-        "cluster_networks = []\n"
+        "cluster_networks = []\npolicy = []\n"
         "opaque_ports = [25, 587, 3306, 4444, 5432, 6379, 9300, 11211]\n"
         'connect_timeout = "300ms"\ndetect_timeout = "10s"\nroute = []\nlayer = []\n\n'
         '[listen]\n\n[backend]\n\n[admin]\nlisten = "127.0.0.1:4191"\nshutdown = false\n\n'

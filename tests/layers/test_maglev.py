@@ -15,7 +15,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from meshcore.http.body import read_all
 from meshcore.layers.balance import Balance, Balancing, ByCookie, ByHeader, BySource, Maglev
 from meshcore.layers.balance.maglev import MaglevPicker, hashed, table_of
-from meshcore.testing import FakeResolve, request
+from meshcore.testing import FakeResolve, memory_connection_pair, request
+from meshcore.transport.connection import Connection
 from meshcore.transport.target import Backend, Endpoint
 from tests.layers.fakes import Network
 from tests.layers.test_load import Fixed
@@ -140,22 +141,23 @@ def test_the_size_has_to_be_a_prime_number() -> None:
 # ----- keys -----
 
 
-class Client:
-    def __init__(self, peer: Any) -> None:
-        self.peer = peer
+def client(peer: Any) -> Connection:
+    connection = memory_connection_pair()[0]
+    connection.peer = peer
+    return connection
 
 
 def test_keys_are_a_header_a_cookie_or_the_source() -> None:
     sent = request(headers=[(b"x-user", b"ann"), (b"cookie", b"a=1; sid=42; b="), (b"cookie", b"c=3")])
-    sent.connection = Client(("10.9.9.9", 4711))  # type: ignore[assignment]
+    sent.connection = client(("10.9.9.9", 4711))
 
     assert b"ann" == ByHeader(b"X-User").key(sent)
     assert ByHeader(b"x-other").key(sent) is None
     assert (b"42", b"3") == (ByCookie(b"sid").key(sent), ByCookie(b"c").key(sent))
     assert ByCookie(b"b").key(sent) is ByCookie(b"none").key(sent) is None
-    assert b"10.9.9.9" == BySource().key(sent) == BySource().key(Client(("10.9.9.9", 1)))
-    assert BySource().key(request()) is BySource().key(Client(None)) is None
-    assert ByHeader(b"x-user").key(Client(None)) is ByCookie(b"sid").key(Client(None)) is None
+    assert b"10.9.9.9" == BySource().key(sent) == BySource().key(client(("10.9.9.9", 1)))
+    assert BySource().key(request()) is BySource().key(client(("", 0))) is None
+    assert ByHeader(b"x-user").key(client(("", 0))) is ByCookie(b"sid").key(client(("", 0))) is None
 
 
 # ----- under a balancer -----

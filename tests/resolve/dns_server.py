@@ -137,11 +137,12 @@ class DnsServer:
         return accept(self.answer(query, stream=stream))
 
     async def serve(self, port: int = 0, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serves on a loopback port, over UDP and TCP."""
+        """Serves on a loopback port, over UDP and TCP: the one that TCP got, for the ports of many connections are
+        taken."""
+        (listener,) = await trio.open_tcp_listeners(port, host="127.0.0.1")
+        port = listener.socket.getsockname()[1]
         with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             await sock.bind(("127.0.0.1", port))
-            port = sock.getsockname()[1]
-            (listener,) = await trio.open_tcp_listeners(port, host="127.0.0.1")
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(trio.serve_listeners, self._stream, [listener])
                 task_status.started(("127.0.0.1", port))

@@ -136,6 +136,9 @@ class Scanner(Bodies):
         headers_only = self._headers_only
         max_heads = self._limits.informational + 2
         need = 9
+        word: int
+        flags: int
+        stream_id: int
         try:
             while end - pos >= 9:
                 if budget <= 0:

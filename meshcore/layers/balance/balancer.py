@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import trio
 
+from meshcore._native import mypyc_attr
 from meshcore._wakeup import clock
 from meshcore.abc import Status
 from meshcore.errors import (
@@ -44,6 +45,7 @@ Req = TypeVar("Req")
 Rsp = TypeVar("Rsp")
 
 
+@mypyc_attr(native_class=False)
 class Balancer(Generic[Req, Rsp]):
     """Picks an endpoint for each request, or makes it wait; who the endpoints are is known to :class:`Members`."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from meshcore._native import mypyc_attr
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Exchange"]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Exchange:
     """What is to be told to an endpoint's record when a body begins and ends."""
 

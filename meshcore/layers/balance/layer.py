@@ -91,6 +91,6 @@ class _NewBalanced(Generic[Req, Rsp]):
 
     def new_service(self, target: Backend, nursery: trio.Nursery, /) -> Service[Req, Rsp]:
         """The balancer of a backend; discovery and its endpoints live in one task of *nursery*."""
-        balancer = Balancer[Req, Rsp](self._layer, self._inner, target)
+        balancer: Balancer[Req, Rsp] = Balancer(self._layer, self._inner, target)
         nursery.start_soon(balancer.run, name=f"balancer of {target.name}")
         return balancer

@@ -6,6 +6,8 @@ from bisect import bisect_right
 from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol
 
+from meshcore._native import mypyc_attr
+
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Container, Sequence
@@ -88,6 +90,7 @@ class Policy(Protocol):
         ...
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Ready:
     """The ready endpoints: added, removed and sampled in constant time, whatever their number.
 
