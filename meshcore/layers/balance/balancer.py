@@ -238,7 +238,10 @@ class Balancer(Generic[Req, Rsp]):
             return waiter.member
         except FailFastError as error:
             if self._now() >= expires:
-                raise StreamTimeout(f"backend {self._target.name}: no endpoint within the request timeout") from error
+                late = StreamTimeout(f"backend {self._target.name}: no endpoint within the request timeout")
+                # Compiled, a `raise … from` forgets what it is from.
+                late.__cause__ = error
+                raise late from error
             raise
         finally:
             self._waiting.leave(waiter, self._take)
