@@ -58,6 +58,7 @@ TRIO_FREE = [
     "meshcore.http.grpc",
     "meshcore.http.timeouts",
     "meshcore.http.matching",
+    "meshcore.http.route_table",
     "meshcore.http.regex",
     "meshcore.http.header_edit",
     "meshcore.http.path_edit",

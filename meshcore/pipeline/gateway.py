@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from meshcore.abc import Connect, NewAccept, NewHttp, Resolve
     from meshcore.client.options import ClientOptions
     from meshcore.config import ExtAuthzConfig, Gateway, Listen, MeshConfig, ProxyConfig
-    from meshcore.http.matching import RouteTable
+    from meshcore.http.route_table import RouteTable
     from meshcore.server.options import ServerOptions
     from meshcore.transport.connection import Owner
     from meshcore.transport.target import HttpRoute
