@@ -38,6 +38,7 @@ ROWS = [
     ["meshcore.server", "meshcore.client", "meshcore.layers"],
     ["meshcore.pipeline", "meshcore.admin", "meshcore.registry", "meshcore.config"],
     # The process wrapper: what the proxy runs around, next to the proxy itself.
+    ["meshcore.running"],
     ["meshcore.proxy", "meshcore.wrap"],
     ["meshcore"],
     ["meshcore.testing"],

@@ -6,6 +6,7 @@ Nothing is opened, bound or started here; a configuration is a value.
 from __future__ import annotations
 
 from meshcore.config.ext_authz import ExtAuthzConfig
+from meshcore.config.file import ConfigFile
 from meshcore.config.filters import (
     DelayConfig,
     FailureConfig,
@@ -50,6 +51,7 @@ __all__ = [
     "BackendRef",
     "CertificateFiles",
     "ClientTls",
+    "ConfigFile",
     "DelayConfig",
     "Destination",
     "DestinationRef",

@@ -50,6 +50,7 @@ class Request:
         route: the name of the route that took it, for messages; ``""`` without.
         elsewhere: whether another backend may have it, set by ``Split``: one without a ready endpoint says so at
             once instead of making it wait.
+        lease: what keeps the build of a pipeline that serves it, set where a reload may exchange that; None elsewhere.
     """
 
     __slots__ = (
@@ -64,6 +65,7 @@ class Request:
         "expect_continue",
         "headers",
         "informational",
+        "lease",
         "method",
         "path",
         "protocol",
@@ -115,6 +117,7 @@ class Request:
         self.client_id = client_id
         self.route = route
         self.elsewhere = elsewhere
+        self.lease: object = None
 
     def __repr__(self) -> str:
         where = b"%s://%s%s" % (self.scheme, self.authority, self.path)

@@ -234,6 +234,10 @@ class _BySni:
     def __repr__(self) -> str:
         return "by SNI"
 
+    def targets(self) -> tuple[Backend, ...]:
+        """Every backend that it may be."""
+        return (*self._table.values(), NOWHERE)
+
     def __call__(self, target: Accepted) -> Backend:
         found = match_authority(self._table, target.sni.encode(), b"https") if target.sni else None
         return found or self._table.get("*") or NOWHERE

@@ -51,3 +51,18 @@ class Runtime:
     own: Callable[[], Iterable[Address]] | None = None
     connect: Connect = connect_tcp
     splits: dict[str, Weights] = attrs.Factory(dict)
+
+    def draft(self) -> Runtime:
+        """The same for pipelines that may never run: what they put into its tables is there once it is adopted."""
+        tables: dict[str, Any] = {name: dict(table) for name, table in self._tables()}
+        return attrs.evolve(self, **tables)
+
+    def adopt(self, draft: Runtime) -> None:
+        """The pipelines run: their tables are those of the process."""
+        for name, table in self._tables():
+            table.clear()
+            table.update(getattr(draft, name))
+
+    def _tables(self) -> list[tuple[str, dict[Any, Any]]]:
+        found = [(field.name, getattr(self, field.name)) for field in attrs.fields(type(self))]
+        return [(name, value) for name, value in found if isinstance(value, dict)]

@@ -404,7 +404,7 @@ async def test_what_is_no_name_is_a_mistake_of_the_configuration(dns: Dns, sourc
 # ----- under a balancer -----
 
 
-@pytest.mark.parity("B-11", "B-22")
+@pytest.mark.parity("B-11", "B-22", "X-16")
 async def test_a_name_that_cannot_be_resolved_yet_makes_requests_wait_and_fails_no_start(
     dns: Dns, server: DnsServer, network: Network, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:

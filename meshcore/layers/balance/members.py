@@ -224,7 +224,7 @@ class Members:
             now = self._now()
             member.start_slowly(now)
             # A few are enough to tell what is usual here, however many there are.
-            some = [other.load.estimate(now) for other in self._ready.members[:_SOME]]
+            some = [other.load.estimate(now) for other in self._ready.some(_SOME)]
             member.load.anew(now, sum(some) / len(some) if some else None)
             self.place(member)
 
