@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent
 ENGINE_TESTS = [f"tests/{name}" for name in ("codec", "server", "client", "integration")]
 # What runs on the compiled modules too; the others read the sources, or use nothing that is compiled.
 COMPILED_TESTS = [
-    f"tests/{name}" for name in ("codec", "http", "transport", "server", "client", "layers", "integration")
+    f"tests/{name}" for name in ("codec", "http", "transport", "server", "client", "grpc", "layers", "integration")
 ]
 # The real peers' packages are not installed for these.
 DETERMINISTIC = ["-m", "not system and not long", "--ignore", "tests/system"]

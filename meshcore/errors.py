@@ -11,9 +11,13 @@ from __future__ import annotations
 import math
 from typing import ClassVar, Literal
 
+from meshcore._chains import again, chain, inside, leaves
+from meshcore._mesh_error import MeshError
+
 __all__ = [
     "AuthenticationError",
     "AuthorizationError",
+    "AuthorizationUnavailable",
     "BodyAbandoned",
     "CircuitOpen",
     "ConfigError",
@@ -22,6 +26,7 @@ __all__ = [
     "ConnectionLost",
     "FailFastError",
     "GoAway",
+    "GrpcError",
     "IdentityError",
     "InjectedFailure",
     "KeysUnavailable",
@@ -44,6 +49,7 @@ __all__ = [
     "UpstreamProtocolError",
     "again",
     "chain",
+    "inside",
     "leaves",
 ]
 
@@ -64,41 +70,11 @@ INADEQUATE_SECURITY = 0xC
 HTTP_1_1_REQUIRED = 0xD
 
 
-class MeshError(Exception):
-    """Anything this library raises on purpose; never raised itself.
-
-    Attributes:
-        code: the stable name in ``x-meshcore-error`` and ``meshcore explain CODE``.
-        status_hint: the HTTP status it is answered with.
-        grpc_hint: the gRPC status code it is answered with (E-04).
-        h2_hint: the HTTP/2 error code when only a reset can say it.
-        source: whose fault it is: ``"client"``, ``"upstream"`` or ``"proxy"``.
-        closes: whether the accepted connection is closed after the answer (E-07).
-        retryable: whether no byte of the request was processed, so that trying again is safe
-            for any method.  An instance may override it.
-    """
-
-    code: ClassVar[str] = "internal"
-    status_hint: ClassVar[int] = 500
-    grpc_hint: ClassVar[int] = 13
-    h2_hint: ClassVar[int] = INTERNAL_ERROR
-    source: ClassVar[Literal["client", "upstream", "proxy"]] = "proxy"
-    closes: ClassVar[bool] = True
-
-    def __init__(self, message: str = "", *, retryable: bool = False) -> None:
-        super().__init__(message)
-        self.retryable = retryable
-
-    @property
-    def fields(self) -> list[tuple[bytes, bytes]]:
-        """Header fields that belong to its answer, whoever gets it."""
-        return []
-
-
 class ConnectError(MeshError):
     """No connection could be made to an endpoint (refused, unreachable, reset: 502)."""
 
     code = "connect-failed"
+    kind = "i/o"
     status_hint = 502
     grpc_hint = 14
     source = "upstream"
@@ -143,6 +119,7 @@ class IdentityError(MeshError):
     """The peer is not who was required (T-19: 502)."""
 
     code = "identity-mismatch"
+    kind = "identity required"
     status_hint = 502
     grpc_hint = 14
     source = "upstream"
@@ -156,6 +133,7 @@ class ConnectionLost(MeshError):
     """
 
     code = "connection-lost"
+    kind = "i/o"
     status_hint = 502
     grpc_hint = 14
     source = "upstream"
@@ -220,6 +198,7 @@ class NoEndpoints(MeshError):
     """The backend has no endpoint at all (503)."""
 
     code = "no-endpoints"
+    kind = "failfast"
     status_hint = 503
     grpc_hint = 14
     source = "upstream"
@@ -232,6 +211,7 @@ class FailFastError(MeshError):
     """No endpoint became ready in time: the service is in fail-fast (B-09: 504)."""
 
     code = "fail-fast"
+    kind = "failfast"
     status_hint = 504
     grpc_hint = 4
     source = "upstream"
@@ -263,6 +243,7 @@ class LoadShedError(MeshError):
     """The proxy refuses what it would have to make wait (B-10, B-12: 503)."""
 
     code = "load-shed"
+    kind = "loadshed"
     status_hint = 503
     grpc_hint = 14
 
@@ -274,6 +255,7 @@ class ResponseTimeout(MeshError):
     """No response headers came in time (R-18: 504, connection kept)."""
 
     code = "response-timeout"
+    kind = "response timeout"
     status_hint = 504
     grpc_hint = 4
     h2_hint = CANCEL
@@ -285,6 +267,7 @@ class StreamTimeout(MeshError):
     """An exchange exceeded its total or idle limit (R-17, R-18: 504, or a reset after headers)."""
 
     code = "stream-timeout"
+    kind = "response timeout"
     status_hint = 504
     grpc_hint = 4
     h2_hint = CANCEL
@@ -296,6 +279,7 @@ class RequestBodyError(MeshError):
     """The client's request body broke before its end (400)."""
 
     code = "request-body"
+    kind = "i/o"
     status_hint = 400
     grpc_hint = 1
     h2_hint = CANCEL
@@ -306,6 +290,7 @@ class StreamReset(MeshError):
     """An HTTP/2 stream was reset; carries the peer's error code (E-02: propagated; D-28: 502)."""
 
     code = "stream-reset"
+    kind = "i/o"
     status_hint = 502
     grpc_hint = 14
     source: ClassVar[Literal["client", "upstream", "proxy"]] = "upstream"
@@ -329,6 +314,7 @@ class GoAway(MeshError):
     """The peer's GOAWAY says that this stream was not processed (RFC 9113 §6.8: retryable)."""
 
     code = "goaway"
+    kind = "i/o"
     status_hint = 502
     grpc_hint = 14
     source = "upstream"
@@ -354,6 +340,7 @@ class RemoteProtocolError(MeshError):
     """
 
     code = "bad-request"
+    kind = "i/o"
     status_hint = 400
     grpc_hint = 13
     h2_hint = PROTOCOL_ERROR
@@ -369,6 +356,7 @@ class UpstreamProtocolError(MeshError):
     """The upstream's answer broke the protocol (502)."""
 
     code = "bad-response"
+    kind = "i/o"
     status_hint = 502
     grpc_hint = 14
     source = "upstream"
@@ -416,6 +404,15 @@ class KeysUnavailable(MeshError):
     closes = False
 
 
+class AuthorizationUnavailable(MeshError):
+    """The service that decides about requests did not answer, and without it none may pass (503, connection kept)."""
+
+    code = "authorization-unavailable"
+    status_hint = 503
+    grpc_hint = 14
+    closes = False
+
+
 class RateLimitError(MeshError):
     """The client asks for more than it may (R-36: 429, connection kept).
 
@@ -439,10 +436,44 @@ class RateLimitError(MeshError):
         return [(b"retry-after", b"%d" % max(1, math.ceil(self.retry_after)))]
 
 
+class GrpcError(MeshError):
+    """A gRPC call that this process made itself ended with a status that is not OK (502).
+
+    Attributes:
+        status: the status code; compares with :class:`~meshcore.http.grpc.GrpcStatus`.
+        message: what the other side, or this one, says of it; may be empty.
+        details: ``grpc-status-details-bin`` as sent, a ``google.rpc.Status``; ``b""`` without.
+        metadata: the trailing metadata.
+    """
+
+    code = "grpc-status"
+    status_hint = 502
+    grpc_hint = 14
+    source = "upstream"
+    closes = False
+
+    def __init__(
+        self,
+        text: str = "",
+        *,
+        status: int = 2,
+        message: str = "",
+        details: bytes = b"",
+        metadata: tuple[tuple[bytes, bytes], ...] = (),
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(text, retryable=retryable)
+        self.status = status
+        self.message = message
+        self.details = details
+        self.metadata = metadata
+
+
 class LoopDetected(MeshError):
     """The request would come back to this proxy (A-22, D-40: 508)."""
 
     code = "loop-detected"
+    kind = "gateway loop"
     status_hint = 508
     grpc_hint = 10
 
@@ -455,44 +486,3 @@ class ConfigError(MeshError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-
-
-def again(error: BaseException) -> BaseException:
-    """The same error for one more task, or one more time, to raise; *error* itself where it is not one of ours.
-
-    Raised itself, what is remembered somewhere would collect the traceback of everyone who is told of it, and with
-    it all that their frames hold: mostly the very thing that remembers it, so that only the garbage collector would
-    find it.
-    """
-    if not isinstance(error, MeshError):
-        return error
-    other = type(error).__new__(type(error), *error.args)
-    other.__dict__.update(error.__dict__)
-    other.__cause__ = error.__cause__
-    return other
-
-
-def chain(error: BaseException) -> str:
-    """Every message from *error* to its first cause, joined by ``": "`` (E-03)."""
-    messages: list[str] = []
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        text = current.strerror if isinstance(current, OSError) and current.strerror else str(current)
-        text = text or type(current).__name__
-        if not messages or text.lower() not in messages[-1].lower():
-            messages.append(text)
-        current = current.__cause__
-    return ": ".join(messages)
-
-
-def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    """The exceptions in a group of groups, without the groups."""
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            found.extend(leaves(error))
-        else:
-            found.append(error)
-    return found

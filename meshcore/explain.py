@@ -260,6 +260,29 @@ EXPLANATIONS: dict[str, Explanation] = {
             "rate_limit in the config",
         ),
     ),
+    "authorization-unavailable": Explanation(
+        "The service that decides about requests could not be asked, and the configuration says that none may pass "
+        "without its answer.",
+        (
+            "it is down, or its address is wrong",
+            "it takes longer than the timeout (200 ms by default)",
+            "its answer is malformed, or sets a field that it must not",
+        ),
+        (
+            "what follows in l5d-proxy-error: why it could not be asked",
+            "inbound_http_ext_authz_total by result in /metrics",
+            "ext_authz in the config: the URL, timeout, on_error",
+        ),
+    ),
+    "grpc-status": Explanation(
+        "A gRPC call that the proxy made itself, to a service that it asks about requests, ended with another status "
+        "than OK.",
+        (
+            "that service is not there, or took longer than it was given",
+            "another service answers at its address, or an older one that does not know the method",
+        ),
+        ("the status and its message in l5d-proxy-error", "that service's own log"),
+    ),
     "loop-detected": Explanation(
         "The request would come back to the proxy that it came from.",
         ("an endpoint's address is the proxy's own", "two proxies forward to each other"),

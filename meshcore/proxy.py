@@ -12,23 +12,24 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from meshcore.abc import Connect, HttpService, NewAccept
 from meshcore.addresses import format_address
 from meshcore.admin import Admin
-from meshcore.admin.live import Watch
 from meshcore.codec import h2
 from meshcore.codec.h1 import engines as h1
 from meshcore.config import MeshConfig, ProxyConfig
 from meshcore.errors import ConfigError, leaves
 from meshcore.metrics import Registry, crashes_total, process_metrics
-from meshcore.pipeline.outbound import requests
-from meshcore.pipeline.plan import Pipeline, identity_of, pipelines
+from meshcore.pipeline.keep import Keeper
+from meshcore.pipeline.plan import identity_of, pipelines
 from meshcore.pipeline.runtime import Runtime
+from meshcore.running import AddressError, Reloader, reload_on_signal
+from meshcore.running.clients import Clients
+from meshcore.running.listeners import Listener, Listeners
+from meshcore.running.live import Live
 from meshcore.server.http import ServeHttp
 from meshcore.server.serve import Server, drain_on_signal, serve
 from meshcore.stack import Stack, accept
 from meshcore.transport.drain import Drain
-from meshcore.transport.stream import close_at_once
 from meshcore.transport.target import Accepted, Address
 from meshcore.transport.tcp import connect_tcp, open_listeners
 from meshcore.wrap import run_command
@@ -36,13 +37,15 @@ from meshcore.wrap import run_command
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from meshcore.abc import Listen
+    from meshcore.abc import Connect, HttpService, Listen, NewAccept
+    from meshcore.config import ConfigFile
 
     # OpenSSL stays unloaded where there is no TLS.
     from meshcore.identity.source import IdentitySource
     from meshcore.identity.store import Identity
     from meshcore.layers.authorize import Policies
     from meshcore.layers.split import Weights
+    from meshcore.running import Reloaded
 
 __all__ = ["AddressError", "Proxy", "main", "main_mesh", "run", "serve_config", "stacks"]
 
@@ -55,10 +58,6 @@ _ADMIN_GRACE = 1.0
 """Seconds that requests to the admin server may take once the proxy itself has drained."""
 
 
-class AddressError(ConfigError):
-    """Addresses cannot be listened on: the configuration is well-formed, and the machine says no."""
-
-
 @attrs.define(eq=False)
 class Proxy:
     """A running proxy.
@@ -68,27 +67,39 @@ class Proxy:
         registry: its metrics.
         drain: starts its end.
         identity: what it shows to other proxies; None: it has no mutual TLS.
-        stacks: its pipelines by the name of their listener.
-        servers: what accepts for them.
         policies: who may call, by the name of the side (``inbound``, or a listener's); replacing one holds at once.
         admin: the admin server; None where the configuration has none.
         weights: of the routes with several backends, as ``listen.NAME/ROUTE`` or ``outbound.to.NAME/ROUTE``; may be
             changed at any time.
         crashes: in what serves the endpoints; those of accepted connections are counted by their server.
+        reloader: takes other configurations; None for a reverse proxy without a config file.
     """
 
     config: ProxyConfig | MeshConfig
     registry: Registry
     drain: Drain
     identity: Identity | None = None
-    stacks: dict[str, Stack[Connect, NewAccept[Accepted]]] = attrs.Factory(dict)
-    servers: list[Server] = attrs.Factory(list)
     policies: dict[str, Policies] = attrs.Factory(dict)
     admin: Server | None = None
     weights: dict[str, Weights] = attrs.Factory(dict)
     crashes: int = 0
-    _watches: dict[str, Watch] = attrs.field(factory=dict, init=False)
-    _clients: _Clients | None = attrs.field(default=None, init=False)
+    reloader: Reloader | None = None
+    _serving: bool = attrs.field(default=False, init=False)
+    _listeners: Listeners | None = attrs.field(default=None, init=False)
+    _clients: Clients | None = attrs.field(default=None, init=False)
+
+    @property
+    def stacks(self) -> dict[str, Stack[Connect, NewAccept[Accepted]]]:
+        """Its pipelines by the name of their listener."""
+        return {name: each.pipeline.stack for name, each in self._by_name().items()}
+
+    @property
+    def servers(self) -> list[Server]:
+        """What accepts for them."""
+        return [each.server for each in self._by_name().values() if each.server is not None]
+
+    def _by_name(self) -> dict[str, Listener]:
+        return {} if self._listeners is None else self._listeners.by_name
 
     @property
     def addresses(self) -> list[Address]:
@@ -98,7 +109,7 @@ class Proxy:
     @property
     def listeners(self) -> dict[str, tuple[Address, ...]]:
         """Where it accepts, by the listener's name."""
-        return {name: server.addresses for name, server in zip(self.stacks, self.servers, strict=False)}
+        return {name: each.server.addresses for name, each in self._by_name().items() if each.server is not None}
 
     def own_addresses(self) -> list[Address]:
         """Every address that this process accepts at, the admin server's too: none of them is an endpoint."""
@@ -106,7 +117,8 @@ class Proxy:
 
     def client(self, destination: str) -> HttpService:
         """The service for requests to a destination of ``[outbound.to]``, as an application's own requests are sent:
-        balanced, tried again, secured.  It raises what goes wrong instead of answering it.
+        balanced, tried again, secured.  It raises what goes wrong instead of answering it.  A reload changes what is
+        behind it.
 
         Raises:
             LookupError: there is no such destination.
@@ -115,31 +127,45 @@ class Proxy:
             raise LookupError(f"no destination {destination!r}: there is no [outbound]")
         return self._clients.get(destination)
 
+    async def reload(self, config: MeshConfig, cause: str = "the program") -> Reloaded:
+        """Runs another configuration from now on: at once, and whole or not at all.  What it does not change keeps its
+        connections, streams and statistics.
+
+        Args:
+            config: the other one.
+            cause: who asks for it, for the log.
+
+        Raises:
+            ConfigError: it cannot be used, or only after a restart; nothing has changed.
+        """
+        if self.reloader is None:
+            raise ConfigError(["this proxy has no configuration that could be reloaded"])
+        return await self.reloader.take(config, cause)
+
     def statistics(self) -> dict[str, Any]:
         """What its servers and their live services know of themselves, by the pipeline's name."""
-        found: dict[str, Any] = {}
-        for name, server in zip(self.stacks, self.servers, strict=False):
-            found[name] = {
-                "listen": [format_address(address) for address in server.addresses],
-                "server": attrs.asdict(server.statistics()),
-                "services": self._watches[name].trees(),
+        return {
+            name: {
+                "listen": [format_address(address) for address in each.server.addresses],
+                "server": attrs.asdict(each.server.statistics()),
+                "services": each.watch.trees(),
             }
-        return found
+            for name, each in self._by_name().items()
+            if each.server is not None
+        }
 
     def crashed(self, error: BaseException, where: str, /) -> None:
         """Counts and logs a crash: see :class:`~meshcore.transport.connection.Owner`."""
         self.crashes += 1
         log.warning("crash in %s: %s: %s", where, type(error).__name__, error, exc_info=error)
 
-    def pipeline(self, name: str) -> Stack[Connect, NewAccept[Accepted]]:
-        """The pipeline as it runs: with a watch above what its requests share, for :meth:`statistics`."""
-        watch = self._watches[name] = Watch()
-        for role in ("rate_limit", "concurrency_limit", "mirror", "retry", "balance"):
-            try:
-                return self.stacks[name].insert_before(role, watch)
-            except LookupError:
-                continue
-        return self.stacks[name]
+    def all_crashes(self) -> int:
+        """Those of accepted connections, too, and of servers that are gone."""
+        found = self._listeners
+        if found is None:
+            return self.crashes
+        servers = (*found.servers, *found.draining)
+        return self.crashes + found.crashes + sum(server.crashes_total for server in servers)
 
 
 async def run(
@@ -150,6 +176,8 @@ async def run(
     connect: Connect = connect_tcp,
     listen: Listen = open_listeners,
     source: IdentitySource | None = None,
+    file: ConfigFile | None = None,
+    reloaded: Callable[[MeshConfig], object] | None = None,
     clock: Callable[[], float] | None = None,
     task_status: trio.TaskStatus[Proxy] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -166,6 +194,8 @@ async def run(
         connect: how endpoints are connected to.
         listen: how addresses are listened on, the admin server's too.
         source: certifies the identity, in place of what ``[identity]`` says about files.
+        file: where *config* was read from: it is read again when it changes, and at ``POST /reload``.
+        reloaded: called with each configuration that a reload has brought.
         clock: seconds since the epoch, for certificates and logs; None: the machine's.
         task_status: started with the :class:`Proxy`, once it accepts.
 
@@ -189,39 +219,38 @@ async def run(
         own=proxy.own_addresses,
     )
     proxy.weights = runtime.splits
-    plan = pipelines(config, runtime)
-    proxy.stacks = {name: each.stack for name, each in plan.items()}
-    # Applied before anything is bound: here certificates are read.
-    accepts = {name: proxy.pipeline(name).layer(connect) for name in proxy.stacks}
-    grace = config.proxy.grace_period if isinstance(config, MeshConfig) else config.grace_period
-    bound = await _bind(config, plan, listen)
+    mesh = config if isinstance(config, MeshConfig) else None
+    keeper = Keeper(proxy) if mesh is not None else None
+    listeners = proxy._listeners = Listeners(connect, listen, keeper, proxy.drain)
+    listeners.grace = config.proxy.grace_period if isinstance(config, MeshConfig) else config.grace_period
+    # Built before anything is bound: here certificates are read.
+    prepared = listeners.prepare(pipelines(config, runtime))
+    bound_admin = await listeners.bind(prepared, _admin_address(config))
+    listeners.commit(prepared)
     async with trio.open_nursery() as instruments:
         stop_admin = Drain()
-        if bound.admin:
+        for bound in bound_admin:
             service = _admin(proxy)
             admin = accept(Accepted).then(ServeHttp()).layer(_Single(service))
-            start = partial(serve, admin, bound.admin, upstreams=instruments, drain=stop_admin, grace=_ADMIN_GRACE)
+            start = partial(serve, admin, bound, upstreams=instruments, drain=stop_admin, grace=_ADMIN_GRACE)
             proxy.admin = await instruments.start(partial(start, name="admin"))
         async with trio.open_nursery() as upstreams:
             if source is not None and proxy.identity is not None:
                 upstreams.start_soon(source.run, proxy.identity, name="identity")
                 if not await _certified(proxy.identity, proxy.drain):
-                    bound.close()
+                    prepared.discard()
                     upstreams.cancel_scope.cancel(reason="drained before it was certified")
-            if isinstance(config, MeshConfig) and config.outbound is not None:
-                proxy._clients = _Clients(config, runtime, connect, upstreams)
             async with trio.open_nursery() as servers:
-                for (name, new_accept), listeners in zip(accepts.items(), bound.listen, strict=True):
-                    start = partial(
-                        serve,
-                        new_accept,
-                        listeners,
-                        upstreams=upstreams,
-                        drain=proxy.drain,
-                        grace=grace,
-                        name=name,
-                    )
-                    proxy.servers.append(await servers.start(start))
+                if mesh is not None and keeper is not None:
+                    clients = proxy._clients = Clients(mesh, runtime, connect, keeper)
+                    live = Live(mesh, runtime, listeners, clients, keeper, proxy.drain, upstreams, servers)
+                    await live.begin(prepared)
+                    taken = partial(_taken, proxy, reloaded)
+                    proxy.reloader = Reloader(live, proxy.registry, clock, source=file, applied=taken)
+                    if file is not None:
+                        upstreams.start_soon(proxy.reloader.watch, name="config file")
+                await listeners.start(prepared, servers, upstreams)
+                proxy._serving = True
                 _measure(proxy)
                 log.info("%s", _ready_line(proxy))
                 task_status.started(proxy)
@@ -254,72 +283,18 @@ async def _certified(identity: Identity, drain: Drain) -> bool:
     return identity.certified
 
 
-class _Clients:
-    """Services for an embedder's own requests, one for each destination, made when they are first asked for."""
-
-    def __init__(self, config: MeshConfig, runtime: Runtime, connect: Connect, upstreams: trio.Nursery) -> None:
-        assert config.outbound is not None
-        self._config = config
-        self._runtime = runtime
-        self._connect = connect
-        self._destinations = config.outbound.to
-        self._upstreams = upstreams
-        self._made: dict[str, HttpService] = {}
-
-    def get(self, destination: str) -> HttpService:
-        service = self._made.get(destination)
-        if service is None:
-            found = self._destinations.get(destination)
-            if found is None:
-                known = ", ".join(self._destinations)
-                raise LookupError(f"no destination {destination!r}; the destinations are: {known}")
-            # Whatever authority a request names, it is for this destination.
-            stack = requests(self._config, self._runtime, {"*": found}, destination)
-            service = stack.layer(self._connect).new_service(Accepted(), self._upstreams)
-            self._made[destination] = service
-        return service
+def _taken(proxy: Proxy, tell: Callable[[MeshConfig], object] | None, config: MeshConfig) -> None:
+    proxy.config = config
+    if tell is not None:
+        tell(config)
 
 
-@attrs.define
-class _Bound:
-    """Listeners for each address of the configuration, in its order, and the admin server's."""
-
-    listen: list[Sequence[trio.abc.Listener[Any]]] = attrs.Factory(list)
-    admin: Sequence[trio.abc.Listener[Any]] = ()
-
-    def close(self) -> None:
-        for listeners in (*self.listen, self.admin):
-            for listener in listeners:
-                close_at_once(listener)
-
-
-async def _bind(config: ProxyConfig | MeshConfig, plan: dict[str, Pipeline], listen: Listen) -> _Bound:
-    """Binds everything or nothing, and tells every address that cannot be had."""
-    bound = _Bound()
-    problems: list[str] = []
-
-    async def bind(option: str, address: Address) -> Sequence[trio.abc.Listener[Any]]:
-        try:
-            return await listen(*address)
-        except OSError as error:
-            problems.append(f"{option}: {str(error.strerror or error).lower()}")
-            return ()
-
-    try:
-        for pipeline in plan.values():
-            bound.listen.append(await bind(pipeline.where, pipeline.listen))
-        if isinstance(config, MeshConfig):
-            option, admin = "admin.listen", config.admin.listen
-        else:
-            option, admin = "--admin", config.admin
-        if admin is not None:
-            bound.admin = await bind(option, admin)
-        if problems:
-            raise AddressError(problems)
-    except BaseException:
-        bound.close()
-        raise
-    return bound
+def _admin_address(config: ProxyConfig | MeshConfig) -> list[tuple[str, Address]]:
+    if isinstance(config, MeshConfig):
+        option, address = "admin.listen", config.admin.listen
+    else:
+        option, address = "--admin", config.admin
+    return [] if address is None else [(option, address)]
 
 
 class _Single:
@@ -343,7 +318,7 @@ def _admin(proxy: Proxy) -> Admin:
         if proxy.identity is not None and not proxy.identity.certified:
             refused = proxy.identity.refused
             return f"waiting for the identity{f': {refused}' if refused else ''}"
-        if len(proxy.servers) < len(proxy.stacks):
+        if not proxy._serving:
             return None
         return [format_address(address) for address in proxy.addresses]
 
@@ -351,10 +326,13 @@ def _admin(proxy: Proxy) -> Admin:
         proxy.drain,
         metrics=lambda openmetrics: proxy.registry.render(openmetrics, now=trio.current_time()),
         ready=ready,
-        config=proxy.config,
-        stacks=proxy.stacks,
+        config=lambda: proxy.config,
+        stacks=lambda: proxy.stacks,
         live=proxy.statistics,
-        shutdown=proxy.config.admin.shutdown if isinstance(proxy.config, MeshConfig) else proxy.config.admin_shutdown,
+        shutdown=lambda: (
+            proxy.config.admin.shutdown if isinstance(proxy.config, MeshConfig) else proxy.config.admin_shutdown
+        ),
+        reloader=lambda: proxy.reloader,
     )
 
 
@@ -367,7 +345,7 @@ def _measure(proxy: Proxy) -> None:
     seen = [0]
 
     def collect() -> None:
-        crashes = proxy.crashes + sum(server.crashes_total for server in proxy.servers)
+        crashes = proxy.all_crashes()
         cell.value += crashes - seen[0]
         seen[0] = crashes
 
@@ -422,22 +400,36 @@ def main(config: ProxyConfig) -> int:
     return _main(config, None, config.grace_period)
 
 
-def main_mesh(config: MeshConfig, command: Sequence[str] | None = None) -> int:
+def main_mesh(
+    config: MeshConfig,
+    command: Sequence[str] | None = None,
+    *,
+    file: ConfigFile | None = None,
+    reloaded: Callable[[MeshConfig], object] | None = None,
+) -> int:
     """Runs a config file in a Trio of its own, until a signal has drained it or *command*, started once it is ready,
-    has ended; the exit code.
+    has ended; the exit code.  *file* and *reloaded* are those of :func:`run`; SIGHUP reloads as well, unless there is a
+    *command*, which has the signals then.
 
     Raises:
         ConfigError: see :func:`run`.
     """
-    return _main(config, command, config.proxy.grace_period)
+    return _main(config, command, config.proxy.grace_period, file, reloaded)
 
 
-def _main(config: ProxyConfig | MeshConfig, command: Sequence[str] | None, grace: float) -> int:
+def _main(
+    config: ProxyConfig | MeshConfig,
+    command: Sequence[str] | None,
+    grace: float,
+    file: ConfigFile | None = None,
+    reloaded: Callable[[MeshConfig], object] | None = None,
+) -> int:
     refused: list[ConfigError] = []
     codes: list[int] = []
 
     async def until_signal() -> None:
         drain, ready = Drain(), trio.Event()
+        running: list[Proxy] = []
 
         async def wrap() -> None:
             if command:
@@ -446,7 +438,8 @@ def _main(config: ProxyConfig | MeshConfig, command: Sequence[str] | None, grace
         async def serving() -> None:
             try:
                 async with trio.open_nursery() as serving_nursery:
-                    await serving_nursery.start(partial(run, config, drain=drain))
+                    start = partial(run, config, drain=drain, file=file, reloaded=reloaded)
+                    running.append(await serving_nursery.start(start))
                     ready.set()
                     _collect_less()
             except* ConfigError as group:
@@ -455,6 +448,8 @@ def _main(config: ProxyConfig | MeshConfig, command: Sequence[str] | None, grace
 
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(drain_on_signal, drain))
+            if file is not None:
+                await nursery.start(reload_on_signal, lambda: running[0].reloader if running else None)
             async with trio.open_nursery() as work:
                 work.start_soon(wrap)
                 work.start_soon(serving)

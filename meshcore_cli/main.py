@@ -23,6 +23,7 @@ COMMANDS = {
     "check": "tell every mistake of a config file, or the stacks that it makes; binds nothing",
     "config": "the effective configuration, the JSON Schema, a commented file to start from",
     "demo": "three replicas behind a gateway, load, and faults to watch it absorb",
+    "reload": "have a running proxy read its config file again",
     "layers": "list the layers that can be stacked, with their fields and defaults",
     "explain": "what an error code means, its usual causes, what to look at",
     "identity": "make a development CA, issue certificates, explain them",

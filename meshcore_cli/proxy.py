@@ -54,7 +54,10 @@ def add_arguments(parser: Parser) -> None:
     )
     policy.add_argument("--retries", metavar="N", default="1", help="further tries where that is safe (default: 1)")
     policy.add_argument(
-        "--balance", metavar="NAME", default="p2c-ewma", help="p2c-ewma (default), round-robin or least-request"
+        "--balance",
+        metavar="NAME",
+        default="p2c-ewma",
+        help="p2c-ewma (default), p2c-penalty-ewma, round-robin or least-request",
     )
     policy.add_argument(
         "--grace-period", metavar="DURATION", default="120s", help="bound of the drain at the end (default: 120s)"

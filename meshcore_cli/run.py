@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import sys
 from typing import TYPE_CHECKING
 
 from meshcore_cli.config_file import add_file_arguments, examined
@@ -12,6 +11,8 @@ from meshcore_cli.parser import PROBLEM, Parser, fail
 
 if TYPE_CHECKING:
     import argparse
+
+    from meshcore.config import MeshConfig
 
 COMMAND = "meshcore run"
 DESCRIPTION = """\
@@ -23,6 +24,9 @@ Runs the sidecar or gateway of a config file.
 With a command after --, the application is wrapped: it is started once the proxy is ready, signals are passed on to
 it, and when it has ended the proxy drains and exits with its code (128 and the signal's number if a signal ended
 it; 127 if there is no such command, 126 if it cannot be run).  After SIGTERM or SIGINT it has the grace period.
+
+The file is read again when it changes, at SIGHUP (without a command: with one, that is the application's) and by
+`meshcore reload`.  A file that is wrong changes nothing.
 
 Files of [identity] that are not there yet are waited for: nothing is served before, and /ready says so.
 
@@ -38,6 +42,10 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs until a signal, or until the application has ended; the exit code."""
+    from meshcore.config import ConfigFile
+
+    # Before it is read: what changes from now on is noticed.
+    file = ConfigFile(arguments.config, arguments.settings)
     loaded = examined(COMMAND, arguments, waiting=True)
     if isinstance(loaded, int):
         return loaded
@@ -57,12 +65,11 @@ def run(arguments: argparse.Namespace) -> int:
     from meshcore import proxy
     from meshcore.errors import ConfigError
 
-    main = getattr(proxy, "main_mesh", None)
-    if main is None:
-        print(f"{COMMAND}: the pipelines of config files are not in this build", file=sys.stderr)
-        return PROBLEM
+    def reloaded(config: MeshConfig) -> None:
+        configure(config.proxy.log_level, config.proxy.log_format)
+
     try:
-        return int(main(config, command or None))
+        return proxy.main_mesh(config, command or None, file=file, reloaded=reloaded)
     except proxy.AddressError as error:
         fail(COMMAND, error.problems)
         return PROBLEM

@@ -37,6 +37,7 @@ from meshcore.stack import Stack, middleware, role
 
 PLAIN = """\
 Stack
+└─ TcpErrors(direction='inbound')
 └─ TcpMetrics(direction='inbound')
 └─ Detect(timeout=1.0)
    ┊ http
@@ -117,6 +118,7 @@ def test_endpoints_whose_servers_speak_first_are_opaque_at_once() -> None:
 
 INBOUND = """\
 Stack
+└─ TcpErrors(direction='inbound')
 └─ DetectTls(identity=None, timeout=1.0)
    ┊ plain
    └─ TcpMetrics(direction='inbound')
@@ -162,6 +164,7 @@ fail_fast=1.0, capacity=10000)
 
 OUTBOUND = """\
 Stack
+└─ TcpErrors(direction='outbound')
 └─ TcpMetrics(direction='outbound')
 └─ Detect(timeout=1.0)
    ┊ http

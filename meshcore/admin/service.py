@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import ipaddress
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
 
 from meshcore.admin.render import config_value, stack_text, stack_value
 from meshcore.http.body import Empty, Full
@@ -15,6 +17,7 @@ from meshcore.http.message import Request, Response
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from meshcore.config import ConfigFile
     from meshcore.stack import Stack
     from meshcore.transport.drain import Drain
 
@@ -28,10 +31,28 @@ OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
 _COMPRESS_FROM = 1_024
 
 
-class Admin:
-    """Answers ``/live /ready /metrics /stack /config /shutdown``, and 404 to anything else.
+class Reloads(Protocol):
+    """What reads the config file anew: :class:`meshcore.running.Reloader`.
 
-    Only a POST to ``/shutdown`` changes anything.  A request whose host is neither an address nor in
+    Attributes:
+        source: the file; None: there is none.
+    """
+
+    source: ConfigFile | None
+
+    def value(self) -> dict[str, Any]: ...
+
+    async def reload(self, cause: str, /) -> Any: ...
+
+
+def _no_reloads() -> None:
+    return None
+
+
+class Admin:
+    """Answers ``/live /ready /metrics /stack /config /reload /shutdown``, and 404 to anything else.
+
+    Only a POST to ``/reload`` or ``/shutdown`` changes anything.  A request whose host is neither an address nor in
     *hosts* is refused (403): a page that a browser loaded from elsewhere must not reach the admin port by
     pointing its own name here (DNS rebinding; CVE-2024-40632 was its like).
 
@@ -39,10 +60,11 @@ class Admin:
         drain: what ``POST /shutdown`` starts.
         metrics: makes the exposition; its argument says whether OpenMetrics was asked for.
         ready: the bound addresses once everything is up; before, what is waited for, or None.
-        config: the effective configuration, an attrs value.
-        stacks: the pipelines by name.
+        config: the effective configuration, an attrs value; or a function that gives it, where it may change.
+        stacks: the pipelines by name; or a function that gives them.
         live: for each pipeline's name what its services know of themselves, JSON-able; called for ``/stack``.
-        shutdown: whether ``POST /shutdown`` is enabled; otherwise it is 404.
+        shutdown: whether ``POST /shutdown`` is enabled; otherwise it is 404; or a function that says so.
+        reloader: gives what ``POST /reload`` asks to read the file anew; None: there is no such file.
         hosts: names that may stand in ``host``, beside addresses.
     """
 
@@ -53,9 +75,10 @@ class Admin:
         metrics: Callable[[bool], str | bytes],
         ready: Callable[[], list[str] | str | None],
         config: object,
-        stacks: Mapping[str, Stack[Any, Any]],
+        stacks: Mapping[str, Stack[Any, Any]] | Callable[[], Mapping[str, Stack[Any, Any]]],
         live: Callable[[], Mapping[str, Any]] = dict,
-        shutdown: bool = False,
+        shutdown: bool | Callable[[], bool] = False,
+        reloader: Callable[[], Reloads | None] = _no_reloads,
         hosts: frozenset[str] = frozenset({"localhost"}),
     ) -> None:
         self._drain = drain
@@ -65,6 +88,7 @@ class Admin:
         self._stacks = stacks
         self._live = live
         self._shutdown = shutdown
+        self._reloader = reloader
         self._hosts = hosts
         self._pages: dict[bytes, Callable[[Request], Response]] = {
             b"/live": self._get_live,
@@ -76,7 +100,8 @@ class Admin:
 
     async def __call__(self, request: Request) -> Response:
         """The answer; never raises for what a client asks."""
-        response = self._answer(request)
+        path = request.path.partition(b"?")[0]
+        response = await self._post_reload(request) if path == b"/reload" else self._answer(request)
         request.body.abort()
         if request.method == b"HEAD":
             response.body = Empty()
@@ -140,26 +165,55 @@ class Admin:
 
     def _get_stack(self, request: Request) -> Response:
         live = self._live()
+        stacks = self._stacks() if callable(self._stacks) else self._stacks
         if (request.headers.get(b"accept") or b"").startswith(b"text/plain"):
-            text = "\n".join(stack_text(name, stack, live.get(name)) for name, stack in self._stacks.items())
+            text = "\n".join(stack_text(name, stack, live.get(name)) for name, stack in stacks.items())
             return _text(200, text)
-        return _json({name: stack_value(stack, live.get(name)) for name, stack in self._stacks.items()})
+        return _json({name: stack_value(stack, live.get(name)) for name, stack in stacks.items()})
 
     def _get_config(self, request: Request) -> Response:
-        return _json(config_value(self._config))
+        value = config_value(self._config() if callable(self._config) else self._config)
+        reloader = self._reloader()
+        if reloader is not None:
+            value["reload"] = reloader.value()
+        return _json(value)
 
     def _post_shutdown(self, request: Request) -> Response:
-        if not self._shutdown:
+        if not (self._shutdown() if callable(self._shutdown) else self._shutdown):
             return _text(404, "shutdown endpoint is not enabled\n")
-        if request.method != b"POST":
-            return _method_not_allowed(b"POST")
-        if not _from_loopback(request):
-            return _text(403, "shutdown is for loopback clients only\n")
-        # A browser says where a form came from; nobody has a page that is meant to do this.
-        if b"origin" in request.headers or (request.headers.get(b"sec-fetch-site") or b"none") != b"none":
-            return _text(403, "shutdown is not for web pages\n")
+        refused = _not_by_hand(request, "shutdown")
+        if refused is not None:
+            return refused
         self._drain.start("POST /shutdown")
         return _text(200, "shutdown\n")
+
+
+    async def _post_reload(self, request: Request) -> Response:
+        if not self._host_allowed(request):
+            return _text(403, "this host is not one that the admin server answers to\n")
+        reloader = self._reloader()
+        if reloader is None or reloader.source is None:
+            return _text(404, "this proxy has no config file that could be reloaded, or does not serve yet\n")
+        refused = _not_by_hand(request, "reload")
+        if refused is not None:
+            return refused
+        reloaded = await reloader.reload("POST /reload")
+        response = _json(attrs.asdict(reloaded))
+        # What the file has cannot be processed; the request was fine.
+        response.status = 422 if reloaded.result == "failed" else 200
+        return response
+
+
+def _not_by_hand(request: Request, what: str) -> Response | None:
+    """The refusal of what only somebody at this host may ask for, and no web page."""
+    if request.method != b"POST":
+        return _method_not_allowed(b"POST")
+    if not _from_loopback(request):
+        return _text(403, f"{what} is for loopback clients only\n")
+    # A browser says where a form came from; nobody has a page that is meant to do this.
+    if b"origin" in request.headers or (request.headers.get(b"sec-fetch-site") or b"none") != b"none":
+        return _text(403, f"{what} is not for web pages\n")
+    return None
 
 
 def _from_loopback(request: Request) -> bool:

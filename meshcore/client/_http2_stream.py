@@ -73,6 +73,8 @@ class ClientStream(FlowBody):
         FlowBody.push_end(self, trailers)
         if self._sent:
             self._forget()
+        else:
+            self._request.body.unwanted()
 
     def fail(self, error: MeshError) -> None:
         """The stream is over without having ended; a response that was complete before stays so."""
@@ -119,6 +121,7 @@ class ClientStream(FlowBody):
         self.credit.wake()
         if self._upload is not None:
             self._upload.cancel(reason="stream is over")
+            self._request.body.unwanted()
 
     # ----- limits -----
 

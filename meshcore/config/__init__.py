@@ -5,6 +5,8 @@ Nothing is opened, bound or started here; a configuration is a value.
 
 from __future__ import annotations
 
+from meshcore.config.ext_authz import ExtAuthzConfig
+from meshcore.config.file import ConfigFile
 from meshcore.config.filters import (
     DelayConfig,
     FailureConfig,
@@ -49,11 +51,13 @@ __all__ = [
     "BackendRef",
     "CertificateFiles",
     "ClientTls",
+    "ConfigFile",
     "DelayConfig",
     "Destination",
     "DestinationRef",
     "DestinationRoute",
     "EndpointConfig",
+    "ExtAuthzConfig",
     "FailureConfig",
     "FilterConfig",
     "Gateway",

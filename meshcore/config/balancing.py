@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import attrs
 
@@ -33,6 +33,27 @@ class PathKind(Text):
         if not (word.isascii() and word.isprintable()) or " " in word or "#" in word or len(word) > 2_048:
             return at.error(f"{shown(word)} is not a path: printable ASCII without blanks and '#' is")
         return word
+
+
+class ServiceKind(Text):
+    """The name of a gRPC service, or of none."""
+
+    title = "a gRPC service, or `\"\"` for the server as a whole"
+
+    def read(self, value: object, at: At, /) -> Any:
+        """The name."""
+        word = text(value, at)
+        if word is WRONG:
+            return WRONG
+        parts = word.split(".") if word else []
+        if len(word) > 256 or not all(part.isascii() and part.isidentifier() for part in parts):
+            near = f"; did you mean {word.strip('/').partition('/')[0]!r}?" if "/" in word else ""
+            return at.error(f"{shown(word)} is not the name of a gRPC service such as package.Service{near}")
+        return word
+
+    def schema(self) -> dict[str, Any]:
+        """Its JSON Schema."""
+        return {"type": "string", "pattern": "^([A-Za-z_][A-Za-z0-9_]*([.][A-Za-z_][A-Za-z0-9_]*)*)?$"}
 
 
 class TokenKind(Text):
@@ -109,7 +130,8 @@ class HealthCheckConfig:
     """How each endpoint is asked whether it is well, beside what its traffic tells.
 
     Attributes:
-        path: asked for by ``GET``; a status from 200 to 299 is well.  Absent: it has to take a connection.
+        path: asked for by ``GET``; a status from 200 to 299 is well.  Absent, as *grpc*: it has to take a connection.
+        grpc: the service that is asked for by ``grpc.health.v1.Health/Check``; ``""``: the server as a whole.
         host: the authority that is asked for; absent: the endpoint's address.
         interval: between two checks.
         timeout: how long one may take.
@@ -117,9 +139,8 @@ class HealthCheckConfig:
         unhealthy: failures in a row that take it out.
     """
 
-    LATER: ClassVar[dict[str, str]] = {"grpc": "a path, or a connection, is"}
-
     path: Annotated[str | None, PathKind()] = None
+    grpc: Annotated[str | None, ServiceKind()] = None
     host: Peer | None = None
     interval: Duration = 5.0
     timeout: Duration = 1.0

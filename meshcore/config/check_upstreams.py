@@ -119,7 +119,13 @@ def _balancing(here: KeyPath, upstream: BackendConfig, config: MeshConfig, repor
         path = (*here, "health_check")
         if upstream.protocol == "tcp" and health.path is not None:
             report.error((*path, "path"), 'is about requests, and protocol = "tcp" has none; leave it out to connect')
-        if health.host is not None and health.path is None:
+        if upstream.protocol == "tcp" and health.grpc is not None:
+            report.error((*path, "grpc"), 'is about requests, and protocol = "tcp" has none; leave it out to connect')
+        if health.path is not None and health.grpc is not None:
+            report.error((*path, "grpc"), "path is given, too; one of the two has to go")
+        elif upstream.protocol == "http1" and health.grpc is not None:
+            report.error((*path, "grpc"), "needs HTTP/2, and protocol = \"http1\" has none")
+        if health.host is not None and health.path is None and health.grpc is None:
             report.error((*path, "host"), "would not be used: there is no path to ask for")
         if right(health.interval) and right(health.timeout) and health.timeout > health.interval:
             report.error((*path, "timeout"), "is longer than the interval")

@@ -10,6 +10,7 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 from meshcore.addresses import format_address
+from meshcore.config.check_ext_authz import check_ext_authz
 from meshcore.config.check_routes import (
     check_destination_routes,
     check_gateway_routes,
@@ -197,6 +198,7 @@ def _loops(address: Address, listen: Address) -> bool:
 def _inbound(config: MeshConfig, report: Report) -> None:
     inbound = config.inbound
     assert inbound is not None
+    check_ext_authz(("inbound", "ext_authz"), inbound.ext_authz, config, report)
     check_policies(
         ("inbound",),
         inbound,
@@ -258,6 +260,9 @@ def _gateway(here: KeyPath, gateway: Gateway, config: MeshConfig, report: Report
     if right(gateway.tls) and gateway.tls is not None:
         _gateway_tls((*here, "tls"), gateway.tls, report)
     check_retry((*here, "retry"), gateway.retry, report)
+    check_ext_authz((*here, "ext_authz"), gateway.ext_authz, config, report)
+    if gateway.ext_authz is not None and gateway.protocol == "tcp":
+        report.error((*here, "ext_authz"), 'is about requests, and protocol = "tcp" has none')
     identities = gateway.tls is not None and getattr(gateway.tls, "client_certificates", "") != "off"
     why = 'clients have no identity unless tls.client_certificates is "optional" or "required"'
     check_rate_limits(here, gateway, report, identities=identities, why=why)

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 import attrs
 
 from meshcore.config.concurrency import ConcurrencyLimited
+from meshcore.config.ext_authz import ExtAuthzConfig
 from meshcore.config.jwt import JwtConfig
 from meshcore.config.kinds import Duration
 from meshcore.config.layers import LayerEdits
@@ -77,6 +78,7 @@ class Gateway:
             one.
         to: the backends, by their shares, of what no route takes; absent: that is answered 404.
         route: which requests go elsewhere; of several that match, the most specific wins (R-23).
+        ext_authz: a service that is asked about each request; what is not HTTP is refused then.
         timeout: limits of one exchange.
         retry: further tries.
         opaque_ports: listening at one of these forwards byte for byte at once (D-15).
@@ -90,6 +92,9 @@ class Gateway:
         policy: who may call, more exactly; the default policy is for what none of these is for.
         jwt: a token that clients have to show (401); absent: none.
         rate_limit: how many requests are let in (429); absent: all.
+        informational_headers: whether answers that the proxy made itself tell what went wrong (E-06):
+            ``l5d-proxy-error``, ``x-meshcore-error`` and, for gRPC, a message; false for a public listener, whose
+            clients need not know.
         layer: changes to the built-in pipeline.
     """
 
@@ -100,6 +105,7 @@ class Gateway:
     protocol: Literal["http", "http1", "h2c", "tcp"] = "http"
     to: tuple[BackendRef, ...] = ()
     route: tuple[GatewayRoute, ...] = ()
+    ext_authz: ExtAuthzConfig | None = None
     timeout: TimeoutConfig = attrs.Factory(TimeoutConfig)
     retry: RetryConfig = attrs.Factory(RetryConfig)
     opaque_ports: Ports = OPAQUE_PORTS
@@ -112,4 +118,5 @@ class Gateway:
     policy: tuple[PolicyConfig, ...] = ()
     jwt: JwtConfig | None = None
     rate_limit: RateLimitConfig | None = None
+    informational_headers: bool = True
     layer: LayerEdits = ()

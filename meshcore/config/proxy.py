@@ -66,7 +66,7 @@ class ProxyConfig:
         tls: terminates TLS on what is accepted; None: plaintext.
         timeout: the longest wait for an answer's head, for each try; None: no limit.
         retries: further tries for a request that is safe to repeat; 0: none.
-        balance: ``"p2c-ewma"``, ``"round-robin"`` or ``"least-request"``.
+        balance: ``"p2c-ewma"``, ``"p2c-penalty-ewma"``, ``"round-robin"`` or ``"least-request"``.
         admin: where the admin server listens; None: nowhere.
         admin_shutdown: whether ``POST /shutdown`` is enabled.
         access_log: ``"off"``, ``"text"`` or ``"json"``.

@@ -7,6 +7,7 @@ from typing import Annotated
 import attrs
 
 from meshcore.config.concurrency import ConcurrencyLimited
+from meshcore.config.ext_authz import ExtAuthzConfig
 from meshcore.config.jwt import JwtConfig
 from meshcore.config.kinds import Duration
 from meshcore.config.layers import LayerEdits
@@ -32,6 +33,7 @@ class Inbound:
             ``all-authenticated`` would not.
         cluster_networks: where the clients of ``cluster-…`` policies come from, as in ``10.0.0.0/8``.
         policy: who may call, more exactly; the default policy is for what none of these is for.
+        ext_authz: a service that is asked about each request that the policy lets in; what is not HTTP is refused then.
         opaque_ports: what was sent to these ports is forwarded byte for byte at once (D-15).
         connect_timeout: for connecting to the application (B-19).
         detect_timeout: how long a TLS client's hello, its handshake after that, and what another proxy says first
@@ -49,6 +51,7 @@ class Inbound:
     default_policy: Policy = "all-unauthenticated"
     cluster_networks: tuple[Network, ...] = ()
     policy: tuple[PolicyConfig, ...] = ()
+    ext_authz: ExtAuthzConfig | None = None
     opaque_ports: Ports = OPAQUE_PORTS
     connect_timeout: Duration = 0.3
     detect_timeout: Duration = 10.0
@@ -71,6 +74,8 @@ class Outbound:
         fail_fast: how long requests wait for any endpoint to be ready (B-09).
         to: destinations by the authority that the application uses (``payments:80``); ``*.SUFFIX`` stands for all
             that end so, and ``*`` for everything else, bytes that name nobody included.
+        informational_headers: whether answers that the proxy made itself tell what went wrong (E-06):
+            ``l5d-proxy-error``, ``x-meshcore-error`` and, for gRPC, a message.
         layer: changes to the built-in pipeline.
     """
 
@@ -80,4 +85,5 @@ class Outbound:
     detect_timeout: Duration = 1.0
     fail_fast: Duration = 3.0
     to: Annotated[dict[str, Destination], Tables(Table(Destination), host_pattern)] = attrs.Factory(dict)
+    informational_headers: bool = True
     layer: LayerEdits = ()

@@ -70,7 +70,7 @@ endpoints = ["10.0.0.11:8080", { address = "10.0.0.12:8080", weight = 2 }]
 [backend.api]
 endpoints = ["10.0.0.21:8080"]
 protocol = "h2c"                     # always HTTP/2; "http" is the version that the request came in with
-balance = "p2c-ewma"                 # or "least-request", "round-robin"
+balance = "p2c-ewma"                 # or "least-request", "maglev" …
 
 [admin]
 listen = "127.0.0.1:4191"            # /ready, /metrics and more; "off" for none

@@ -18,7 +18,7 @@ __all__ = [
     "Protocol",
 ]
 
-Balancer: TypeAlias = Literal["p2c-ewma", "round-robin", "least-request"]
+Balancer: TypeAlias = Literal["p2c-ewma", "p2c-penalty-ewma", "round-robin", "least-request"]
 Engine: TypeAlias = Literal["auto", "pure"]
 AccessLog: TypeAlias = Literal["off", "text", "json"]
 Policy: TypeAlias = Literal[
@@ -26,7 +26,7 @@ Policy: TypeAlias = Literal[
 ]
 Protocol: TypeAlias = Literal["http", "http1", "h2c", "https", "tcp"]
 
-BALANCERS: tuple[Balancer, ...] = ("p2c-ewma", "round-robin", "least-request")
+BALANCERS: tuple[Balancer, ...] = ("p2c-ewma", "p2c-penalty-ewma", "round-robin", "least-request")
 ENGINES: tuple[Engine, ...] = ("auto", "pure")
 ACCESS_LOGS: tuple[AccessLog, ...] = ("off", "text", "json")
 POLICIES: tuple[Policy, ...] = (

@@ -115,6 +115,10 @@ class Body(ABC):
         else:
             self._on_first_data.append(callback)
 
+    def unwanted(self) -> None:
+        """The message that it belongs to is answered to its end, or its stream is over, although nobody has given it
+        up: a hook for bodies that somebody fills, who would wait for it to be read.  Synchronous, never raises."""
+
     def observe(self, first_data: Callable[[], None], ended: EndCallback) -> None:
         """``on_first_data`` and ``on_end`` in one call, for layers that want both of every response."""
         end = self.end

@@ -1,11 +1,14 @@
-"""gRPC on HTTP/2: what it looks like, its status codes, and statuses as fields.
+"""gRPC on HTTP/2: what it looks like, its status codes, and statuses and deadlines as fields.
 
-Field layout: the gRPC protocol's "Responses" (``grpc-status``, percent-encoded ``grpc-message``).
+Field layout: the gRPC protocol's "Requests" (``grpc-timeout``) and "Responses" (``grpc-status``, percent-encoded
+``grpc-message``).
 """
 
 from __future__ import annotations
 
 import enum
+import math
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,19 +19,25 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GrpcStatus",
+    "decode_message",
     "encode_message",
     "encode_timeout",
+    "format_timeout",
     "is_grpc",
+    "parse_timeout",
     "pass_on_deadline",
     "status_fields",
     "status_of",
     "timeout_of",
 ]
 
-_UNITS = {b"H": 3_600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _MOST_DIGITS = 8
 _UNRESERVED = frozenset(range(0x20, 0x7F)) - {0x25}
 _LONGEST_MESSAGE = 1_024
+_ESCAPED = re.compile(rb"%([0-9a-fA-F]{2})")
+_TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
+_UNITS = {b"n": 1e-9, b"u": 1e-6, b"m": 1e-3, b"S": 1.0, b"M": 60.0, b"H": 3_600.0}
+_MOST = 99_999_999
 
 
 class GrpcStatus(enum.IntEnum):
@@ -83,6 +92,31 @@ def encode_message(message: str) -> bytes:
     return bytes(encoded).strip()
 
 
+def decode_message(value: bytes) -> str:
+    """The text of a ``grpc-message``.  What is no valid escape stays as it is, and no valid UTF-8 is replaced, for
+    the message of an error must not become another one."""
+    return _ESCAPED.sub(lambda match: bytes((int(match[1], 16),)), value).decode("utf-8", "replace")
+
+
+def format_timeout(seconds: float) -> bytes:
+    """*seconds* for ``grpc-timeout``: in the finest unit whose eight digits suffice, rounded up; nothing is left of
+    what is not above 0."""
+    if seconds <= 0:
+        return b"0n"
+    for unit, size in _UNITS.items():
+        # A trillionth less, so that 0.2 s are not 200,000,001 ns.
+        count = math.ceil(seconds / size - 1e-12 * (seconds / size)) if seconds < _MOST * size else _MOST + 1
+        if count <= _MOST:
+            return b"%d%b" % (count, unit)
+    return b"%dH" % _MOST
+
+
+def parse_timeout(value: bytes) -> float | None:
+    """The seconds that a ``grpc-timeout`` says; None where it says none."""
+    match = _TIMEOUT.fullmatch(value)
+    return None if match is None else int(match[1]) * _UNITS[match[2]]
+
+
 def status_fields(status: int, message: str = "") -> Fields:
     """``grpc-status``, and ``grpc-message`` unless it is empty."""
     fields: Fields = [(b"grpc-status", b"%d" % status)]
@@ -96,10 +130,7 @@ def timeout_of(fields: Iterable[tuple[bytes, bytes]]) -> float | None:
     one."""
     for name, value in fields:
         if name == b"grpc-timeout":
-            digits, unit = value[:-1], _UNITS.get(value[-1:])
-            if unit is None or not digits.isdigit() or len(digits) > _MOST_DIGITS:
-                return None
-            return int(digits) * unit
+            return parse_timeout(value)
     return None
 
 

@@ -49,12 +49,14 @@ class Request:
         started: when its first try began (``trio.current_time()``), set by whoever enforces *timeouts*,
             so that retries share one limit; None without limits.
         client_id: the verified identity of who sent it (T-18), set by ``SetClientId``; None without one.
+        route: the name of the route that took it, for messages; ``""`` without.
         elsewhere: whether another backend may have it, set by ``Split``: one without a ready endpoint says so at
             once instead of making it wait.
         classification: what counts as a failure of its server, set by ``Classify``; None: as by default.
         try_until: when the present try is given up for taking too long, set by ``Retry`` or ``Timeout``, so that
             whoever is cancelled then knows whose fault it is; None without such a limit.
         overrides: what the application wishes for this request alone (R-15), set by ``ReadOverrides``; None: nothing.
+        lease: what keeps the build of a pipeline that serves it, set where a reload may exchange that; None elsewhere.
     """
 
     __slots__ = (
@@ -70,10 +72,12 @@ class Request:
         "expect_continue",
         "headers",
         "informational",
+        "lease",
         "method",
         "overrides",
         "path",
         "protocol",
+        "route",
         "scheme",
         "started",
         "timeouts",
@@ -100,6 +104,7 @@ class Request:
         avoid: tuple[Endpoint, ...] = (),
         started: float | None = None,
         client_id: str | None = None,
+        route: str = "",
         elsewhere: bool = False,
         classification: Classification | None = None,
         try_until: float | None = None,
@@ -122,10 +127,12 @@ class Request:
         self.avoid = avoid
         self.started = started
         self.client_id = client_id
+        self.route = route
         self.elsewhere = elsewhere
         self.classification = classification
         self.try_until = try_until
         self.overrides = overrides
+        self.lease: object = None
 
     def __repr__(self) -> str:
         where = b"%s://%s%s" % (self.scheme, self.authority, self.path)
@@ -154,6 +161,7 @@ class Request:
             self.avoid,
             self.started,
             self.client_id,
+            self.route,
             self.elsewhere,
             self.classification,
             self.try_until,

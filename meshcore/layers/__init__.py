@@ -10,6 +10,7 @@ from meshcore.layers.concurrency_limit import ConcurrencyLimit
 from meshcore.layers.connect_metrics import ConnectMetrics
 from meshcore.layers.connect_timeout import ConnectTimeout
 from meshcore.layers.downgrade_orig_proto import DowngradeOrigProto
+from meshcore.layers.ext_authz import ExtAuthz
 from meshcore.layers.failure_accrual import FailureAccrual
 from meshcore.layers.filters import Filters
 from meshcore.layers.health_checks import HealthChecks
@@ -37,6 +38,7 @@ from meshcore.layers.route_metrics import RouteMetrics
 from meshcore.layers.set_client_id import SetClientId
 from meshcore.layers.split import Split, Weights
 from meshcore.layers.stream_timeouts import StreamTimeouts
+from meshcore.layers.tcp_errors import TcpErrors
 from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.timeout import Timeout
 from meshcore.layers.tls import Tls
@@ -53,6 +55,7 @@ __all__ = [
     "ConnectMetrics",
     "ConnectTimeout",
     "DowngradeOrigProto",
+    "ExtAuthz",
     "FailureAccrual",
     "Filters",
     "HealthChecks",
@@ -81,6 +84,7 @@ __all__ = [
     "SetClientId",
     "Split",
     "StreamTimeouts",
+    "TcpErrors",
     "TcpMetrics",
     "Timeout",
     "Tls",

@@ -36,7 +36,7 @@ class ConnectMetrics:
 
     def layer(self, inner: Connect, /) -> Connect:
         """Counts every connection that *inner* makes until it is closed."""
-        counts = ConnectionCounts(self.registry, self.direction, "dst")
+        counts = ConnectionCounts.of(self.registry, self.direction, "dst")
 
         async def connect(endpoint: Endpoint) -> Connection:
             connection = await inner(endpoint)

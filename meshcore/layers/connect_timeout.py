@@ -8,6 +8,7 @@ import attrs
 import trio
 
 from meshcore import errors
+from meshcore.durations import format_duration
 
 if TYPE_CHECKING:
     from meshcore.abc import Connect
@@ -33,11 +34,11 @@ class ConnectTimeout:
 
     def layer(self, inner: Connect, /) -> Connect:
         """A ``Connect`` that raises :class:`meshcore.errors.ConnectTimeout` where *inner* takes longer."""
-        seconds = self.seconds
+        seconds, limit = self.seconds, format_duration(self.seconds)
 
         async def connect(endpoint: Endpoint) -> Connection:
             with trio.move_on_after(seconds):
                 return await inner(endpoint)
-            raise errors.ConnectTimeout(f"endpoint {endpoint}: connect timed out after {seconds} s")
+            raise errors.ConnectTimeout(f"endpoint {endpoint}: connect timed out after {limit}")
 
         return connect

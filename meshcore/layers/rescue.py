@@ -8,11 +8,21 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from meshcore.abc import HttpService, ServiceLayer
-from meshcore.errors import InjectedFailure, MeshError, Redirected, RemoteProtocolError, StreamReset, chain
+from meshcore.errors import (
+    InjectedFailure,
+    MeshError,
+    Redirected,
+    RemoteProtocolError,
+    StreamReset,
+    chain,
+    inside,
+)
 from meshcore.http.body import Empty
 from meshcore.http.grpc import is_grpc, status_fields
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
+from meshcore.metrics.errors import ErrorCounts, error_family
+from meshcore.metrics.registry import Registry
 
 if TYPE_CHECKING:
     from meshcore.codec.events import Fields
@@ -20,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Rescue"]
 
 _LONGEST_CHAIN = 1_024
+_LONGEST_AUTHORITY = 261
 
 
 def _informational(rescue: object, attribute: object, value: object) -> None:
@@ -45,22 +56,42 @@ class Rescue(ServiceLayer):
         informational: whether those fields, ``grpc-message`` and ``l5d-proxy-connection`` are shown; ``"meshed"``
             shows them to clients with a verified identity alone, which is for what faces other hosts (E-06); or a
             function of the request that says so.
+        logical: whether the chain begins with the names of the service that was asked for, and of the route that took
+            the request.
+        registry: where errors are counted (E-08); None: nowhere.
+        direction: ``"inbound"`` or ``"outbound"``, for that.
     """
 
     informational: bool | Literal["meshed"] | Callable[[Request], bool] = attrs.field(
         default=True, validator=_informational
     )
+    logical: bool = attrs.field(default=False, repr=False, kw_only=True)
+    registry: Registry | None = attrs.field(default=None, repr=False, kw_only=True)
+    direction: str = attrs.field(
+        default="inbound", repr=False, kw_only=True, validator=attrs.validators.in_(("inbound", "outbound"))
+    )
 
     def wrap(self, inner: HttpService, target: Any, /) -> HttpService:
         """The rescued service: one frame a request."""
         informational = _is_meshed if self.informational == "meshed" else self.informational
+        logical = self.logical
+        registry, direction = self.registry, self.direction
+        counts: ErrorCounts | None = None
 
         async def rescue(request: Request) -> Response:
+            nonlocal counts
             try:
                 response = await inner(request)
-            except MeshError as error:
-                if request.version == 20 and isinstance(error, StreamReset):
+            except Exception as error:
+                if registry is not None:
+                    if counts is None:
+                        # This is made for each connection, and most have no errors to count.
+                        counts = ErrorCounts(error_family(registry, direction, "http"), direction, target)
+                    counts.count(error)
+                if not isinstance(error, MeshError) or (request.version == 20 and isinstance(error, StreamReset)):
                     raise
+                if logical:
+                    _name(request, error)
                 shown = informational(request) if callable(informational) else informational
                 return _answer(request, error, shown)
             if request.version == 20 and request.method == b"POST" and is_grpc(request.headers.raw):
@@ -69,6 +100,14 @@ class Rescue(ServiceLayer):
             return response
 
         return rescue
+
+
+def _name(request: Request, error: MeshError) -> None:
+    """Notes what an operator knows the request by (E-03)."""
+    if request.route:
+        inside(error, f"route {request.route}")
+    if request.authority:
+        inside(error, f"logical service {request.authority[:_LONGEST_AUTHORITY].decode('latin-1')}")
 
 
 def _answer(request: Request, error: MeshError, informational: bool) -> Response:

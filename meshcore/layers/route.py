@@ -10,8 +10,8 @@ import attrs
 
 from meshcore.addresses import parse_upstream
 from meshcore.errors import ConfigError, LoadShedError, NoRoute
-from meshcore.http.matching import RouteTable, host_patterns
 from meshcore.http.message import Request, Response
+from meshcore.http.route_table import RouteTable, host_patterns
 from meshcore.metrics.registry import Counter
 from meshcore.transport.target import Backend, Endpoint, HttpRoute
 
@@ -222,6 +222,9 @@ class _ByFunction(_Router):
         target = self._choose(request)
         if target is None:
             raise self._no_route(request)
+        if type(target) is HttpRoute:
+            # For messages: what goes wrong below is told with it.
+            request.route = target.name
         service = self._services.by_target.get(target)
         return (self._services.make(target) if service is None else service)(request)
 

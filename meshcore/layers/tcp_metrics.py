@@ -50,7 +50,7 @@ class _NewCounted(Generic[T]):
     def __init__(self, layer: TcpMetrics, inner: NewAccept[T]) -> None:
         self._layer = layer
         self._inner = inner
-        self._counts = ConnectionCounts(layer.registry, layer.direction, "src")
+        self._counts = ConnectionCounts.of(layer.registry, layer.direction, "src")
 
     def __repr__(self) -> str:
         return f"{self._layer!r} over {self._inner!r}"

@@ -36,6 +36,16 @@ class ToBackend:
 
     backend: Param[Backend] = attrs.field(repr=lambda backend: repr(getattr(backend, "name", backend)))
 
+    def targets(self, above: tuple[Any, ...] | None) -> tuple[Backend, ...] | None:
+        """The backends that it may choose; None: that is not known.  *above*: what it may be asked for."""
+        if isinstance(self.backend, Backend):
+            return (self.backend,)
+        told = getattr(self.backend, "targets", None)
+        if told is not None:
+            return tuple(told())
+        choose: Param[Backend] = self.backend
+        return None if above is None else tuple(dict.fromkeys(resolve(choose, target) for target in above))
+
     # The first says it all; pyright's inference needs the two that are used.
     @overload
     def layer(self, inner: NewService[Backend, Req, Rsp], /) -> NewService[T, Req, Rsp]: ...  # type: ignore[overload-overlap]

@@ -54,6 +54,11 @@ class ConnectionCounts:
         self._series: dict[tuple[str, ...], ConnectionSeries] = {}
         registry.collect(self.collect)
 
+    @classmethod
+    def of(cls, registry: Registry, direction: str, peer: str) -> ConnectionCounts:
+        """The one of a registry: pipelines that are alike, or follow each other, count the same connections."""
+        return registry.shared((cls, direction, peer), lambda: cls(registry, direction, peer))
+
     def series(self, target: object, connection: Connection) -> ConnectionSeries:
         """The series of a connection to, or accepted at, *target*."""
         values = target_labels(self._direction, target)

@@ -27,24 +27,13 @@ def detection(registry: Registry, direction: str) -> Callable[[str, float], None
 
 
 def tls_detection(registry: Registry, direction: str) -> Callable[[str, float], None]:
-    """A function that counts one detection of TLS: its result and its seconds.  One that timed out is an error
-    of its own, too: ``tcp_errors_total{error="tls detection timeout"}`` (D-13, E-08).
+    """A function that counts one detection of TLS: its result and its seconds.
 
     Args:
         registry: where it is counted.
         direction: ``"inbound"`` or ``"outbound"``.
     """
-    observe = _observer(registry, direction, "tls", "TLS", _TLS_RESULTS)
-    timeouts = registry.counter(
-        f"{direction}_tcp_errors_total", "The total number of TCP connections that failed before a request.", "error"
-    ).labels("tls detection timeout")
-
-    def observe_tls(result: str, seconds: float) -> None:
-        observe(result, seconds)
-        if result == "timeout":
-            timeouts.value += 1
-
-    return observe_tls
+    return _observer(registry, direction, "tls", "TLS", _TLS_RESULTS)
 
 
 def _observer(

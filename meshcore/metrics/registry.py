@@ -51,6 +51,7 @@ class _Cell(Protocol):
 
 
 C = TypeVar("C", bound=_Cell)
+S = TypeVar("S")
 
 
 class Family(Generic[C]):
@@ -136,6 +137,7 @@ class Registry:
         self.retain = retain
         self._families: dict[str, Family[Any]] = {}
         self._collectors: dict[int, Callable[[], None]] = {}
+        self._shared: dict[object, Any] = {}
 
     def __repr__(self) -> str:
         return f"<Registry families={len(self._families)}>"
@@ -189,6 +191,13 @@ class Registry:
 
     def _forget_collector(self, key: int) -> None:
         self._collectors.pop(key, None)
+
+    def shared(self, key: object, make: Callable[[], S]) -> S:
+        """What *make* made for this key when it was first asked for: the one that everybody counts with."""
+        if key not in self._shared:
+            self._shared[key] = make()
+        found: S = self._shared[key]
+        return found
 
     def families(self) -> list[Family[Any]]:
         """All families, by name."""

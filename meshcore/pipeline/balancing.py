@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshcore.layers.balance import Balancing, ByCookie, ByHeader, BySource, Maglev, PenaltyPeakEwma
-from meshcore.layers.health_checks import HttpCheck, TcpCheck
+from meshcore.layers.health_checks import GrpcCheck, HttpCheck, TcpCheck
 from meshcore.transport.health import Health
 
 if TYPE_CHECKING:
@@ -68,4 +68,6 @@ def health_of(told: HealthCheckConfig | None, *, requests: bool) -> Health | Non
     check: HealthCheck = TcpCheck()
     if told.path is not None and requests:
         check = HttpCheck(told.path, told.host or "")
+    elif told.grpc is not None and requests:
+        check = GrpcCheck(told.grpc, told.host or "")
     return Health(check, told.interval, told.timeout, told.healthy, told.unhealthy)

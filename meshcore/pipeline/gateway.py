@@ -22,12 +22,14 @@ from meshcore.layers.retry import Retry
 from meshcore.layers.route import Route
 from meshcore.layers.set_client_id import SetClientId
 from meshcore.layers.stream_timeouts import StreamTimeouts
+from meshcore.layers.tcp_errors import TcpErrors
 from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.timeout import Timeout
 from meshcore.layers.to_backend import ToBackend
 from meshcore.metrics.detection import detection
 from meshcore.metrics.registry import Registry
 from meshcore.pipeline.abuse import counting_abuse
+from meshcore.pipeline.authorization import authorization
 from meshcore.pipeline.discovery import discovery
 from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.limits import limits_of, route_limits
@@ -47,9 +49,9 @@ if TYPE_CHECKING:
 
     from meshcore.abc import Connect, NewAccept, NewHttp, Resolve
     from meshcore.client.options import ClientOptions
-    from meshcore.config import Gateway, Listen, MeshConfig, ProxyConfig
+    from meshcore.config import ExtAuthzConfig, Gateway, Listen, MeshConfig, ProxyConfig
     from meshcore.http.concurrency import Concurrency
-    from meshcore.http.matching import RouteTable
+    from meshcore.http.route_table import RouteTable
     from meshcore.server.options import ServerOptions
     from meshcore.transport.connection import Owner
     from meshcore.transport.target import HttpRoute
@@ -94,6 +96,8 @@ class _Plan:
     opaque_ports: frozenset[int]
     mesh: bool = False
     checked: bool = False
+    ext_authz: ExtAuthzConfig | None = None
+    informational: bool = True
 
 
 def gateway(
@@ -154,8 +158,8 @@ def listener(config: MeshConfig, name: str, runtime: Runtime | None = None) -> S
 
 def _accepting(plan: _Plan, runtime: Runtime, secured: Any) -> Stack[Connect, NewAccept[Accepted]]:
     top: Stack[NewAccept[Accepted], NewAccept[Accepted]] = accept(Accepted)
-    # Knows every connection, those whose handshake fails included, so: above everything.
-    top = top.then(TcpMetrics(runtime.registry))
+    # Know every connection, those whose handshake fails included, so: above everything.
+    top = top.then(TcpErrors(runtime.registry)).then(TcpMetrics(runtime.registry))
     if secured is not None:
         from meshcore.server.terminate_tls import TerminateTls
 
@@ -191,7 +195,7 @@ def _http(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]]:
         # The same; a line tells the status that the client got.
         top = top.then(AccessLog(runtime.write, format=plan.access_log, clock=runtime.clock))
     # The only place where errors become responses.
-    rescued = top.then(Rescue())
+    rescued = top.then(Rescue(plan.informational, logical=True, registry=runtime.registry))
     if plan.concurrency is not None:
         # What is refused costs nothing of what is below, so: above it.
         rescued = rescued.then(
@@ -203,6 +207,11 @@ def _http(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]]:
     if plan.jwt is not None:
         # What it says of clients is there for routes and limits, so: above them.
         rescued = rescued.then(plan.jwt)
+    if plan.ext_authz is not None:
+        # Who the client is has to be known, and nothing of the request is done before, so: right here.
+        rescued = rescued.then(
+            authorization(plan.ext_authz, runtime, plan.client, connect_timeout=plan.connect_timeout)
+        )
     authorize = limit = None
     if plan.policies is not None:
         authorize = Authorize(plan.policies, route=route_of, registry=runtime.registry)
@@ -247,7 +256,15 @@ def _balanced(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewHttp[Backend]]
     return (
         stack(Backend)
         # From here on, one stack per endpoint.
-        .then(Balance(plan.resolve, policy=plan.balance, fail_fast=plan.fail_fast, owner=runtime.owner))
+        .then(
+            Balance(
+                plan.resolve,
+                policy=plan.balance,
+                fail_fast=plan.fail_fast,
+                owner=runtime.owner,
+                registry=runtime.registry,
+            )
+        )
         .then(
             requesting(
                 runtime,
@@ -268,7 +285,13 @@ def opaque(config: ProxyConfig, registry: Registry) -> Stack[Connect, NewAccept[
 
 def _opaque(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]]:
     balance = Balance(
-        plan.resolve, policy=plan.balance, fail_fast=plan.fail_fast, owner=runtime.owner, name="opaque_balance"
+        plan.resolve,
+        policy=plan.balance,
+        fail_fast=plan.fail_fast,
+        owner=runtime.owner,
+        registry=runtime.registry,
+        scope="outbound_tcp",
+        name="opaque_balance",
     )
     top: Stack[NewAccept[Accepted], NewAccept[Accepted]] = accept(Accepted)
     tokens = plan.jwt is not None and plan.jwt.required
@@ -337,7 +360,8 @@ def _listener_plan(config: MeshConfig, name: str, runtime: Runtime) -> _Plan:
         name=name,
         backends=backends,
         routes=routes,
-        bytes_to=backend(_bytes_to(found), opaque=True) if _bytes_to(found) else NOWHERE,
+        # Nothing can be asked about bytes, and they are no way round the question.
+        bytes_to=backend(_bytes_to(found), opaque=True) if _bytes_to(found) and found.ext_authz is None else NOWHERE,
         resolve=discovery(config, runtime),
         protocol=protocol,
         server=config.proxy.server_options(),
@@ -355,6 +379,8 @@ def _listener_plan(config: MeshConfig, name: str, runtime: Runtime) -> _Plan:
         opaque_ports=found.opaque_ports,
         mesh=True,
         checked=any(each.health_check is not None for each in takers.values()),
+        ext_authz=found.ext_authz,
+        informational=found.informational_headers,
     )
 
 

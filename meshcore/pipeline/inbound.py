@@ -18,10 +18,12 @@ from meshcore.layers.rescue import Rescue
 from meshcore.layers.route import Route
 from meshcore.layers.route_metrics import RouteMetrics
 from meshcore.layers.set_client_id import SetClientId
+from meshcore.layers.tcp_errors import TcpErrors
 from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.to_backend import ToBackend
 from meshcore.metrics.detection import detection, tls_detection
 from meshcore.pipeline.abuse import counting_abuse
+from meshcore.pipeline.authorization import authorization
 from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.limits import limits_of, route_limits
 from meshcore.pipeline.policies import INBOUND, policies_of
@@ -77,18 +79,23 @@ def inbound(config: MeshConfig, runtime: Runtime | None = None) -> Stack[Connect
         # TLS between the peer and the application is not for us to look into.
         .then(opaque(config, runtime, prefix="passthrough_"))
     )
-    # Everything below looks at plaintext, so: above it.
-    return accept(Accepted).then(
-        DetectTls(
-            identity=runtime.identity,
-            plain=plain,
-            passthrough=passthrough,
-            names=_names(config),
-            # The first bytes of TLS come at once; who may have nothing to say is not waited for as long.
-            timeout=_SILENCE if forced or runtime.identity is None else side.detect_timeout,
-            handshake_timeout=side.detect_timeout,
-            server_first=forced,
-            observe=tls_detection(runtime.registry, "inbound"),
+    return (
+        accept(Accepted)
+        # Hears of handshakes and detections that fail, so: above everything.
+        .then(TcpErrors(runtime.registry, "inbound"))
+        # Everything below looks at plaintext, so: above it.
+        .then(
+            DetectTls(
+                identity=runtime.identity,
+                plain=plain,
+                passthrough=passthrough,
+                names=_names(config),
+                # The first bytes of TLS come at once; who may have nothing to say is not waited for as long.
+                timeout=_SILENCE if forced or runtime.identity is None else side.detect_timeout,
+                handshake_timeout=side.detect_timeout,
+                server_first=forced,
+                observe=tls_detection(runtime.registry, "inbound"),
+            )
         )
     )
 
@@ -119,7 +126,7 @@ def http(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewAccept[Accep
         # The same; a line tells the status that the peer got.
         top = top.then(AccessLog(runtime.write, format=config.proxy.access_log, clock=runtime.clock))
     # The only place where errors become responses; what went wrong in here is told to the mesh alone (E-06).
-    rescued = top.then(Rescue("meshed"))
+    rescued = top.then(Rescue("meshed", registry=runtime.registry, direction="inbound"))
     if side.concurrency_limit is not None:
         # What is refused costs nothing of what is below, so: above it.
         rescued = rescued.then(
@@ -136,6 +143,9 @@ def http(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewAccept[Accep
         # Whatever the peer said of itself is taken away before the application sees it.
         .then(SetClientId())
     )
+    if side.ext_authz is not None:
+        # A question is worth more than the own policy, and tells who the client is, so: below both.
+        known = known.then(authorization(side.ext_authz, runtime, client, connect_timeout=side.connect_timeout))
     if side.jwt is not None:
         # What it says of clients is there for routes and limits, so: above them.
         known = known.then(jwt_of(side.jwt, runtime, INBOUND))
@@ -195,8 +205,8 @@ def opaque(config: MeshConfig, runtime: Runtime, *, prefix: str = "opaque_") -> 
 
 
 def _authorize(side: Inbound, runtime: Runtime, name: str, *, bytes_alone: bool = False) -> Authorize:
-    if bytes_alone and side.jwt is not None and side.jwt.required:
-        # They cannot show the token that everything has to show, and must not get around it.
+    if bytes_alone and (side.ext_authz is not None or (side.jwt is not None and side.jwt.required)):
+        # They cannot show the token that everything has to show, and nothing can be asked about them: no way round.
         return Authorize("deny", loopback=False, registry=runtime.registry, name=name)
     policies = policies_of(runtime, side, INBOUND)
     return Authorize(policies, route=route_of, registry=runtime.registry, name=name)

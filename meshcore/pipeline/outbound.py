@@ -17,6 +17,7 @@ from meshcore.layers.read_overrides import ReadOverrides
 from meshcore.layers.rescue import Rescue
 from meshcore.layers.route import Route, match_authority
 from meshcore.layers.stream_timeouts import StreamTimeouts
+from meshcore.layers.tcp_errors import TcpErrors
 from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.to_backend import ToBackend
 from meshcore.metrics.detection import detection
@@ -69,7 +70,8 @@ def _detecting(
     zone = own_zone(config)
     return (
         accept(Accepted)
-        # Knows every connection, so: above everything.
+        # Know every connection, so: above everything.
+        .then(TcpErrors(runtime.registry, "outbound"))
         .then(TcpMetrics(runtime.registry, "outbound"))
         # Nothing below may guess the protocol: from here on there are requests, or bytes.
         .then(
@@ -89,6 +91,7 @@ def http(
     config: MeshConfig, runtime: Runtime, table: Mapping[str, Destination], name: str = ""
 ) -> Stack[Connect, NewAccept[Accepted]]:
     """From a connection that speaks HTTP to a connected endpoint; *name* instead of the pattern, where there is one."""
+    side = _side(config)
     top = (
         accept(Accepted)
         # Turns a connection into requests; above it there are only bytes.
@@ -99,7 +102,9 @@ def http(
         top = top.then(AccessLog(runtime.write, format=config.proxy.access_log, clock=runtime.clock))
     return (
         # The only place where errors become responses.
-        top.then(Rescue())
+        top.then(
+            Rescue(side.informational_headers, logical=True, registry=runtime.registry, direction="outbound")
+        )
         .then(requests(config, runtime, table, name))
     )
 
@@ -148,7 +153,15 @@ def balanced(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewHttp[Bac
     return (
         stack(Backend)
         # From here on, one stack per endpoint.
-        .then(Balance(discovery(config, runtime), policy=policy, fail_fast=side.fail_fast, owner=runtime.owner))
+        .then(
+            Balance(
+                discovery(config, runtime),
+                policy=policy,
+                fail_fast=side.fail_fast,
+                owner=runtime.owner,
+                registry=runtime.registry,
+            )
+        )
         .then(
             requesting(
                 runtime,
@@ -194,6 +207,8 @@ def _carrying(
         policy=attrgetter("balance"),
         fail_fast=side.fail_fast,
         owner=runtime.owner,
+        registry=runtime.registry,
+        scope="outbound_tcp",
         name=f"{prefix}balance",
     )
     return (
@@ -248,6 +263,10 @@ class _BySni:
 
     def __repr__(self) -> str:
         return "by SNI"
+
+    def targets(self) -> tuple[Backend, ...]:
+        """Every backend that it may be."""
+        return (*self._table.values(), NOWHERE)
 
     def __call__(self, target: Accepted) -> Backend:
         found = match_authority(self._table, target.sni.encode(), b"https") if target.sni else None

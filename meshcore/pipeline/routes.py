@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 from meshcore.config import DestinationRef, Gateway, RetryConfig, TimeoutConfig
-from meshcore.http.matching import GrpcMatch, PathMatch, RequestMatch, RouteRule, RouteTable, ValueMatch
+from meshcore.http.matching import GrpcMatch, PathMatch, RequestMatch, RouteRule, ValueMatch
 from meshcore.http.regex import Regex
+from meshcore.http.route_table import RouteTable
 from meshcore.layers.classify import Classify
 from meshcore.layers.concurrency_limit import ConcurrencyLimit
 from meshcore.layers.filters import Filters

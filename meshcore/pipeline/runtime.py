@@ -35,8 +35,8 @@ class Runtime:
         owner: who is told of crashes in what serves the endpoints; by default they are only logged.
         policies: who may call, by the name of the side, for whoever replaces it while it runs.
         keys: of issuers of tokens, by what is told of them, so that pipelines that are built anew have them.
-        connect: how connections that are no endpoint's are made, for keys that have to be fetched.
         own: the addresses of the process's listeners, which are no endpoints; by default nothing is checked.
+        connect: how the services are connected to that the proxy itself asks; endpoints are by what is under the stack.
         splits: the weights of routes with several backends, as ``listen.NAME/ROUTE`` or ``outbound.to.NAME/ROUTE``; put
             here by the pipelines, to be changed by whoever likes.
     """
@@ -48,6 +48,21 @@ class Runtime:
     owner: Owner | None = None
     policies: dict[str, Policies] = attrs.Factory(dict)
     keys: dict[Any, Keys] = attrs.Factory(dict)
-    connect: Connect = connect_tcp
     own: Callable[[], Iterable[Address]] | None = None
+    connect: Connect = connect_tcp
     splits: dict[str, Weights] = attrs.Factory(dict)
+
+    def draft(self) -> Runtime:
+        """The same for pipelines that may never run: what they put into its tables is there once it is adopted."""
+        tables: dict[str, Any] = {name: dict(table) for name, table in self._tables()}
+        return attrs.evolve(self, **tables)
+
+    def adopt(self, draft: Runtime) -> None:
+        """The pipelines run: their tables are those of the process."""
+        for name, table in self._tables():
+            table.clear()
+            table.update(getattr(draft, name))
+
+    def _tables(self) -> list[tuple[str, dict[Any, Any]]]:
+        found = [(field.name, getattr(self, field.name)) for field in attrs.fields(type(self))]
+        return [(name, value) for name, value in found if isinstance(value, dict)]

@@ -123,6 +123,8 @@ class DnsClient:
         self._conf = conf
         self._transport: DnsTransport = Sockets() if transport is None else transport
         self._rng = random.SystemRandom() if rng is None else rng
+        # Who has answered last is asked first, so that one that is down costs its wait once.
+        self._good: Address | None = None
 
     async def find(self, name: str, *kinds: int) -> Found:
         """What is said of *name*, completed by the search list where that is needed: of the first of *kinds* that
@@ -165,8 +167,9 @@ class DnsClient:
             DnsFailed: none has an answer.
         """
         problem = "no server"
+        servers = sorted(conf.servers, key=lambda server: server != self._good)
         for _ in range(conf.attempts):
-            for server in conf.servers:
+            for server in servers:
                 try:
                     with trio.fail_after(conf.timeout):
                         reply = await self._ask(server, name, kind)
@@ -176,6 +179,7 @@ class DnsClient:
                     problem = f"{server[0]}: {(error.strerror or str(error)).lower()}"
                 else:
                     if reply.code in (_NO_ERROR, _NO_SUCH_NAME):
+                        self._good = server
                         return reply
                     problem = f"{server[0]}: {_CODES.get(reply.code, f'error {reply.code}')}"
         raise DnsFailed(f"{name}: {problem}")

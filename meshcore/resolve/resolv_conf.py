@@ -26,14 +26,14 @@ class ResolvConf:
         servers: addresses of DNS servers, in the order in which they are asked.
         search: domains that names are completed with.
         ndots: names with fewer dots are completed first, others asked as they are first.
-        timeout: seconds that a server is waited for.
+        timeout: seconds that a server is waited for; by default less than the 5 s of glibc, since requests wait.
         attempts: rounds through the servers.
     """
 
     servers: tuple[Address, ...] = (("127.0.0.1", 53),)
     search: tuple[str, ...] = ()
     ndots: int = 1
-    timeout: float = 5.0
+    timeout: float = 2.0
     attempts: int = 2
 
     def candidates(self, name: str) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ def parse_resolv_conf(text: str) -> ResolvConf:
     """What a ``resolv.conf`` says (resolv.conf(5)); what is not understood in it is passed over."""
     servers: list[Address] = []
     search: tuple[str, ...] = ()
-    numbers = {"ndots": 1, "timeout": 5, "attempts": 2}
+    numbers = {"ndots": 1, "timeout": 2, "attempts": 2}
     most = {"ndots": 15, "timeout": 30, "attempts": 5}
     for line in text.splitlines():
         word, *rest = line.split("#")[0].split(";")[0].split() or [""]

@@ -23,15 +23,15 @@ from meshcore.errors import (
     StreamTimeout,
     UpstreamProtocolError,
 )
-from meshcore.http.headers import Headers
-from meshcore.http.message import Request, Response
 from meshcore.server._limits import RATE_WINDOW, StreamLimits
+from meshcore.server.unexpected import unexpected
 from meshcore.transport.http2 import send_body
 
 if TYPE_CHECKING:
     from contextvars import Context
 
     from meshcore.codec.events import Fields
+    from meshcore.http.message import Request, Response
     from meshcore.server.http2 import Http2Server
     from meshcore.transport.flow_body import FlowBody
 
@@ -196,8 +196,7 @@ class StreamTask:
                 return
             except Exception as error:
                 self._server.crashed(error)
-                failed = Headers([(b"content-length", b"0"), (b"x-meshcore-error", b"internal")])
-                self._response = Response(500, failed)
+                self._response = unexpected(request)
             await self._respond(request, self._response)
         finally:
             # Nothing here waits, so a cancelled exchange is released like any other.

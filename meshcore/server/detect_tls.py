@@ -196,7 +196,9 @@ class _Detection:
                 if not waits or layer.require_sni or self._ahead.data:
                     result = "timeout"
                     what = "SNI" if layer.require_sni else "TLS"
-                    raise TlsError(f"{what} detection timed out after {layer.timeout:g} s", retryable=False) from None
+                    late = TlsError(f"{what} detection timed out after {layer.timeout:g} s", retryable=False)
+                    late.kind = "tls detection timeout"
+                    raise late from None
                 hello = NotTls()
             if hello is None:
                 return None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from meshcore.transport.connection import Connection
     from meshcore.transport.target import Address
 
-__all__ = ["Server", "ServerStatistics", "drain_on_signal", "serve"]
+__all__ = ["Server", "ServerStatistics", "Serving", "drain_on_signal", "serve"]
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,25 @@ class ServerStatistics:
     draining: bool
 
 
+class Serving:
+    """What accepted connections are served with.
+
+    Attributes:
+        new_accept: makes the service of each.
+        upstreams: where services start what outlives connections.
+        name: the listener's name in ``Accepted``.
+        open: connections that are being served with it.
+    """
+
+    __slots__ = ("name", "new_accept", "open", "upstreams")
+
+    def __init__(self, new_accept: NewAccept[Accepted], upstreams: trio.Nursery, name: str) -> None:
+        self.new_accept = new_accept
+        self.upstreams = upstreams
+        self.name = name
+        self.open = 0
+
+
 class Server:
     """A running server: what ``serve`` reports as started.
 
@@ -77,6 +96,8 @@ class Server:
         addresses: the listeners' addresses: those of sockets, and the ``address`` of any other that has one.
         drain: ends it.
         sweeper: enforces the limits of all its connections.
+        grace: seconds that connections may take once the drain has started.
+        serving: what the next connection is served with.
         open_connections, accepted_total, crashes_total, accept_errors_total: see :class:`ServerStatistics`.
     """
 
@@ -89,7 +110,10 @@ class Server:
         name: str,
         options: TcpOptions,
         max_connections: int | None,
+        grace: float = 120.0,
     ) -> None:
+        self.grace = grace
+        self.serving = Serving(new_accept, upstreams, name)
         self.listeners = tuple(listeners)
         self.addresses: tuple[Address, ...] = tuple(
             found for listener in listeners if (found := _address(listener)) is not None
@@ -104,13 +128,16 @@ class Server:
             if isinstance(listener, trio.SocketListener):
                 # Before anybody is told that it listens: what connects from now on inherits them.
                 options.apply(listener.socket)
-        self._new_accept = new_accept
-        self._upstreams = upstreams
-        self._name = name
         self._options = options
         self._max_connections = max_connections
         self._room = WakeupQueue()
         self._told = float("-inf")
+
+    def swap(self, new_accept: NewAccept[Accepted], upstreams: trio.Nursery, name: str) -> Serving:
+        """Serves every connection from now on with *new_accept*; those that are open go on with what they have, which
+        is what this returns.  The arguments are those of :func:`serve`."""
+        old, self.serving = self.serving, Serving(new_accept, upstreams, name)
+        return old
 
     def statistics(self) -> ServerStatistics:
         """The counts now."""
@@ -214,9 +241,11 @@ class Server:
 
     async def _serve(self, connection: Connection) -> None:
         """One connection: the boundary that no exception of it crosses."""
+        serving = self.serving
+        serving.open += 1
         try:
-            accepted = Accepted(self._name, connection.local, connection.peer)
-            await self._new_accept.new_service(accepted, self._upstreams)(connection)
+            accepted = Accepted(serving.name, connection.local, connection.peer)
+            await serving.new_accept.new_service(accepted, serving.upstreams)(connection)
         except _EXPECTED as error:
             self._ended(connection, error)
         except Exception as error:
@@ -230,6 +259,7 @@ class Server:
                 raise rest from None
         finally:
             connection.close()
+            serving.open -= 1
             self.open_connections -= 1
             self._room.wake_all()
 
@@ -293,13 +323,13 @@ async def serve(
     """
     listeners = tuple(listeners)
     drain = Drain() if drain is None else drain
-    server = Server(new_accept, listeners, upstreams, drain, name, options, max_connections)
+    server = Server(new_accept, listeners, upstreams, drain, name, options, max_connections, grace)
     try:
         async with trio.open_nursery() as background:
             background.start_soon(server.sweeper.run)
             async with trio.open_nursery() as servers:
                 with trio.CancelScope() as accepting:
-                    background.start_soon(_cut, server, accepting, servers.cancel_scope, grace)
+                    background.start_soon(_cut, server, accepting, servers.cancel_scope)
                     async with trio.open_nursery() as loops:
                         for listener in listeners:
                             loops.start_soon(server.accept_from, listener, servers)
@@ -311,10 +341,11 @@ async def serve(
             close_at_once(listener)
 
 
-async def _cut(server: Server, accepting: trio.CancelScope, servers: trio.CancelScope, grace: float) -> None:
+async def _cut(server: Server, accepting: trio.CancelScope, servers: trio.CancelScope) -> None:
     """Ends the accepting at the drain, and what is still open when its grace period is over."""
     await server.drain.wait_started()
     accepting.cancel()
+    grace = server.grace
     await trio.sleep(grace)
     log.warning(
         "graceful shutdown did not complete in %s s, closing %d connections", f"{grace:g}", server.open_connections

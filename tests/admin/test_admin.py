@@ -14,6 +14,7 @@ from meshcore.admin import Admin
 from meshcore.http.body import Full, read_all
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
+from meshcore.running import Reloaded
 from meshcore.transport.drain import Drain
 from meshcore.transport.target import Backend
 
@@ -283,3 +284,48 @@ async def test_a_form_on_a_web_page_cannot_shut_the_proxy_down(headers: dict[str
 async def test_nothing_is_kept_in_caches(server: Server) -> None:
     _, headers, _ = await server.ask(b"/metrics")
     assert (b"no-store", b"nosniff") == (headers[b"cache-control"], headers[b"x-content-type-options"])
+
+
+class Reloads:
+    """A config file that a test has changed."""
+
+    source: Any = Path("mesh.toml")
+
+    def __init__(self, result: str = "applied") -> None:
+        self.result = result
+        self.causes: list[str] = []
+
+    def value(self) -> dict[str, Any]:
+        return {"version": 2}
+
+    async def reload(self, cause: str, /) -> Reloaded:
+        self.causes.append(cause)
+        problems = ("mesh.toml:1: wrong",) if self.result == "failed" else ()
+        return Reloaded(self.result, 2, "+1 route", problems, cause)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("result", "status"), [("applied", 200), ("unchanged", 200), ("failed", 422)])
+async def test_reload_tells_what_came_of_it(result: str, status: int) -> None:
+    reloads = Reloads(result)
+    server = Server(reloader=lambda: reloads)
+    found, _, body = await server.ask(b"/reload", b"POST")
+    value = json.loads(body)
+    assert (status, result, 2, ["POST /reload"]) == (found, value["result"], value["version"], reloads.causes)
+    assert (value["problems"] != []) is (result == "failed")
+    assert {"version": 2} == json.loads((await server.ask(b"/config"))[2])["reload"]
+
+
+async def test_a_proxy_without_a_file_cannot_be_reloaded(server: Server) -> None:
+    assert 404 == (await server.ask(b"/reload", b"POST"))[0]
+    assert "reload" not in json.loads((await server.ask(b"/config"))[2])
+
+
+async def test_reload_takes_a_post_from_this_host_and_from_no_web_page() -> None:
+    reloads = Reloads()
+    server = Server(reloader=lambda: reloads)
+    assert 405 == (await server.ask(b"/reload"))[0]
+    assert 403 == (await server.ask(b"/reload", b"POST", peer="10.0.0.9"))[0]
+    assert 403 == (await server.ask(b"/reload", b"POST", origin="https://evil.test"))[0]
+    assert 403 == (await server.ask(b"/reload", b"POST", sec_fetch_site="cross-site"))[0]
+    assert 403 == (await server.ask(b"/reload", b"POST", authority=b"evil.test"))[0]
+    assert [] == reloads.causes

@@ -152,8 +152,11 @@ def test_run_hands_the_configuration_and_the_command_over(monkeypatch: pytest.Mo
 
     seen: list[Any] = []
 
-    def main_mesh(config: MeshConfig, command: list[str] | None) -> int:
+    def main_mesh(config: MeshConfig, command: list[str] | None, **more: Any) -> int:
         seen.append((config.own_name, command))
+        # Where it is read from again, and who is told then.
+        more["reloaded"](config)
+        assert (Path("fine.toml"), ()) == (more["file"].path, more["file"].settings)
         return 7
 
     monkeypatch.setattr(meshcore.proxy, "main_mesh", main_mesh, raising=False)

@@ -9,7 +9,7 @@ import pytest
 
 from meshcore.config.show import config_toml
 from meshcore.layers.balance import Balancing, ByCookie, ByHeader, BySource, Maglev, PenaltyPeakEwma
-from meshcore.layers.health_checks import HttpCheck, TcpCheck
+from meshcore.layers.health_checks import GrpcCheck, HttpCheck, TcpCheck
 from meshcore.pipeline.outbound import backends, outbound
 from meshcore.pipeline.targets import own_zone
 from meshcore.transport.health import Health
@@ -80,6 +80,9 @@ def test_the_own_zone_comes_from_the_service(look: Look, line: str, want: Balanc
             Health(HttpCheck("/up", "a.test"), 10.0, 2.0, 1, 5),
         ),
         ("health_check = {}", False, Health(TcpCheck())),
+        ('health_check = { grpc = "" }', False, Health(GrpcCheck())),
+        ('health_check = { grpc = "shop.Users", host = "a.test" }', False, Health(GrpcCheck("shop.Users", "a.test"))),
+        ('health_check = { grpc = "" }', True, Health(TcpCheck())),
     ],
 )
 def test_endpoints_are_checked_as_it_is_said(look: Look, line: str, opaque: bool, want: Health | None) -> None:
@@ -117,7 +120,12 @@ def test_the_layer_is_there_only_where_some_endpoint_is_checked(look: Look) -> N
         ('health_check = { interval = "1s", timeout = "2s" }', "health_check.timeout: is longer than the interval"),
         ('health_check = { host = "a.test" }', "health_check.host: would not be used"),
         ("health_check = { healthy = 0 }", "health_check.healthy: 0 is not a whole number from 1 to 100"),
-        ("health_check = { grpc = true }", "health_check.grpc: is not in this release"),
+        ("health_check = { grpc = true }", "health_check.grpc: true is not text"),
+        ('health_check = { grpc = "/shop.Users/Get" }', "did you mean 'shop.Users'?"),
+        ('health_check = { grpc = "a b" }', "health_check.grpc: 'a b' is not the name of a gRPC service"),
+        ('health_check = { path = "/", grpc = "" }', "health_check.grpc: path is given, too"),
+        ('protocol = "http1"\nhealth_check = { grpc = "" }', "health_check.grpc: needs HTTP/2"),
+        ('protocol = "tcp"\nhealth_check = { grpc = "" }', "health_check.grpc: is about requests"),
         ('protocol = "tcp"\nhealth_check = { path = "/" }', "health_check.path: is about requests"),
         (
             'protocol = "tcp"\nbalance = { policy = "maglev", hash = { cookie = "a" } }',

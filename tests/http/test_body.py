@@ -16,6 +16,7 @@ from meshcore.codec import h2
 from meshcore.codec.events import RequestReceived
 from meshcore.codec.h1 import server_codec
 from meshcore.errors import BodyAbandoned, ConnectionLost, MeshError, RequestBodyError, StreamReset
+from meshcore.http.begun import BegunBody
 from meshcore.http.body import Body, Chunks, Empty, EndOfStream, Full, read_all
 from meshcore.http.counted import CountedBody
 from meshcore.http.overheard import OverheardBody
@@ -64,6 +65,11 @@ async def chunks() -> Driver:
 async def counted() -> Driver:
     source = Chunks()
     return drive(source, CountedBody(source))
+
+
+async def begun() -> Driver:
+    source = Chunks()
+    return drive(source, BegunBody([], source))
 
 
 async def overheard() -> Driver:
@@ -122,6 +128,7 @@ async def http1() -> Driver:
 MAKERS = {
     "Chunks": chunks,
     "CountedBody": counted,
+    "BegunBody": begun,
     "OverheardBody": overheard,
     "ReplayBody": replayable,
     "ReplayBody, second and last": replayed,
@@ -476,3 +483,36 @@ async def test_a_producer_and_a_consumer_meet_under_any_schedule() -> None:
                 await trio.lowlevel.checkpoint()
             await driver.end(None)
         assert [b"01234"] == received
+
+
+async def test_a_begun_body_gives_its_beginning_and_then_the_rest() -> None:
+    source = Chunks(9)
+    body = BegunBody([b"abc", b"def"], source)
+    assert 9 == body.size_hint
+    source.push(b"ghi")
+    source.push_end([(b"x", b"1")])
+    assert [b"abc", b"def", b"ghi"] == [chunk async for chunk in body]
+    assert EndOfStream([(b"x", b"1")]) == body.end
+
+
+async def test_a_begun_body_that_was_read_whole_ends_with_its_beginning() -> None:
+    source = Full(b"abc")
+    body = BegunBody([source.receive_nowait()], source)
+    assert body.end is None
+    assert b"abc" == body.receive_nowait()
+    assert EndOfStream() == body.end
+    assert EndOfStream() == BegunBody([], source).end
+
+
+async def test_a_begun_body_that_breaks_says_so_at_once_and_is_given_up_as_a_whole() -> None:
+    source = Chunks()
+    body = BegunBody([b"abc"], source)
+    source.push_error(StreamReset("broke"))
+    with pytest.raises(StreamReset):
+        await body.receive_some()
+    source = Chunks()
+    body = BegunBody([b"abc"], source)
+    body.abort()
+    assert source.end is not None
+    with pytest.raises(BodyAbandoned):
+        body.receive_nowait()

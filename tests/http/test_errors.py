@@ -26,6 +26,7 @@ from meshcore.errors import (
     TlsRefused,
     again,
     chain,
+    inside,
 )
 from meshcore.http.grpc import GrpcStatus
 
@@ -49,7 +50,7 @@ def test_every_error_is_complete(cls: type[MeshError]) -> None:
 
 def test_all_names_are_there() -> None:
     assert sorted(errors.__all__) == errors.__all__
-    assert {cls.__name__ for cls in CLASSES} | {"again", "chain", "leaves"} == set(errors.__all__)
+    assert {cls.__name__ for cls in CLASSES} | {"again", "chain", "inside", "leaves"} == set(errors.__all__)
 
 
 def test_codes_are_unique_but_for_special_cases_of_the_same_thing() -> None:
@@ -87,6 +88,37 @@ def test_a_chain_is_every_message_once_from_the_outermost_on() -> None:
     # A cause whose words are in the message above it would only repeat them.
     assert "service in fail-fast: endpoint 10.0.0.1:80: connection refused" == chain(outer)
     assert "ValueError" == chain(ValueError())
+
+
+@pytest.mark.parity("E-03")
+def test_a_chain_names_what_each_error_happened_in_from_the_outside() -> None:
+    cause = ConnectTimeout("endpoint 10.0.0.7:4143: connect timed out after 1s")
+    inside(cause, "backend Service.x")
+    inside(cause, "route default.http")
+    inside(cause, "route default.http")
+    inside(cause, "logical service a.ns:80")
+    told = (
+        "logical service a.ns:80: route default.http: backend Service.x: endpoint 10.0.0.7:4143: "
+        "connect timed out after 1s"
+    )
+    assert told == chain(cause)
+    assert "endpoint 10.0.0.7:4143: connect timed out after 1s" == str(cause)
+    # A copy for another task says the same, and what is noted of it stays its own.
+    copied = again(cause)
+    inside(copied, "gateway")
+    assert f"gateway: {told}" == chain(copied)
+    assert told == chain(cause)
+
+    # What a message begins with, or was said further out, is not said twice.
+    outer = FailFastError("backend Service.x: service in fail-fast")
+    inside(outer, "backend Service.x")
+    inside(outer, "logical service a.ns:80")
+    outer.__cause__ = cause
+    assert (
+        "logical service a.ns:80: backend Service.x: service in fail-fast: route default.http: "
+        "endpoint 10.0.0.7:4143: connect timed out after 1s"
+    ) == chain(outer)
+    inside(ValueError("not ours"), "anything")
 
 
 def test_a_chain_that_bites_its_tail_ends() -> None:

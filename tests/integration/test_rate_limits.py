@@ -83,7 +83,7 @@ async def test_limits_hold_on_every_side_whatever_the_connection(tmp_path: Path)
             assert b"x-meshcore-error" not in got[-1]
             tenants = [await ask(outbound, b"host: app\r\nx-tenant: " + name + b"\r\n") for name in (b"a", b"b", b"a")]
             assert [answer[9:12] for answer in tenants] == [b"200", b"200", b"429"]
-            assert b"l5d-proxy-error: per-header rate limit exceeded: 1rps\r\n" in tenants[-1]
+            assert b"l5d-proxy-error: logical service app: per-header rate limit exceeded: 1rps\r\n" in tenants[-1]
             got = [await ask(public, b"host: x\r\n") for _ in range(3)]
             assert [answer[9:12] for answer in got] == [b"200", b"200", b"429"]
 

@@ -17,6 +17,7 @@ from meshcore.errors import ConnectError, ConnectionLost, FailFastError, LoadShe
 from meshcore.http.body import Chunks, Empty, read_all
 from meshcore.http.message import Request, Response
 from meshcore.layers.balance import Balance, PeakEwma
+from meshcore.metrics import Registry
 from meshcore.resolve import Static
 from meshcore.testing import FakeResolve, explore_schedules, request
 from meshcore.transport.target import Backend, Endpoint
@@ -790,3 +791,38 @@ def test_a_balance_is_a_value_that_prints_well() -> None:
     ) == repr(Balance())
     with pytest.raises(ValueError, match="unknown policy 'fastest'; the policies are: p2c-ewma, round-robin"):
         Balance(policy="fastest")  # type: ignore[arg-type]
+
+
+@pytest.mark.parity("B-09")
+async def test_a_balancer_counts_its_endpoints_and_those_who_wait_by_linkerds_names(
+    network: Network, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    registry = Registry()
+    network[B.address].down = True
+    resolve = FakeResolve(A, B)
+    service: Any = balance(resolve, registry=registry).layer(network).new_service(BACKEND, nursery)
+    await ask(service, 5)
+
+    def value(name: str, **labels: str) -> float:
+        more = "".join(f',{label}="{word}"' for label, word in labels.items())
+        line = f'outbound_http_balancer_{name}{{backend_name="users"{more}}} '
+        (found,) = [each for each in registry.render().splitlines() if each.startswith(line)]
+        return float(found.removeprefix(line))
+
+    assert (1, 1, 2) == (
+        value("endpoints", endpoint_state="ready"),
+        value("endpoints", endpoint_state="pending"),
+        value("p2c_endpoints"),
+    )
+    assert 1 == value("queue_requests_total") == value("queue_latency_seconds_count")
+    network[A.address].down = True
+    # The first one's patience ends with the gate's, whichever is looked at first.
+    for _ in range(2):
+        with pytest.raises(FailFastError):
+            await ask(service)
+    assert (0, 1, 0) == (value("queue_length"), value("queue_gate_shut_total"), value("queue_gate_open_total"))
+    resolve.publish(A, C)
+    await wait_all_tasks_blocked()
+    await ask(service)
+    assert 1 == value("queue_gate_open_total")
+    assert (2, 3, 1) == tuple(value("p2c_updates_total", op=op) for op in ("Reset", "Add", "Remove"))

@@ -13,11 +13,13 @@ import trio
 from trio.testing import MockClock
 
 from meshcore.admin.live import live_tree
-from meshcore.errors import ConnectError, FailFastError, NotReady, chain
+from meshcore.errors import ConnectError, FailFastError, MeshError, NotReady, chain
+from meshcore.grpc.framing import frame
 from meshcore.http.body import Chunks, Full, read_all
+from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
 from meshcore.layers import Balance, HealthChecks
-from meshcore.layers.health_checks import HttpCheck, TcpCheck
+from meshcore.layers.health_checks import GrpcCheck, HttpCheck, TcpCheck
 from meshcore.metrics import Registry
 from meshcore.testing import request
 from meshcore.transport.health import Health
@@ -327,3 +329,31 @@ async def test_a_connection_is_made_anew_where_others_are_kept() -> None:
     with pytest.raises(AssertionError):
         await TcpCheck().check(PLAIN, Client())
     await TcpCheck().check(PLAIN, object())
+
+
+@pytest.mark.parametrize(("answer", "well"), [(b"\x08\x01", True), (b"\x08\x02", False), (None, False)])
+async def test_a_service_of_grpc_says_itself_whether_it_is_well(answer: bytes | None, well: bool) -> None:
+    asked: list[Request] = []
+
+    async def service(sent: Request) -> Response:
+        asked.append(sent)
+        grpc = (b"content-type", b"application/grpc")
+        if answer is None:
+            return Response(200, Headers([grpc, (b"grpc-status", b"5")]))
+        return Response(200, Headers([grpc]), Full(frame(answer), [(b"grpc-status", b"0")]))
+
+    if well:
+        await GrpcCheck("shop.Users").check(PLAIN, service)
+    else:
+        with pytest.raises(NotReady, match=r"shop\.Users is not serving"):
+            await GrpcCheck("shop.Users").check(PLAIN, service)
+    (sent,) = asked
+    assert (b"/grpc.health.v1.Health/Check", b"10.0.0.1:80", 20) == (sent.path, sent.authority, sent.version)
+
+
+async def test_a_server_without_a_health_service_is_not_well() -> None:
+    async def service(sent: Request) -> Response:
+        return Response(404, Headers([(b"content-type", b"text/html")]))
+
+    with pytest.raises(MeshError, match="unimplemented: HTTP status 404"):
+        await GrpcCheck().check(PLAIN, service)

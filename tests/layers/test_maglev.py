@@ -133,6 +133,36 @@ def test_a_table_is_made_anew_only_for_others_or_other_weights(monkeypatch: pyte
         picker.ready.remove(member)
 
 
+def test_many_changes_in_a_row_do_not_make_the_table_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    picker = Maglev(ByHeader(b"x-user"), 1_021).start(random.Random(1))
+    made: list[int] = []
+    monkeypatch.setattr(
+        "meshcore.layers.balance.maglev.table_of", lambda members, size: made.append(1) or table_of(members, size)
+    )
+    members = [Someone(number) for number in range(40)]
+    inside: set[Someone] = set()
+    rng = random.Random(4)
+    now = 0.0
+    for step in range(4_000):
+        now += 0.001
+        someone = rng.choice(members)
+        if someone in inside and len(inside) > 1:
+            inside.discard(someone)
+            picker.ready.remove(someone)
+        elif someone not in inside:
+            inside.add(someone)
+            picker.ready.add(someone)
+        assert picker.pick(now, request(headers=[(b"x-user", b"%d" % step)])) in inside
+
+    # The first ones at once, then four a second, and where nobody near in the table is left.
+    assert 30 <= len(made) <= 60
+    picker.pick(now + 1.0, request(headers=[(b"x-user", b"ann")]))
+    home = table_of(list(inside), 1_021)[hashed(b"ann") % 1_021]
+    assert home is picker.pick(now + 1.0, request(headers=[(b"x-user", b"ann")]))
+    for someone in inside:
+        picker.ready.remove(someone)
+
+
 def test_the_size_has_to_be_a_prime_number() -> None:
     with pytest.raises(ValueError, match="prime number: 1000"):
         Maglev(BySource(), 1_000)

@@ -22,10 +22,13 @@ from meshcore.errors import (
     ResponseTimeout,
     StreamReset,
     StreamTimeout,
+    inside,
 )
 from meshcore.http.message import Request, Response
 from meshcore.layers.rescue import Rescue
+from meshcore.metrics import Registry
 from meshcore.testing import mock_service, request, response
+from meshcore.transport.target import Accepted
 
 GRPC = [(b"content-type", b"application/grpc+proto")]
 
@@ -102,16 +105,86 @@ async def test_grpc_is_http_2_with_its_content_type(version: int, content_type: 
 async def test_the_whole_chain_of_causes_is_told() -> None:
     async def inner(sent: Request) -> Response:
         try:
-            raise ConnectTimeout("endpoint 10.0.0.7:4143: connect timed out after 1.0 s")
+            raise ConnectTimeout("endpoint 10.0.0.7:4143: connect timed out after 1s")
         except ConnectTimeout as error:
             raise FailFastError("backend users: service in fail-fast") from error
 
     answer = await Rescue().wrap(inner, None)(request())
 
     assert (
-        b"backend users: service in fail-fast: endpoint 10.0.0.7:4143: connect timed out after 1.0 s"
+        b"backend users: service in fail-fast: endpoint 10.0.0.7:4143: connect timed out after 1s"
         == answer.headers.get(b"l5d-proxy-error")
     )
+
+
+@pytest.mark.parity("E-03")
+async def test_the_chain_begins_with_what_an_operator_knows_the_request_by() -> None:
+    async def inner(sent: Request) -> Response:
+        sent.route = "default.http"
+        error = ConnectTimeout("endpoint 10.0.0.7:4143: connect timed out after 1s")
+        inside(error, "backend Service.x")
+        raise error
+
+    def told(answer: Response) -> bytes | None:
+        return answer.headers.get(b"l5d-proxy-error")
+
+    rescued = Rescue(logical=True).wrap(inner, None)
+    assert (
+        b"logical service a.ns:80: route default.http: backend Service.x: endpoint 10.0.0.7:4143: "
+        b"connect timed out after 1s"
+    ) == told(await rescued(request(authority=b"a.ns:80")))
+    assert (told(await rescued(request(authority=b""))) or b"").startswith(b"route default.http: backend Service.x: ")
+    assert b"logical service a??b: no route" == told(
+        await Rescue(logical=True).wrap(mock_service(NoRoute("no route")), None)(request(authority=b"a\r\nb"))
+    )
+    # Without being asked for, only what the error itself says.
+    assert (told(await Rescue().wrap(inner, None)(request())) or b"").startswith(b"backend Service.x: endpoint")
+
+
+@pytest.mark.parity("E-09")
+@pytest.mark.parametrize(("error", "status", "grpc", "closes"), TABLE, ids=lambda value: type(value).__name__)
+async def test_none_of_these_says_when_to_come_back(error: MeshError, status: int, grpc: int, closes: bool) -> None:
+    for version, headers in ((11, []), (20, GRPC)):
+        answer = await rescued(error)(request(b"POST", headers=headers, version=version))
+        assert b"retry-after" not in answer.headers
+
+
+KINDS = [
+    (FailFastError("x"), "failfast", "failfast"),
+    (NoEndpoints("x"), "failfast", "failfast"),
+    (LoadShedError("x"), "loadshed", "loadshed"),
+    (ConnectError("x"), "i/o", "i/o"),
+    (ConnectTimeout("x"), "i/o", "i/o"),
+    (StreamReset("x"), "i/o", "i/o"),
+    (IdentityError("x"), "unexpected", "identity required"),
+    (ResponseTimeout("x"), "unexpected", "response timeout"),
+    (StreamTimeout("x"), "unexpected", "response timeout"),
+    (LoopDetected("x"), "gateway loop", "unexpected"),
+    (ValueError("x"), "unexpected", "unexpected"),
+    # Not failures: they have metrics of their own.
+    (AuthorizationError("x"), None, None),
+    (NoRoute("x"), None, None),
+]
+
+
+@pytest.mark.parity("E-08", "M-07")
+@pytest.mark.parametrize(("error", "inbound", "outbound"), KINDS, ids=lambda value: type(value).__name__)
+async def test_errors_are_counted_by_their_kind(error: Exception, inbound: str | None, outbound: str | None) -> None:
+    for direction, kind in (("inbound", inbound), ("outbound", outbound)):
+        registry = Registry()
+        target = Accepted("x", ("10.0.0.1", 80))
+        service = Rescue(registry=registry, direction=direction).wrap(mock_service(error, error, 200), target)
+        for version in (11, 20):
+            try:
+                await service(request(version=version))
+            except (ValueError, StreamReset):
+                pass
+        assert 200 == (await service(request())).status
+        labels = f'target_addr="10.0.0.1:80",target_ip="10.0.0.1",target_port="80",error="{kind}"'
+        line = f"{direction}_http_errors_total{{{labels}}} 2\n"
+        text = registry.render()
+        assert (line in text) == (kind is not None)
+        assert text.count("errors_total{") == (kind is not None)
 
 
 @pytest.mark.parity("E-06")

@@ -16,11 +16,11 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from meshcore.abc import Status
 from meshcore.errors import FailFastError, NoEndpoints
 from meshcore.http.body import Chunks, read_all
-from meshcore.layers import Balance
+from meshcore.layers import Balance, Route
 from meshcore.resolve import changes
 from meshcore.resolve.update import identity
 from meshcore.testing import FakeResolve, explore_schedules, request
-from meshcore.transport.target import Backend, Endpoint, TlsClient
+from meshcore.transport.target import Accepted, Backend, Endpoint, TlsClient
 from tests.layers.fakes import Network
 
 A, B, C = (Endpoint((host, 8080)) for host in ("10.0.0.1", "10.0.0.2", "10.0.0.3"))
@@ -178,6 +178,26 @@ async def test_a_balancer_tells_how_it_is_and_whether_it_is_used(
         await wait_all_tasks_blocked()
         assert service.in_use()
         asking.cancel_scope.cancel()
+
+
+@pytest.mark.parity("X-08")
+async def test_discovery_begins_with_the_first_request_and_serves_every_client_after_it(
+    network: Network, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    resolve = FakeResolve(A)
+    users, others = Backend("users"), Backend("others")
+    stack = Route({"users": users, "others": others}).layer(Balance(resolve).layer(network))
+    clients: list[Any] = [stack.new_service(Accepted(peer=("10.9.9.9", port)), nursery) for port in (1, 2, 3)]
+    await wait_all_tasks_blocked()
+    assert [] == resolve.watching
+
+    for client in clients:
+        sent = request(authority=b"users")
+        await read_all((await client(sent)).body)
+        assert A == sent.endpoint
+
+    assert [users] == resolve.watching
+    assert 1 == network[A.address].made
 
 
 # ----- while requests wait -----

@@ -85,6 +85,7 @@ class Running:
         name: what it is, for messages.
         port: where it serves; others by name in ``ports``.
         log: the file with its standard output and error.
+        config: its config file, where it has one.
     """
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path, port: int = 0) -> None:
@@ -93,6 +94,7 @@ class Running:
         self.log = log
         self.port = port
         self.ports: dict[str, int] = {}
+        self.config = Path()
 
     @property
     def address(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from tests.peers.servers import PeerMissing
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["dns_server", "grpc_server", "origin", "recorder", "websocket_server"]
+__all__ = ["authz_server", "dns_server", "grpc_server", "origin", "recorder", "websocket_server"]
 
 PROGRAMS = Path(__file__).parent / "programs"
 
@@ -54,6 +55,19 @@ def grpc_server(name: str = "grpc", *, delay: float = 0.0, port: int | None = No
     port = port or free_port()
     with running(f"grpc-{name}", _command("grpc_server", port, name, delay), port=port) as server:
         yield server
+
+
+@contextmanager
+def authz_server(answers: dict[str, bytes]) -> Iterator[tuple[Running, Path]]:
+    """The authorization service of programs/authz_server.py with these answers, and the file of its questions."""
+    _needs("grpc")
+    port = free_port()
+    with scratch("authz") as directory:
+        told, record = directory / "answers.json", directory / "questions"
+        told.write_text(json.dumps({case: answer.hex() for case, answer in answers.items()}))
+        record.touch()
+        with running("authz", _command("authz_server", port, told, record), port=port) as server:
+            yield server, record
 
 
 @contextmanager

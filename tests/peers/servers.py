@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.peers.process import Running, find, free_port, listening, running, scratch
 
@@ -179,8 +179,13 @@ backend b
 
 
 @contextmanager
-def envoy(to: Sequence[int], protocol: str = "http/1", *, addresses: Sequence[str] = ()) -> Iterator[Running]:
-    """Envoy with ``--concurrency 1``: one listener, router, one least-request cluster; *protocol* as for haproxy."""
+def envoy(
+    to: Sequence[int], protocol: str = "http/1", *, addresses: Sequence[str] = (), authz: int | None = None
+) -> Iterator[Running]:
+    """Envoy with ``--concurrency 1``: one listener, router, one least-request cluster; *protocol* as for haproxy.
+
+    *authz* is the port of an authorization service that it asks by gRPC about each request.
+    """
     path = program("envoy")
     port = free_port()
     hosts = addresses or [f"127.0.0.1:{each}" for each in to]
@@ -219,6 +224,14 @@ def envoy(to: Sequence[int], protocol: str = "http/1", *, addresses: Sequence[st
                 ],
             },
         }
+        if authz is not None:
+            asking = {
+                "@type": f"{kind}.filters.http.ext_authz.v3.ExtAuthz",
+                "transport_api_version": "V3",
+                "grpc_service": {"envoy_grpc": {"cluster_name": "authz"}, "timeout": "5s"},
+            }
+            filters: Any = chain["typed_config"]["http_filters"]  # type: ignore[index]
+            filters.insert(0, {"name": "envoy.filters.http.ext_authz", "typed_config": asking})
     cluster: dict[str, object] = {
         "name": "u",
         "type": "STATIC",
@@ -241,12 +254,33 @@ def envoy(to: Sequence[int], protocol: str = "http/1", *, addresses: Sequence[st
                 "explicit_http_config": {"http2_protocol_options": {}},
             }
         }
+    clusters = [cluster]
+    if authz is not None:
+        clusters.append(
+            {
+                "name": "authz",
+                "type": "STATIC",
+                "connect_timeout": "1s",
+                "typed_extension_protocol_options": {
+                    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                        "@type": f"{kind}.upstreams.http.v3.HttpProtocolOptions",
+                        "explicit_http_config": {"http2_protocol_options": {}},
+                    }
+                },
+                "load_assignment": {
+                    "cluster_name": "authz",
+                    "endpoints": [
+                        {"lb_endpoints": [{"endpoint": {"address": _socket_address("127.0.0.1", str(authz))}}]}
+                    ],
+                },
+            }
+        )
     configuration = {
         "static_resources": {
             "listeners": [
                 {"name": "l", "address": _socket_address("127.0.0.1", port), "filter_chains": [{"filters": [chain]}]}
             ],
-            "clusters": [cluster],
+            "clusters": clusters,
         }
     }
     with scratch("envoy") as directory:

@@ -126,6 +126,7 @@ def sidecar(
             words += ["--", *command]
 
         with running("sidecar", words, ready=ready, env=env or {}) as program:
+            program.config = file
             yield program
 
 

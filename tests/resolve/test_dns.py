@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import attrs
+import hypothesis
 import pytest
 import trio
+from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from meshcore.errors import ConfigError, FailFastError, NoEndpoints, chain
@@ -17,12 +20,12 @@ from meshcore.http.body import read_all
 from meshcore.layers.balance import Balance
 from meshcore.metrics import Registry
 from meshcore.resolve import Discover, Dns, DnsStatistics
-from meshcore.resolve.dns_message import AAAA, CNAME, SRV, A
+from meshcore.resolve.dns_message import AAAA, CNAME, SRV, A, BadMessage
 from meshcore.resolve.resolv_conf import SystemFiles
 from meshcore.testing import request
 from meshcore.transport.target import Backend, Endpoint, TlsClient
 from tests.layers.fakes import Network
-from tests.resolve.dns_server import DnsServer
+from tests.resolve.dns_server import DnsServer, message, question, record
 
 WEB = Backend("web", discover="dns:web.test:80")
 PAY = Backend("pay", discover="dns+srv:_http._tcp.payments.shop")
@@ -271,8 +274,11 @@ async def test_questions_that_nobody_answers_come_at_growing_intervals(
 async def test_a_second_server_is_asked_where_the_first_is_silent(
     files: SystemFiles, server: DnsServer, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
+    asked: list[str] = []
+
     class Two:
         async def ask(self, address: Any, query: bytes, accept: Any, /, *, stream: bool) -> Any:
+            asked.append(address[0])
             if address[0] == "10.0.0.1":
                 await trio.sleep_forever()
             return await server.ask(address, query, accept, stream=stream)
@@ -280,7 +286,9 @@ async def test_a_second_server_is_asked_where_the_first_is_silent(
     server.put("web.test", A, "10.0.0.7")
     dns = Dns(servers=(("10.0.0.1", 53), ("10.0.0.2", 5353)), transport=Two(), files=files)
 
-    assert [(1.0, ["10.0.0.7:80"])] == (await watch(dns, WEB, nursery, 2)).sets
+    assert [(1.0, ["10.0.0.7:80"])] == (await watch(dns, WEB, nursery, 14)).sets
+    # From then on the one that has answered is asked first.
+    assert ["10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.2"] == asked
 
 
 async def test_names_are_completed_by_the_search_list(
@@ -396,7 +404,7 @@ async def test_what_is_no_name_is_a_mistake_of_the_configuration(dns: Dns, sourc
 # ----- under a balancer -----
 
 
-@pytest.mark.parity("B-11", "B-22")
+@pytest.mark.parity("B-11", "B-22", "X-16")
 async def test_a_name_that_cannot_be_resolved_yet_makes_requests_wait_and_fails_no_start(
     dns: Dns, server: DnsServer, network: Network, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
@@ -482,3 +490,60 @@ async def test_a_real_server_is_asked_over_udp_and_over_tcp_where_that_is_too_sm
     assert 200 == len(found)
     assert 1 == server.streams
     nursery.cancel_scope.cancel()
+
+
+# ----- hostile answers -----
+
+VALUES = st.one_of(
+    st.tuples(st.just(A), st.ip_addresses(v=4).map(str)),
+    st.tuples(st.just(AAAA), st.ip_addresses(v=6).map(str)),
+    st.tuples(
+        st.just(SRV),
+        st.tuples(
+            st.integers(0, 3),
+            st.integers(0, 65_535),
+            st.integers(0, 65_535),
+            st.sampled_from(["a.test", "b.test", "."]),
+        ),
+    ),
+    st.tuples(st.just(CNAME), st.sampled_from(["a.test", "b.test", "_http._tcp.payments.shop", "web.test"])),
+)
+RECORDS = st.lists(
+    st.tuples(st.sampled_from(["web.test", "a.test", "b.test", "_http._tcp.payments.shop"]), VALUES), max_size=12
+)
+
+
+@hypothesis.given(RECORDS, st.sampled_from([WEB, PAY]), st.sampled_from([0, 0, 0, 1, 2, 3, 5]), st.binary(max_size=40))
+@hypothesis.settings(max_examples=60, deadline=None)
+def test_whatever_servers_answer_only_endpoints_that_can_be_are_published(
+    records: list[tuple[str, tuple[int, Any]]], target: Backend, code: int, noise: bytes
+) -> None:
+    published: list[Endpoint] = []
+
+    class Hostile:
+        async def ask(self, server: Any, query: bytes, accept: Any, /, *, stream: bool) -> Any:
+            await trio.lowlevel.checkpoint()
+            id, name, kind = question(query)
+            made = [record(owner, what, value, 1) for owner, (what, value) in records]
+            try:
+                accept(noise)
+            except BadMessage:
+                pass
+            try:
+                return accept(message(id, name, kind, made, code=code, additional=made))
+            except BadMessage as error:
+                raise OSError(str(error)) from error
+
+    async def main() -> None:
+        files = SystemFiles(Path("/nonexistent/resolv.conf"), Path("/nonexistent/hosts"))
+        dns = Dns(transport=Hostile(), files=files, rng=random.Random(1))
+        with trio.move_on_after(30):
+            await dns.watch(target, published.extend)
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+    for endpoint in published:
+        host, port = endpoint.address
+        assert not ip_address(host).is_unspecified
+        assert 0 < port < 65_536
+        assert 0 < endpoint.weight <= 1.0

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
+from hypothesis import strategies as st
+
 from meshcore.resolve.resolv_conf import ResolvConf, SystemFiles, parse_hosts, parse_resolv_conf
 
 
@@ -34,6 +37,27 @@ def test_hosts_have_several_addresses_and_names() -> None:
     found = parse_hosts("127.0.0.1 localhost App # the app\n::1 localhost\n::1 localhost\nbad name\n\n#x\n")
 
     assert {"localhost": ("127.0.0.1", "::1"), "app": ("127.0.0.1",)} == found
+
+
+@hypothesis.given(
+    st.lists(
+        st.one_of(
+            st.text(max_size=30),
+            st.sampled_from(
+                ["nameserver 10.0.0.1", "search a b c d e f g h i j", "options ndots:99999 timeout:-1 attempts:"]
+            ),
+        )
+    )
+)
+def test_any_text_is_a_file_within_bounds(lines: list[str]) -> None:
+    found = parse_resolv_conf("\n".join(lines))
+    parse_hosts("\n".join(lines))
+
+    assert 1 <= len(found.servers) <= 3
+    assert len(found.search) <= 8
+    assert 0 <= found.ndots <= 15
+    assert 1 <= found.timeout <= 30
+    assert 1 <= found.attempts <= 5
 
 
 def test_the_files_are_read_again_when_they_change_and_may_be_missing(tmp_path: Path) -> None:

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from meshcore.codec.client_hello import MAX_HELLO
 from meshcore.errors import ConnectionLost, TlsError
 from meshcore.identity.store import Identity
+from meshcore.layers.tcp_errors import TcpErrors
 from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.metrics.detection import tls_detection
+from meshcore.metrics.errors import error_kind
 from meshcore.metrics.registry import Registry
 from meshcore.server.detect import Detect
 from meshcore.server.detect_tls import DetectTls
@@ -237,6 +239,8 @@ async def test_a_stalled_hello_fails_in_time_and_holds_nobody_up(
     assert b"" == await stalled.receive_some()
     assert 10.0 == trio.current_time()
     assert ["TLS detection timed out after 10 s"] == [str(error) for error in proxy.errors]
+    # As in inbound_tcp_errors_total (E-08).
+    assert ["tls detection timeout"] == [error_kind("inbound", error) for error in proxy.errors]
     assert [("passthrough", 0.0), ("timeout", 10.0)] == proxy.observed
     assert 1 == len(proxy.served)
 
@@ -660,7 +664,7 @@ async def test_metrics_say_what_became_of_each_connection(own: Any, pki: Any, nu
     detect = DetectTls[Accepted](
         own, plain=counted, passthrough=counted, timeout=0.2, observe=tls_detection(registry, "inbound")
     )
-    proxy = await start(nursery, Stack((detect,)))
+    proxy = await start(nursery, Stack((TcpErrors(registry), detect)))
 
     with trio.fail_after(20):
         client = await secured(await proxy.connect(), pki)
@@ -686,4 +690,5 @@ async def test_metrics_say_what_became_of_each_connection(own: Any, pki: Any, nu
     for result in ("terminated", "passthrough", "no_tls", "timeout"):
         assert f'inbound_tcp_detect_tls_results_total{{result="{result}"}} 1' in text
     assert "inbound_tcp_detect_tls_duration_seconds_count 4" in text
-    assert 'inbound_tcp_errors_total{error="tls detection timeout"} 1' in text
+    errors = [line for line in text.splitlines() if line.startswith("inbound_tcp_errors_total{")]
+    assert ['error="tls detection timeout"} 1'] == [line.rpartition(",")[2] for line in errors]

@@ -17,6 +17,7 @@ from meshcore.errors import (
     NoEndpoints,
     NotReady,
     StreamTimeout,
+    inside,
 )
 from meshcore.http.message import Request
 from meshcore.http.timeouts import time_is_up
@@ -26,6 +27,7 @@ from meshcore.layers.balance.line import Line, Waiter
 from meshcore.layers.balance.load import PenaltyPeakEwma
 from meshcore.layers.balance.member import HASTE, Member
 from meshcore.layers.balance.members import Members
+from meshcore.layers.balance.metrics import BalanceMetrics
 from meshcore.layers.balance.penalty import PenaltyExchange
 from meshcore.layers.balance.refused import all_refused
 from meshcore.layers.balance.statistics import BalanceStatistics
@@ -59,8 +61,10 @@ class Balancer(Generic[Req, Rsp]):
         "_fail_fast",
         "_hastened",
         "_members",
+        "_metrics",
         "_next",
         "_now",
+        "_policy",
         "_ready",
         "_shut",
         "_target",
@@ -73,12 +77,14 @@ class Balancer(Generic[Req, Rsp]):
         self._now = clock()
         self._target = target
         balancing = Balancing.of(resolve(layer.policy, target))
+        self._policy = str(balancing.policy)
         picker = balancing.picking().start(layer.rng)
         self._next = picker.pick
         self._ready = picker.ready
         load = balancing.measuring(layer.load)
         self._exchange = PenaltyExchange if isinstance(load, PenaltyPeakEwma) else Exchange
-        self._members = Members(self, layer, balancing, load, picker, inner, target)
+        self._metrics = BalanceMetrics(layer.registry, layer.scope, target.name)
+        self._members = Members(self, layer, balancing, load, picker, inner, target, self._metrics)
         self._fail_fast = layer.fail_fast
         self._capacity = layer.capacity
         self._waiting = Line()
@@ -101,6 +107,7 @@ class Balancer(Generic[Req, Rsp]):
             self._members.discovered,
             self._members.discovery(),
             self._members.panicking,
+            self._policy,
         )
 
     def status(self) -> Status:
@@ -148,10 +155,11 @@ class Balancer(Generic[Req, Rsp]):
                 deadline = deadline or self._now() + self._fail_fast
                 member = await self._choose(request.avoid, request, error, deadline)
                 now = self._now()
-            except Exception:
+            except Exception as error:
                 load.end(self._now(), now, False)
                 member.failures += 1
                 member.finished()
+                inside(error, f"backend {self._target.name}")
                 raise
             except BaseException:
                 load.end(self._now(), now, False)
@@ -186,8 +194,9 @@ class Balancer(Generic[Req, Rsp]):
                 cause = error
                 deadline = deadline or self._now() + self._fail_fast
                 self._give_up(member, error)
-            except Exception:
+            except Exception as error:
                 member.failures += 1
+                inside(error, f"backend {self._target.name}")
                 raise
             else:
                 member.successes += 1
@@ -245,6 +254,8 @@ class Balancer(Generic[Req, Rsp]):
             raise
         finally:
             self._waiting.leave(waiter, self._take)
+            self._metrics.waited_total.value += 1
+            self._metrics.waits.observe(self._now() - now)
 
     def _pick(self, avoid: Sequence[Endpoint], request: object) -> Candidate | None:
         """A ready endpoint, if there is one; one to avoid only where there is no other."""
@@ -287,6 +298,7 @@ class Balancer(Generic[Req, Rsp]):
         if not len(self._ready) and self._unready_since is not None and now >= self._unready_since + self._fail_fast:
             # The gate shuts: who waits fails with this one.
             self._shut = True
+            self._metrics.shut_total.value += 1
             self._waiting.wake_all()
             raise self._failure(cause)
 
@@ -330,7 +342,9 @@ class Balancer(Generic[Req, Rsp]):
     def added(self) -> None:
         """An endpoint can take requests: those who wait get it, in their order (B-11)."""
         self._unready_since = None
-        self._shut = False
+        if self._shut:
+            self._shut = False
+            self._metrics.opened_total.value += 1
         self._waiting.hand_out(self._take)
 
     def settled(self) -> None:
@@ -340,7 +354,8 @@ class Balancer(Generic[Req, Rsp]):
     async def run(self) -> None:
         """The balancer's task: discovery, and a task for each endpoint."""
         try:
-            await self._members.run()
+            with self._metrics.watching(lambda: (len(self._ready), len(self._members.all), len(self._waiting))):
+                await self._members.run()
         finally:
             self._closed = True
             self._waiting.wake_all()

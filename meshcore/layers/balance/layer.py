@@ -12,6 +12,7 @@ from meshcore.layers.balance.balancer import Balancer
 from meshcore.layers.balance.balancing import Balancing, PolicyName, known_policy
 from meshcore.layers.balance.load import Load, PeakEwma
 from meshcore.layers.balance.ready import Policy
+from meshcore.metrics.registry import Registry
 from meshcore.resolve.static import Static
 from meshcore.stack import Param
 from meshcore.transport.backoff import Backoff
@@ -49,6 +50,8 @@ class Balance:
         drain: seconds that a removed endpoint's exchanges are given.
         rng: randomness, for tests.
         owner: who is told of crashes; None: they are only logged.
+        registry: where the metrics are; None: nowhere.
+        scope: what the metrics' names begin with.
         name: the role, where a stack has more than one.
     """
 
@@ -63,6 +66,8 @@ class Balance:
     drain: float = attrs.field(default=120.0, validator=attrs.validators.ge(0), repr=False)
     rng: random.Random = attrs.field(factory=random.Random, repr=False, eq=False)
     owner: Owner | None = attrs.field(default=None, repr=False)
+    registry: Registry | None = attrs.field(default=None, repr=False, eq=False, kw_only=True)
+    scope: str = attrs.field(default="outbound_http", repr=False, kw_only=True)
     name: str = attrs.field(default="", repr=False, kw_only=True)
 
     # The first says it all; pyright's inference needs the two that are used.

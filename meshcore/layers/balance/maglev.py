@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Maglev", "MaglevPicker", "hashed", "table_of"]
 
+_BURST = 20.0
+_RATE = 4.0
+_FAR = 64
+
 
 def _prime(value: int) -> bool:
     return value > 1 and all(value % divisor for divisor in range(2, int(value**0.5) + 1))
@@ -35,7 +39,7 @@ class Maglev:
     Every proxy that sees the same endpoints makes the same choice.  A request without a key goes to the better of two
     (:class:`P2c`).  Load is not looked at, so keys that many requests share make one endpoint busy; slow starts do not
     apply.  A change of the ready endpoints makes the table anew when the next request comes, which takes some
-    milliseconds.
+    milliseconds; with many changes in a row it is made four times a second, and in between who has gone is passed over.
 
     Attributes:
         hash: what is hashed.
@@ -58,7 +62,7 @@ class MaglevPicker:
         changed: whether somebody has come or gone since the table was made.
     """
 
-    __slots__ = ("_key", "_made_of", "_otherwise", "_size", "_table", "changed", "ready")
+    __slots__ = ("_allowed", "_at", "_key", "_made_of", "_otherwise", "_size", "_table", "changed", "ready")
 
     def __init__(self, options: Maglev, rng: random.Random) -> None:
         self._key = options.hash.key
@@ -66,6 +70,9 @@ class MaglevPicker:
         self._table: Sequence[Candidate] = ()
         self._made_of: dict[Candidate, float] = {}
         self.changed = False
+        # How often the table may be made now, and when that was last looked at.
+        self._allowed = _BURST
+        self._at = 0.0
         self._otherwise = P2cPicker(P2c(), rng)
         self.ready: Ready = _Changing(rng, self)
         self._otherwise.ready = self.ready
@@ -77,11 +84,32 @@ class MaglevPicker:
             return self._otherwise.pick(now)
         if not self.ready.members:
             return None
-        if self.changed:
+        place = hashed(key) % self._size
+        if self.changed and self._may(now):
             self._look()
-        chosen = self._table[hashed(key) % self._size]
+        chosen = self._from(place)
+        if chosen is None:
+            self._look()
+            chosen = self._table[place]
         self.ready.give(chosen)
         return chosen
+
+    def _may(self, now: float) -> bool:
+        self._allowed = min(self._allowed + max(now - self._at, 0.0) * _RATE, _BURST)
+        self._at = now
+        if self._allowed < 1.0:
+            return False
+        self._allowed -= 1.0
+        return True
+
+    def _from(self, place: int) -> Candidate | None:
+        """The first in the table from *place* on that is ready still; None if that is far away."""
+        table = self._table
+        for step in range(min(len(table), _FAR)):
+            member = table[(place + step) % self._size]
+            if member.slot >= 0:
+                return member
+        return None
 
     def _look(self) -> None:
         """Makes the table anew, if it is of others, or their shares are."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from meshcore.layers.balance.balancing import Balancing
     from meshcore.layers.balance.layer import Balance
     from meshcore.layers.balance.load import Load
+    from meshcore.layers.balance.metrics import BalanceMetrics
     from meshcore.layers.balance.ready import Picker
     from meshcore.transport.target import Backend, Endpoint
 
@@ -46,6 +47,7 @@ class Members:
         "_balancer",
         "_draining",
         "_load",
+        "_metrics",
         "_now",
         "_nursery",
         "_open",
@@ -79,6 +81,7 @@ class Members:
         picker: Picker,
         inner: NewService[Endpoint, Any, Any],
         target: Backend,
+        metrics: BalanceMetrics,
     ) -> None:
         self._balancer = balancer
         self.backoff = layer.backoff
@@ -99,6 +102,7 @@ class Members:
         self._updating = False
         self._resolve = layer.resolve
         self._target = target
+        self._metrics = metrics
         self._now = clock()
         self._nursery: trio.Nursery | None = None
         self._watching: trio.CancelScope | None = None
@@ -170,6 +174,10 @@ class Members:
         self.discovered = True
         self._updating = True
         update = changes([member.endpoint for member in self.all.values()], endpoints)
+        metrics = self._metrics
+        metrics.reset_total.value += 1
+        metrics.added_total.value += len(update.added)
+        metrics.removed_total.value += len(update.removed)
         for endpoint in update.removed:
             member = self.all.pop(identity(endpoint))
             self._draining.add(member)
@@ -216,7 +224,7 @@ class Members:
             now = self._now()
             member.start_slowly(now)
             # A few are enough to tell what is usual here, however many there are.
-            some = [other.load.estimate(now) for other in self._ready.members[:_SOME]]
+            some = [other.load.estimate(now) for other in self._ready.some(_SOME)]
             member.load.anew(now, sum(some) / len(some) if some else None)
             self.place(member)
 

@@ -64,6 +64,10 @@ class Pickable(Protocol):
         """Some member whose endpoint is not in *avoid*; None if all are."""
         ...
 
+    def some(self, count: int) -> Sequence[Candidate]:
+        """A few of them, at most *count*."""
+        ...
+
 
 class Picker(Protocol):
     """The state of a policy for one balancer.
@@ -184,6 +188,10 @@ class Ready:
         total = self.total if member.slot >= 0 else self.total + member.weight
         self.clock -= 1.0 / total
         member.served -= 1.0 / member.weight
+
+    def some(self, count: int) -> Sequence[Candidate]:
+        """A few of them, at most *count*."""
+        return self.members[:count]
 
     def outside(self, avoid: Container[Endpoint]) -> Candidate | None:
         """Some member whose endpoint is not in *avoid*, from a random place on; None if all are."""

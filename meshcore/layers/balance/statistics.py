@@ -21,6 +21,7 @@ class BalanceStatistics:
         discovered: whether discovery has ever named the endpoints.
         discovery: what the resolver knows of the backend, the age of its answer for instance; None: nothing.
         panic: whether so few endpoints are open that busy ones get requests, too.
+        policy: who gets a request, by name or as it prints.
     """
 
     backend: str
@@ -30,3 +31,4 @@ class BalanceStatistics:
     discovered: bool
     discovery: object = None
     panic: bool = False
+    policy: str = ""

@@ -127,6 +127,10 @@ class _Zones:
         """See :class:`Pickable`."""
         self._of(member).take_back(member)
 
+    def some(self, count: int) -> Sequence[Candidate]:
+        """See :class:`Pickable`: those of the own zone, if there are any."""
+        return self._near.some(count) or self._others.some(count)
+
     def outside(self, avoid: Container[Endpoint]) -> Candidate | None:
         """See :class:`Pickable`: one of the own zone, if there is one."""
         found = self._near.outside(avoid) if len(self._near) else None

@@ -3,7 +3,10 @@
 The service ``test.Echo``: ``Unary`` (its name, or the message if it is not empty), ``Collect`` (the number of
 messages), ``Repeat`` (the message as often as it says), ``Chat`` (each message back at once), ``Hang`` (until
 cancelled), ``Cancelled`` (how many were), ``Fail`` (a status with a message and trailing metadata),
-``Deadline`` (seconds that are left), ``Count`` (calls of Unary).
+``Deadline`` (seconds that are left), ``Count`` (calls of Unary), ``Details`` (a status with details), ``Metadata``
+(``x-`` metadata back, in the trailers), ``Zipped`` (the message, compressed if the client takes that), ``Early`` (an
+answer before the last message), ``Forever`` (messages without an end).  And ``grpc.health.v1.Health``: the server and
+``test.Echo`` are SERVING, ``test.Sick`` is not, and there is nobody else.
 """
 
 from __future__ import annotations
@@ -71,6 +74,31 @@ def deadline(message, context):
     return b"none" if left is None else b"%.3f" % left
 
 
+def details(message, context):
+    context.set_trailing_metadata((("grpc-status-details-bin", message),))
+    context.abort(grpc.StatusCode.NOT_FOUND, "with details")
+
+
+def metadata(message, context):
+    context.set_trailing_metadata(tuple(field for field in context.invocation_metadata() if field[0].startswith("x-")))
+    return dict(context.invocation_metadata())["user-agent"].encode()
+
+
+def zipped(message, context):
+    context.set_compression(grpc.Compression.Gzip)
+    return message
+
+
+def early(messages, context):
+    return next(messages)
+
+
+def forever(message, context):
+    context.add_callback(lambda: count("cancelled"))
+    while context.is_active():
+        yield message
+
+
 METHODS = {
     "Unary": grpc.unary_unary_rpc_method_handler(unary),
     "Collect": grpc.stream_unary_rpc_method_handler(collect),
@@ -79,15 +107,29 @@ METHODS = {
     "Hang": grpc.unary_unary_rpc_method_handler(hang),
     "Fail": grpc.unary_unary_rpc_method_handler(fail),
     "Deadline": grpc.unary_unary_rpc_method_handler(deadline),
+    "Details": grpc.unary_unary_rpc_method_handler(details),
+    "Metadata": grpc.unary_unary_rpc_method_handler(metadata),
+    "Zipped": grpc.unary_unary_rpc_method_handler(zipped),
+    "Early": grpc.stream_unary_rpc_method_handler(early),
+    "Forever": grpc.unary_stream_rpc_method_handler(forever),
     "Cancelled": grpc.unary_unary_rpc_method_handler(lambda m, c: b"%d" % counts["cancelled"]),
     "Count": grpc.unary_unary_rpc_method_handler(lambda m, c: b"%d" % counts["unary"]),
 }
+
+def health(message, context):
+    states = {b"": b"\x08\x01", b"\x0a\x09test.Echo": b"\x08\x01", b"\x0a\x09test.Sick": b"\x08\x02"}
+    if message not in states:
+        context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
+    return states[message]
+
 
 server = grpc.server(
     futures.ThreadPoolExecutor(max_workers=64),
     options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1), ("grpc.so_reuseport", 0)],
 )
 server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo", METHODS),))
+checks = {"Check": grpc.unary_unary_rpc_method_handler(health)}
+server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("grpc.health.v1.Health", checks),))
 if server.add_insecure_port(f"127.0.0.1:{PORT}") == 0:
     sys.exit(f"cannot listen on {PORT}")
 server.start()
