@@ -52,6 +52,7 @@ MODULES = (
     "http/message",
     "http/replay",
     "http/reserved",
+    "http/route_table",
     # Connections.
     "transport/connection",
     "transport/flow_body",
@@ -63,6 +64,7 @@ MODULES = (
     # What is counted of them.
     "metrics/histogram",
     "metrics/requests",
+    "metrics/route_requests",
     # Who takes them.
     "layers/balance/balancer",
     "layers/balance/exchange",

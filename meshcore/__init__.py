@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from meshcore.http.matching import PathMatch as PathMatch
     from meshcore.http.matching import RequestMatch as RequestMatch
     from meshcore.http.matching import RouteRule as RouteRule
-    from meshcore.http.matching import RouteTable as RouteTable
     from meshcore.http.matching import ValueMatch as ValueMatch
     from meshcore.http.message import Request as Request
     from meshcore.http.message import Response as Response
     from meshcore.http.message import Timeouts as Timeouts
+    from meshcore.http.route_table import RouteTable as RouteTable
     from meshcore.proxy import Proxy as Proxy
     from meshcore.proxy import serve_config as serve_config
     from meshcore.server.detect import Detect as Detect
@@ -75,8 +75,9 @@ _HOMES = {
     "errors": "MeshError",
     "http.body": "Empty EndOfStream Full",
     "http.headers": "Headers",
-    "http.matching": "GrpcMatch PathMatch RequestMatch RouteRule RouteTable ValueMatch",
+    "http.matching": "GrpcMatch PathMatch RequestMatch RouteRule ValueMatch",
     "http.message": "Request Response Timeouts",
+    "http.route_table": "RouteTable",
     "proxy": "Proxy serve_config",
     "server.detect": "Detect",
     "server.detect_tls": "DetectTls",

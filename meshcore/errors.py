@@ -19,6 +19,7 @@ __all__ = [
     "AuthorizationError",
     "AuthorizationUnavailable",
     "BodyAbandoned",
+    "CircuitOpen",
     "ConfigError",
     "ConnectError",
     "ConnectTimeout",
@@ -230,6 +231,12 @@ class NotReady(MeshError):
 
     def __init__(self, message: str = "endpoint is not ready", *, retryable: bool = True) -> None:
         super().__init__(message, retryable=retryable)
+
+
+class CircuitOpen(NotReady):
+    """An endpoint is left alone for a while because it failed (B-14, B-17: 503 where there is no other one)."""
+
+    code = "circuit-open"
 
 
 class LoadShedError(MeshError):

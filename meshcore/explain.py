@@ -53,6 +53,19 @@ EXPLANATIONS: dict[str, Explanation] = {
             "tcp_close_total by errno in /metrics",
         ),
     ),
+    "circuit-open": Explanation(
+        "An endpoint failed too often, so that it is left alone for a while: its circuit breaker is open.",
+        (
+            "the endpoint answers with errors, or does not answer in time",
+            "its success rate was below what failure_accrual asks for",
+            "the request that tried whether it is well again has failed, too",
+        ),
+        (
+            "/stack: the state of the breaker and why it opened",
+            "circuit_breaker_trips_total by endpoint in /metrics",
+            "response_total with classification=failure by endpoint",
+        ),
+    ),
     "connect-timeout": Explanation(
         "An endpoint did not accept a connection in time (1 s by default).",
         (

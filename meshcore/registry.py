@@ -164,7 +164,8 @@ def _field(field: attrs.Attribute[Any]) -> Field:
 
 
 def _structured(value: Any, hint: Any) -> Any:
-    """*value* as its field wants it: text for bytes, lists for tuples; anything else has to be right already."""
+    """*value* as its field wants it: text for bytes, lists for tuples, tables for values that have fields; anything
+    else has to be right already."""
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         problem: TypeError | None = None
@@ -193,6 +194,22 @@ def _structured(value: Any, hint: Any) -> Any:
         wanted = origin or hint
     if not isinstance(wanted, type) or wanted is object:
         return value
+    if isinstance(value, dict) and attrs.has(wanted):
+        return _value(wanted, value)
     if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
         raise TypeError(f"{value!r} is not {'text' if wanted in (str, bytes) else wanted.__name__}")
     return value
+
+
+def _value(cls: type, table: dict[str, Any]) -> Any:
+    """The value that a table describes."""
+    hints = _hints(cls)
+    fields = {field.alias or field.name: field.name for field in attrs.fields(cls) if field.init}
+    for key in table:
+        if key not in fields:
+            raise TypeError(f"{cls.__name__} has no field {key!r}{suggest(key, list(fields))}")
+    found = {key: _structured(item, hints.get(fields[key], Any)) for key, item in table.items()}
+    try:
+        return cls(**found)
+    except ValueError as error:
+        raise TypeError(str(error)) from error

@@ -18,6 +18,7 @@ import trio.testing
 
 import meshcore
 from meshcore import Endpoint, Headers, Request, Response, ServiceLayer, middleware
+from meshcore.config import parse_config
 from meshcore.http.body import read_all
 from meshcore.stack import stack
 from meshcore_cli.main import main
@@ -202,3 +203,16 @@ async def test_the_layers_of_the_how_to_page_do_what_it_says() -> None:
     assert answer.headers.get(b"cache-control") == b"no-store"
     assert isinstance(names["RequestId"](), ServiceLayer)
     assert callable(middleware)
+
+
+async def test_the_pipeline_with_a_breaker_is_one(nursery: trio.Nursery) -> None:
+    names = blocks("how-to/circuit-breaking.md")
+    assert ["retry", "balance", "failure_accrual"] == names["pipeline"].roles()
+
+
+@pytest.mark.parametrize("page", ["retries", "circuit-breaking", "limit-requests"])
+def test_the_tables_of_a_page_on_failures_are_right(page: str) -> None:
+    text = (ROOT / "docs" / "how-to" / f"{page}.md").read_text()
+    for block in re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        whole = block if block.startswith("[") else f'[outbound.to."a:1"]\nendpoints = ["b:1"]\n{block}'
+        parse_config(whole)

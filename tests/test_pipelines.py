@@ -26,6 +26,8 @@ from meshcore.config import (
     TimeoutConfig,
     proxy_config,
 )
+from meshcore.config.concurrency import ConcurrencyConfig
+from meshcore.config.failures import ClassifyConfig, FailureAccrualConfig
 from meshcore.config.upstream import EndpointConfig
 from meshcore.layers import Balance
 from meshcore.pipeline import gateway, listener
@@ -169,6 +171,8 @@ Stack
    └─ ServeHttp(options=ServerOptions())
    └─ Rescue(informational=True)
    └─ Route(routes={'orders:80': 'orders:80'})
+   └─ LoadShed(at=closed)
+   └─ ReadOverrides(allowed=operator.attrgetter('overrides'))
    └─ StreamTimeouts(timeouts=operator.attrgetter('timeouts'))
    └─ Retry(attempts=operator.attrgetter('retries'), \
 budget=by backend, replay=operator.attrgetter('replay'))
@@ -255,6 +259,7 @@ ROUTED = """\
 Route(routes=RouteTable(route-0, default))
 RouteMetrics(scope='route')
 Filters(filters=operator.attrgetter('filters'))
+LoadShed(at=closed)
 StreamTimeouts(timeouts=operator.attrgetter('timeouts'))
 Mirror(mirrors=operator.attrgetter('mirrors'), body_limit=65536, in_flight=100, timeout=30.0)
 Retry(attempts=operator.attrgetter('retries'), budget=by backend, replay=operator.attrgetter('replay'))
@@ -288,8 +293,8 @@ def test_what_routes_need_stands_between_them_and_their_backends_in_this_order()
     )
     layers = http_layers(routed_gateway(route))
     first = layers.index("Route(routes=RouteTable(route-0, default))")
-    assert "\n".join(layers[first : first + 10]) == ROUTED
-    assert layers[first + 10].startswith("Balance(")
+    assert "\n".join(layers[first : first + 11]) == ROUTED
+    assert layers[first + 11].startswith("Balance(")
 
 
 def test_routes_that_name_hosts_alone_cost_what_they_did() -> None:
@@ -320,3 +325,24 @@ def test_routes_of_destinations_and_of_the_application_have_their_places() -> No
     assert before(roles, "set_client_id", "route", "route_metrics", "authorize", "filters", "to_backend", "balance")
     roles = outbound(config).roles()
     assert before(roles, "rescue", "route", "route_metrics", "filters", "retry", "split", "to_backend", "balance")
+
+
+def test_limits_and_verdicts_stand_above_what_they_are_for() -> None:
+    endpoint = EndpointConfig(address=("10.0.0.7", 4143))
+    limit = ConcurrencyConfig(limit=100)
+    told = Destination(
+        endpoints=(endpoint,),
+        classify=ClassifyConfig(status=("429",)),
+        failure_accrual=FailureAccrualConfig(),
+        concurrency_limit=limit,
+    )
+    plain = list(outbound(sidecar()).roles())
+    roles = list(outbound(MeshConfig(outbound=Outbound(to={"orders:80": told}))).roles())
+
+    # What is not asked for is not there.
+    assert {"classify", "concurrency_limit", "failure_accrual"} == set(roles) - set(plain)
+    # A verdict is known to all that ask; a request is one however often it is tried; a breaker judges one endpoint.
+    assert before(roles, "classify", "load_shed", "concurrency_limit", "retry", "balance", "failure_accrual", "http")
+    assert before(roles, "require_id", "failure_accrual", "endpoint_metrics")
+    inner = Inbound(forward=("127.0.0.1", 8000), concurrency_limit=limit)
+    assert before(list(inbound(MeshConfig(inbound=inner)).roles()), "rescue", "listener_limit", "authorize")

@@ -29,8 +29,9 @@ def check_upstream(here: KeyPath, upstream: BackendConfig, config: MeshConfig, r
     _identity(here, upstream, config, report)
     _https(here, upstream, report)
     _balancing(here, upstream, config, report)
+    _requests(here, upstream, report)
+    _accrual(here, upstream, report)
     if isinstance(upstream, Destination):
-        _requests(here, upstream, report)
         check_retry((*here, "retry"), upstream.retry, report)
         check_rate_limits(
             here,
@@ -42,14 +43,12 @@ def check_upstream(here: KeyPath, upstream: BackendConfig, config: MeshConfig, r
 
 
 def check_retry(here: KeyPath, retry: Any, report: Report) -> None:
-    """Reports what a retry cannot do."""
-    if not right(retry) or not right(retry.on) or not all(map(right, retry.on)):
+    """Reports what would be said in vain."""
+    if not right(retry) or not right(retry.limit):
         return
-    if set(retry.on) != {"connect-failure", "reset"}:
-        report.error(
-            (*here, "on"),
-            'one without the other is not in this release: on = ["connect-failure", "reset"], or limit = 0',
-        )
+    if retry.limit == 0 and right(retry.timeout) and retry.timeout is not None:
+        text = "would not be used: the last try has no such limit, and limit = 0 leaves no other"
+        report.error((*here, "timeout"), text)
 
 
 def _endpoints(here: KeyPath, upstream: BackendConfig, report: Report) -> None:
@@ -85,7 +84,7 @@ def _identity(here: KeyPath, upstream: BackendConfig, config: MeshConfig, report
     ]
     given = [path for path, identity in places if identity is not None]
     if upstream.mesh is True and not given:
-        report.error((*here, "mesh"), "who must answer is not said; add identity = \"NAME.NAMESPACE\"")
+        report.error((*here, "mesh"), 'who must answer is not said; add identity = "NAME.NAMESPACE"')
     if config.identity is None:
         for path in given:
             report.error(
@@ -151,11 +150,24 @@ def _policy(here: KeyPath, balance: BalanceConfig, upstream: BackendConfig, repo
                 report.error((*here, name), 'would not be used; policy = "p2c-penalty-ewma" does')
 
 
-def _requests(here: KeyPath, destination: Destination, report: Report) -> None:
-    """Bytes have no requests to time or repeat."""
-    if destination.protocol != "tcp":
+def _accrual(here: KeyPath, upstream: BackendConfig, report: Report) -> None:
+    accrual = upstream.failure_accrual
+    if accrual is None or not right(accrual):
         return
-    for name in ("timeout", "retry", "rate_limit"):
+    if accrual.consecutive == 0 and accrual.success_rate == 0:
+        report.error(
+            (*here, "failure_accrual"), "nothing would ever take an endpoint out: consecutive or success_rate is needed"
+        )
+    if right(accrual.window) and accrual.window < 0.01:
+        report.error((*here, "failure_accrual", "window"), "has to be at least 10ms")
+
+
+def _requests(here: KeyPath, upstream: BackendConfig, report: Report) -> None:
+    """Bytes have no requests to judge, to time or to repeat."""
+    if upstream.protocol != "tcp":
+        return
+    names = ("timeout", "retry", "failure_accrual", "classify", "concurrency_limit", "allow_l5d_headers", "rate_limit")
+    for name in names:
         table: Any = report.document.values
         for key in here:
             table = table[key]

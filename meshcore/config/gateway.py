@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import attrs
 
+from meshcore.config.concurrency import ConcurrencyLimited
 from meshcore.config.ext_authz import ExtAuthzConfig
 from meshcore.config.jwt import JwtConfig
 from meshcore.config.kinds import Duration
@@ -84,6 +85,7 @@ class Gateway:
         connect_timeout: for each attempt to connect to an endpoint (B-19).
         detect_timeout: how long a silent client is waited for before the server may speak first.
         fail_fast: how long requests wait for any endpoint to be ready (B-09).
+        concurrency_limit: requests in flight at the most; what is too much is answered 503; absent: no limit.
         default_policy: who may call, by linkerd's names (R-33) and by the certificates of clients; ``audit`` lets
             everybody in and logs whom ``all-authenticated`` would not.
         cluster_networks: where the clients of ``cluster-…`` policies come from, as in ``10.0.0.0/8``.
@@ -110,6 +112,7 @@ class Gateway:
     connect_timeout: Duration = 1.0
     detect_timeout: Duration = 1.0
     fail_fast: Duration = 3.0
+    concurrency_limit: ConcurrencyLimited | None = None
     default_policy: Policy = "all-unauthenticated"
     cluster_networks: tuple[Network, ...] = ()
     policy: tuple[PolicyConfig, ...] = ()

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import attrs
 
+from meshcore.config.concurrency import ConcurrencyLimited
 from meshcore.config.ext_authz import ExtAuthzConfig
 from meshcore.config.jwt import JwtConfig
 from meshcore.config.kinds import Duration
@@ -40,6 +41,8 @@ class Inbound:
         jwt: a token that clients have to show (401); absent: none.
         rate_limit: how many requests are let in (429); absent: all.
         route: which requests are for the application; absent: all of them.
+        concurrency_limit: requests in flight to the application at the most; what is too much is answered 503; absent:
+            no limit.
         layer: changes to the built-in pipeline.
     """
 
@@ -55,6 +58,7 @@ class Inbound:
     jwt: JwtConfig | None = None
     rate_limit: RateLimitConfig | None = None
     route: tuple[InboundRoute, ...] = ()
+    concurrency_limit: ConcurrencyLimited | None = None
     layer: LayerEdits = ()
 
 

@@ -37,6 +37,7 @@ endpoints = ["10.0.0.7:4143"]        # or discover = "dns:HOST:PORT", "dns+srv:N
 identity = "payments.shop"           # who must answer: mutual TLS, or 502
 timeout = { request = "10s" }        # also response and idle
 retry = { limit = 1, budget = 0.2 }  # further tries, at most 20 % of the requests
+failure_accrual = { consecutive = 7, penalty = "1s..1m" }  # who fails so often is left alone
 
 [admin]
 listen = "127.0.0.1:4191"            # /ready, /metrics and more; "off" for none

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import attrs
 
 from meshcore.addresses import format_address, parse_upstream
 from meshcore.config.balancing import BalanceConfig, BalanceKind, HealthCheckConfig, ZoneConfig, ZoneKind
+from meshcore.config.concurrency import ConcurrencyLimited
+from meshcore.config.failures import ClassifyConfig, FailureAccrualConfig
 from meshcore.config.filters import FilterConfig
-from meshcore.config.kinds import Choice, Duration, Kind, Name, Number, Size, Whole, parsed
+from meshcore.config.kinds import Duration, Kind, Name, Number, parsed
 from meshcore.config.match import RequestConfig
 from meshcore.config.places import AppAddress, Discovery, File, OptionalAddress, Peer
 from meshcore.config.rate_limit import RateLimitConfig
 from meshcore.config.report import WRONG, At, shown
+from meshcore.config.retry import RetryConfig
 from meshcore.config.tables import Listed, Table
 from meshcore.config.words import Protocol
 
@@ -63,7 +66,7 @@ class EndpointKind(Kind):
             return Table(EndpointConfig).read(value, at)
         if not isinstance(value, str):
             near = f'; did you mean "127.0.0.1:{value}"?' if isinstance(value, int) and 0 < value < 65_536 else ""
-            return at.error(f"{shown(value)} is not an endpoint such as \"10.0.0.7:8080\"{near}")
+            return at.error(f'{shown(value)} is not an endpoint such as "10.0.0.7:8080"{near}')
         location = parsed(value, at, parse_upstream)
         if location is WRONG:
             return WRONG
@@ -83,10 +86,6 @@ class EndpointKind(Kind):
 
 
 Endpoints: TypeAlias = Annotated[tuple[EndpointConfig, ...], Listed(EndpointKind(), tuple)]
-Failure: TypeAlias = Annotated[
-    tuple[str, ...],
-    Listed(Choice(("connect-failure", "reset"), later=("5xx", "gateway-error", "retriable-4xx", "4xx")), tuple),
-]
 
 
 @attrs.frozen(kw_only=True)
@@ -102,25 +101,6 @@ class TimeoutConfig:
     request: Duration | None = None
     response: Duration | None = None
     idle: Duration | None = None
-
-
-@attrs.frozen(kw_only=True)
-class RetryConfig:
-    """Further tries, on another endpoint, of what failed without an answer and is safe to repeat.
-
-    Attributes:
-        limit: further tries after the first.
-        on: which failures: ``"connect-failure"`` and ``"reset"``, which belong together in this release.
-        budget: retries for each request, on average, at the most.
-        replay: bytes of a request's body that are kept for it; a longer one is not tried again.
-    """
-
-    LATER: ClassVar[dict[str, str]] = {"backoff": "another endpoint is tried at once"}
-
-    limit: Annotated[int, Whole(0, 10)] = 1
-    on: Failure = ("connect-failure", "reset")
-    budget: Annotated[float, Number(0, 10)] = 0.2
-    replay: Size = 65_536
 
 
 @attrs.frozen(kw_only=True)
@@ -156,12 +136,11 @@ class BackendConfig:
         zone_aware: whether endpoints in the proxy's own zone (``[service] zone``) are preferred; true, or a table.
         health_check: how endpoints are asked whether they are well; absent: not at all, and only those that cannot
             be connected are taken out.
+        classify: which responses are failures.
+        failure_accrual: when an endpoint is taken out because it fails; absent: never (those that cannot be connected
+            to are taken out in any case).
         tls: for ``https`` endpoints.
     """
-
-    LATER: ClassVar[dict[str, str]] = {
-        "failure_accrual": "endpoints that cannot be connected to are taken out",
-    }
 
     endpoints: Endpoints = ()
     discover: Discovery | None = None
@@ -172,6 +151,8 @@ class BackendConfig:
     balance: Annotated[BalanceConfig, BalanceKind()] = attrs.Factory(BalanceConfig)
     zone_aware: Annotated[ZoneConfig | None, ZoneKind()] = None
     health_check: HealthCheckConfig | None = None
+    classify: ClassifyConfig = attrs.Factory(ClassifyConfig)
+    failure_accrual: FailureAccrualConfig | None = None
     tls: ClientTls | None = None
 
     @property
@@ -243,6 +224,9 @@ class Destination(BackendConfig):
         zone_aware: whether endpoints in the proxy's own zone (``[service] zone``) are preferred; true, or a table.
         health_check: how endpoints are asked whether they are well; absent: not at all, and only those that cannot
             be connected are taken out.
+        classify: which responses are failures.
+        failure_accrual: when an endpoint is taken out because it fails; absent: never (those that cannot be connected
+            to are taken out in any case).
         tls: for ``https`` endpoints.
         timeout: limits of one exchange.
         retry: further tries.
@@ -250,6 +234,10 @@ class Destination(BackendConfig):
         route: what is done with some of its requests, and where they go instead; absent: all go to its endpoints.
         listen: an address of its own: whatever is accepted there goes to this destination, which is how bytes that
             name nobody get to theirs; absent: none.
+        allow_l5d_headers: whether a request may ask for retries and limits of its own by ``l5d-retry-http``,
+            ``l5d-retry-grpc``, ``l5d-retry-limit``, ``l5d-retry-timeout``, ``l5d-request-timeout`` and
+            ``l5d-response-timeout`` (R-15); they are never sent on.
+        concurrency_limit: requests in flight to it at the most; what is too much is answered 503; absent: no limit.
     """
 
     timeout: TimeoutConfig = attrs.Factory(TimeoutConfig)
@@ -257,3 +245,5 @@ class Destination(BackendConfig):
     rate_limit: RateLimitConfig | None = None
     route: tuple[DestinationRoute, ...] = ()
     listen: OptionalAddress = None
+    allow_l5d_headers: bool = False
+    concurrency_limit: ConcurrencyLimited | None = None

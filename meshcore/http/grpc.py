@@ -15,18 +15,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from meshcore.codec.events import Fields
+    from meshcore.http.message import Request
 
 __all__ = [
     "GrpcStatus",
     "decode_message",
     "encode_message",
+    "encode_timeout",
     "format_timeout",
     "is_grpc",
     "parse_timeout",
+    "pass_on_deadline",
     "status_fields",
     "status_of",
+    "timeout_of",
 ]
 
+_MOST_DIGITS = 8
 _UNRESERVED = frozenset(range(0x20, 0x7F)) - {0x25}
 _LONGEST_MESSAGE = 1_024
 _ESCAPED = re.compile(rb"%([0-9a-fA-F]{2})")
@@ -118,3 +123,34 @@ def status_fields(status: int, message: str = "") -> Fields:
     if message:
         fields.append((b"grpc-message", encode_message(message)))
     return fields
+
+
+def timeout_of(fields: Iterable[tuple[bytes, bytes]]) -> float | None:
+    """Seconds that a gRPC client gives, by ``grpc-timeout``: at most eight digits and a unit; None without a valid
+    one."""
+    for name, value in fields:
+        if name == b"grpc-timeout":
+            return parse_timeout(value)
+    return None
+
+
+def encode_timeout(seconds: float) -> bytes:
+    """*seconds* for ``grpc-timeout``: in the finest unit of milliseconds and up that has room for it, rounded down, so
+    that nobody is given more time than there is."""
+    for unit, size in ((b"m", 1e-3), (b"S", 1.0), (b"M", 60.0), (b"H", 3_600.0)):
+        count = int(max(seconds, 0.0) / size + 1e-6)
+        if count < 10**_MOST_DIGITS:
+            return b"%d%s" % (count, unit)
+    return b"99999999H"
+
+
+def pass_on_deadline(request: Request, now: float) -> None:
+    """Shortens a gRPC request's ``grpc-timeout`` to what is left of its limit (R-19); without either, nothing."""
+    limits = request.timeouts
+    if limits is None or limits.request is None or request.started is None:
+        return
+    fields = request.headers.raw
+    for index, (name, _) in enumerate(fields):
+        if name == b"grpc-timeout":
+            fields[index] = (name, encode_timeout(request.started + limits.request - now))
+            return

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from meshcore.codec.events import Fields
+    from meshcore.http.classification import Classification
+    from meshcore.http.overrides import Overrides
     from meshcore.transport.connection import Connection
     from meshcore.transport.target import Endpoint
 
@@ -50,6 +52,10 @@ class Request:
         route: the name of the route that took it, for messages; ``""`` without.
         elsewhere: whether another backend may have it, set by ``Split``: one without a ready endpoint says so at
             once instead of making it wait.
+        classification: what counts as a failure of its server, set by ``Classify``; None: as by default.
+        try_until: when the present try is given up for taking too long, set by ``Retry`` or ``Timeout``, so that
+            whoever is cancelled then knows whose fault it is; None without such a limit.
+        overrides: what the application wishes for this request alone (R-15), set by ``ReadOverrides``; None: nothing.
         lease: what keeps the build of a pipeline that serves it, set where a reload may exchange that; None elsewhere.
     """
 
@@ -58,6 +64,7 @@ class Request:
         "authority",
         "avoid",
         "body",
+        "classification",
         "client_id",
         "connection",
         "elsewhere",
@@ -67,12 +74,14 @@ class Request:
         "informational",
         "lease",
         "method",
+        "overrides",
         "path",
         "protocol",
         "route",
         "scheme",
         "started",
         "timeouts",
+        "try_until",
         "version",
     )
 
@@ -97,6 +106,9 @@ class Request:
         client_id: str | None = None,
         route: str = "",
         elsewhere: bool = False,
+        classification: Classification | None = None,
+        try_until: float | None = None,
+        overrides: Overrides | None = None,
     ) -> None:
         self.method = method
         self.scheme = scheme
@@ -117,6 +129,9 @@ class Request:
         self.client_id = client_id
         self.route = route
         self.elsewhere = elsewhere
+        self.classification = classification
+        self.try_until = try_until
+        self.overrides = overrides
         self.lease: object = None
 
     def __repr__(self) -> str:
@@ -148,6 +163,9 @@ class Request:
             self.client_id,
             self.route,
             self.elsewhere,
+            self.classification,
+            self.try_until,
+            self.overrides,
         )
 
     @property

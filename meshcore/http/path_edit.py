@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from meshcore.codec.validate import is_path
 from meshcore.errors import ConfigError
-from meshcore.http.matching import matches_prefix
+from meshcore.http.route_table import matches_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -66,6 +66,11 @@ class Replay:
         self._readers.wake_all()
         return self._view
 
+    @property
+    def complete(self) -> bool:
+        """Whether the body itself has been read to its end."""
+        return self._inner.end is not None
+
     def commit(self) -> None:
         """There will be no further try: nothing more is kept, and an abort of the last one's body counts."""
         if self._committed:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
 
-__all__ = ["Timeouts"]
+if TYPE_CHECKING:
+    from meshcore.http.message import Request
+
+__all__ = ["Timeouts", "time_is_up"]
 
 
 @attrs.frozen
@@ -20,3 +25,13 @@ class Timeouts:
     request: float | None = None
     response: float | None = None
     idle: float | None = None
+
+
+def time_is_up(request: Request, now: float) -> float:
+    """When the limit of the whole exchange ends, infinity without one; the clock starts now if it has not yet."""
+    limits = request.timeouts
+    if limits is None or limits.request is None:
+        return float("inf")
+    if request.started is None:
+        request.started = now
+    return request.started + limits.request

@@ -5,22 +5,27 @@ from __future__ import annotations
 from meshcore.layers.access_log import AccessLog
 from meshcore.layers.authorize import Authorize
 from meshcore.layers.balance import Balance
+from meshcore.layers.classify import Classify
+from meshcore.layers.concurrency_limit import ConcurrencyLimit
 from meshcore.layers.connect_metrics import ConnectMetrics
 from meshcore.layers.connect_timeout import ConnectTimeout
 from meshcore.layers.downgrade_orig_proto import DowngradeOrigProto
 from meshcore.layers.ext_authz import ExtAuthz
+from meshcore.layers.failure_accrual import FailureAccrual
 from meshcore.layers.filters import Filters
 from meshcore.layers.health_checks import HealthChecks
 from meshcore.layers.idle_cache import IdleCache
 from meshcore.layers.inject_delay import InjectDelay
 from meshcore.layers.inject_failure import InjectFailure
 from meshcore.layers.jwt import Jwt
+from meshcore.layers.load_shed import LoadShed
 from meshcore.layers.local_endpoint import LocalEndpoint
 from meshcore.layers.metrics import Metrics
 from meshcore.layers.mirror import Mirror
 from meshcore.layers.prevent_loop import PreventLoop
 from meshcore.layers.proxy_errors import ProxyErrors
 from meshcore.layers.rate_limit import RateLimit
+from meshcore.layers.read_overrides import ReadOverrides
 from meshcore.layers.redirect import Redirect
 from meshcore.layers.request_headers import RequestHeaders
 from meshcore.layers.require_id import RequireId
@@ -45,22 +50,27 @@ __all__ = [
     "AccessLog",
     "Authorize",
     "Balance",
+    "Classify",
+    "ConcurrencyLimit",
     "ConnectMetrics",
     "ConnectTimeout",
     "DowngradeOrigProto",
     "ExtAuthz",
+    "FailureAccrual",
     "Filters",
     "HealthChecks",
     "IdleCache",
     "InjectDelay",
     "InjectFailure",
     "Jwt",
+    "LoadShed",
     "LocalEndpoint",
     "Metrics",
     "Mirror",
     "PreventLoop",
     "ProxyErrors",
     "RateLimit",
+    "ReadOverrides",
     "Redirect",
     "RequestHeaders",
     "RequireId",

@@ -10,8 +10,8 @@ import attrs
 
 from meshcore.addresses import parse_upstream
 from meshcore.errors import ConfigError, LoadShedError, NoRoute
-from meshcore.http.matching import RouteTable, host_patterns
 from meshcore.http.message import Request, Response
+from meshcore.http.route_table import RouteTable, host_patterns
 from meshcore.metrics.registry import Counter
 from meshcore.transport.target import Backend, Endpoint, HttpRoute
 

@@ -46,7 +46,9 @@ class Timeout(ServiceLayer):
             return inner
 
         async def timeout(request: Request) -> Response:
-            with trio.move_on_after(seconds):
+            with trio.move_on_after(seconds) as scope:
+                # Whoever is cancelled by it below knows that the endpoint was too slow.
+                request.try_until = scope.deadline
                 return await inner(request)
             where = "" if request.endpoint is None else f"endpoint {request.endpoint}: "
             raise ResponseTimeout(f"{where}no response headers within {seconds:g} s")

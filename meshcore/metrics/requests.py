@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from meshcore._native import mypyc_attr
 from meshcore._wakeup import clock
+from meshcore.http.classification import Verdict
 from meshcore.http.classify import error_label, grpc_outcome, is_failure
 from meshcore.http.grpc import is_grpc
 from meshcore.metrics.labels import TARGET_LABELS
@@ -13,6 +14,7 @@ from meshcore.metrics.labels import TARGET_LABELS
 if TYPE_CHECKING:
     from meshcore.abc import HttpService
     from meshcore.http.body import EndOfStream
+    from meshcore.http.classification import Classification
     from meshcore.http.message import Request, Response
     from meshcore.metrics.histogram import Histogram
     from meshcore.metrics.prometheus import Labels
@@ -61,7 +63,7 @@ class RequestSeries:
         )
         # By status; what is rare has a tuple for a key.
         self.latencies: dict[int, Histogram] = {}
-        self.responses: dict[int | tuple[int, int, str], Counter] = {}
+        self.responses: dict[int | tuple[int, int, str] | Verdict, Counter] = {}
 
     def latency(self, status: int) -> Histogram:
         """The histogram of a status."""
@@ -75,12 +77,19 @@ class RequestSeries:
         key = status if grpc_status < 0 and not error else (status, grpc_status, error)
         cell = self.responses.get(key)
         if cell is None:
-            cell = self.responses[key] = self._responses.labels(
+            cell = self.responses[key] = self.judged(Verdict(failure, status, grpc_status, error))
+        return cell
+
+    def judged(self, verdict: Verdict) -> Counter:
+        """The counter of a verdict."""
+        cell = self.responses.get(verdict)
+        if cell is None:
+            cell = self.responses[verdict] = self._responses.labels(
                 *self._values,
-                str(status) if status else "",
-                "failure" if failure else "success",
-                str(grpc_status) if grpc_status >= 0 else "",
-                error,
+                str(verdict.status) if verdict.status else "",
+                "failure" if verdict.failure else "success",
+                str(verdict.grpc_status) if verdict.grpc_status >= 0 else "",
+                verdict.error,
                 extra=self._extra,
             )
         return cell
@@ -106,7 +115,11 @@ class Measured:
             series.response(0, True, error=error_label(error)).value += 1
             raise
         grpc = request.version == 20 and request.method == b"POST" and is_grpc(request.headers.raw)
-        exchange = _Exchange(series, response, started, grpc)
+        classification = request.classification
+        if classification is None:
+            exchange = _Exchange(series, response, started, grpc)
+        else:
+            exchange = _Judged(series, response, started, grpc, classification)
         body = response.body
         body.observe(exchange.first_data, exchange.ended)
         return response
@@ -148,3 +161,28 @@ class _Exchange:
             grpc_status, failure = grpc_outcome(self._response.headers.raw, end.trailers)
             cell = series.response(status, failure or is_failure(status), grpc_status)
         cell.value += 1
+
+
+class _Judged(_Exchange):
+    """The same where a route has said what a failure is (R-20)."""
+
+    __slots__ = ("_classification",)
+
+    def __init__(
+        self,
+        series: RequestSeries,
+        response: Response,
+        started: float,
+        grpc: bool,
+        classification: Classification,
+    ) -> None:
+        super().__init__(series, response, started, grpc)
+        self._classification = classification
+
+    def ended(self, end: EndOfStream) -> None:
+        """The class is known here."""
+        response = self._response
+        verdict = self._classification.verdict(
+            response.status, response.headers.raw, end.trailers, end.error, grpc=self._grpc
+        )
+        self._series.judged(verdict).value += 1

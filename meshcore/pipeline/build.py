@@ -75,7 +75,7 @@ def build(
 
 def watched(stack: Stack[Any, Any], watch: Watch) -> Stack[Any, Any]:
     """The pipeline with a watch above what its requests share."""
-    for place in ("rate_limit", "mirror", "retry", "balance"):
+    for place in ("rate_limit", "concurrency_limit", "mirror", "retry", "balance"):
         try:
             return stack.insert_before(place, watch)
         except LookupError:

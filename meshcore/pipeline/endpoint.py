@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from meshcore.client.http import Http
 from meshcore.layers.connect_metrics import ConnectMetrics
 from meshcore.layers.connect_timeout import ConnectTimeout
+from meshcore.layers.failure_accrual import FailureAccrual
 from meshcore.layers.health_checks import HealthChecks
 from meshcore.layers.metrics import Metrics
 from meshcore.layers.prevent_loop import PreventLoop
@@ -37,6 +39,7 @@ def requesting(
     mesh: bool = False,
     measured: bool = True,
     checked: bool = False,
+    breaking: bool = False,
 ) -> Stack[Connect, NewHttp[Endpoint]]:
     """From a request for one endpoint to a connection to it.
 
@@ -48,6 +51,7 @@ def requesting(
         mesh: whether endpoints may be other sidecars.
         measured: whether requests are counted here; one place for each direction, or they are counted twice.
         checked: whether some endpoints are asked whether they are well.
+        breaking: whether there are endpoints that are taken out when they fail.
     """
     top = stack(Endpoint)
     if mesh or direction == "inbound":
@@ -57,6 +61,9 @@ def requesting(
     if mesh:
         # A request for somebody else is none for this endpoint, so: above what counts it.
         top = top.then(RequireId())
+    if breaking:
+        # Judges what this endpoint answers, and what it was not asked is not its fault, so: below RequireId.
+        top = top.then(FailureAccrual(attrgetter("failure_accrual"), runtime.registry, direction))
     if measured:
         # Counts each try and knows its endpoint, so: below Retry and Balance.
         top = top.then(Metrics(runtime.registry, direction, name="endpoint_metrics"))
@@ -69,8 +76,7 @@ def requesting(
         top = top.then(UpgradeOrigProto())
     return (
         # Speaks HTTP/1 or HTTP/2, and keeps the connections.
-        top.then(Http(client))
-        .then(connecting(runtime, connect_timeout, direction=direction))
+        top.then(Http(client)).then(connecting(runtime, connect_timeout, direction=direction))
     )
 
 

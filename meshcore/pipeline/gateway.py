@@ -11,7 +11,10 @@ from meshcore.config.match import Match
 from meshcore.layers.access_log import AccessLog
 from meshcore.layers.authorize import Authorize, Policies, ServerPolicy
 from meshcore.layers.balance import Balance
+from meshcore.layers.classify import Classify
+from meshcore.layers.concurrency_limit import ConcurrencyLimit
 from meshcore.layers.jwt import Jwt
+from meshcore.layers.load_shed import LoadShed
 from meshcore.layers.metrics import Metrics
 from meshcore.layers.rate_limit import RateLimit, RateLimits
 from meshcore.layers.rescue import Rescue
@@ -33,7 +36,7 @@ from meshcore.pipeline.limits import limits_of, route_limits
 from meshcore.pipeline.policies import policies_of
 from meshcore.pipeline.routes import Judged, gateway_routes, named_backends, plain_hosts, route_of, routed
 from meshcore.pipeline.runtime import Runtime
-from meshcore.pipeline.targets import backend_of, budget_of, own_zone
+from meshcore.pipeline.targets import backend_of, concurrency_of, own_zone, retrying
 from meshcore.pipeline.tokens import jwt_of
 from meshcore.resolve.static import Static
 from meshcore.server.detect import Detect
@@ -47,7 +50,8 @@ if TYPE_CHECKING:
     from meshcore.abc import Connect, NewAccept, NewHttp, Resolve
     from meshcore.client.options import ClientOptions
     from meshcore.config import ExtAuthzConfig, Gateway, Listen, MeshConfig, ProxyConfig
-    from meshcore.http.matching import RouteTable
+    from meshcore.http.concurrency import Concurrency
+    from meshcore.http.route_table import RouteTable
     from meshcore.server.options import ServerOptions
     from meshcore.transport.connection import Owner
     from meshcore.transport.target import HttpRoute
@@ -75,9 +79,12 @@ class _Plan:
     server: ServerOptions
     client: ClientOptions
     access_log: Any
-    retry: Retry
+    retry: Retry | None = None
     timeout: float | None = None
     limited: bool = False
+    classified: bool = False
+    breaking: bool = False
+    concurrency: Concurrency | None = None
     policies: Policies | None = None
     jwt: Jwt | None = None
     rate_limit: RateLimits | None = None
@@ -189,6 +196,11 @@ def _http(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]]:
         top = top.then(AccessLog(runtime.write, format=plan.access_log, clock=runtime.clock))
     # The only place where errors become responses.
     rescued = top.then(Rescue(plan.informational, logical=True, registry=runtime.registry))
+    if plan.concurrency is not None:
+        # What is refused costs nothing of what is below, so: above it.
+        rescued = rescued.then(
+            ConcurrencyLimit(plan.concurrency, shared=True, registry=runtime.registry, name="listener_limit")
+        )
     if plan.mesh:
         # What clients say of identities is taken away before anybody believes it.
         rescued = rescued.then(SetClientId())
@@ -215,17 +227,24 @@ def _http(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]]:
     else:
         # From here on, one stack per backend, kept for as long as the gateway.
         by_host = rescued.then(Route(plan.backends))
+    if plan.classified:
+        # Says what a failure is, so: above all that asks.
+        by_host = by_host.then(Classify(attrgetter("classification")))
     if authorize is not None:
         # Nobody is told of a policy for what there is not, so: below Route.
         by_host = by_host.then(authorize)
     if limit is not None:
         # What no route takes uses nothing up, and the tries of a request count once, so: below Route, above Retry.
         by_host = by_host.then(limit)
+    if plan.retry is None:
+        # Who comes when nobody was ready in time is told so at once (B-10).
+        by_host = by_host.then(LoadShed())
     if plan.limited:
         # The tries of a request share its limits, so: above Retry.
         by_host = by_host.then(StreamTimeouts(attrgetter("timeouts")))
     # Below what answers, above what picks: another try is another endpoint.
-    by_host = by_host.then(plan.retry)
+    retry = retrying(runtime.registry) if plan.retry is None else attrs.evolve(plan.retry, registry=runtime.registry)
+    by_host = by_host.then(retry)
     if plan.timeout is not None:
         # Each try has its own limit, so: below Retry.
         by_host = by_host.then(Timeout(plan.timeout))
@@ -253,6 +272,7 @@ def _balanced(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewHttp[Backend]]
                 connect_timeout=plan.connect_timeout,
                 mesh=plan.mesh,
                 checked=plan.checked,
+                breaking=plan.breaking,
             )
         )
     )
@@ -347,8 +367,10 @@ def _listener_plan(config: MeshConfig, name: str, runtime: Runtime) -> _Plan:
         server=config.proxy.server_options(),
         client=config.proxy.client_options(),
         access_log=config.proxy.access_log,
-        retry=Retry(attrgetter("retries"), budget_of, attrgetter("replay")),
         limited=any(each.timeouts is not None for each in backends.values()),
+        concurrency=concurrency_of(found.concurrency_limit),
+        classified=any(each.classification is not None for each in backends.values()),
+        breaking=any(each.failure_accrual is not None for each in takers.values()),
         rate_limit=None if found.rate_limit is None else limits_of(found.rate_limit),
         balance=attrgetter("balance"),
         fail_fast=found.fail_fast,

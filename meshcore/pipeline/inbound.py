@@ -9,6 +9,7 @@ from meshcore.errors import ConfigError
 from meshcore.layers.access_log import AccessLog
 from meshcore.layers.authorize import Authorize
 from meshcore.layers.balance import Balance
+from meshcore.layers.concurrency_limit import ConcurrencyLimit
 from meshcore.layers.downgrade_orig_proto import DowngradeOrigProto
 from meshcore.layers.filters import Filters
 from meshcore.layers.metrics import Metrics
@@ -28,6 +29,7 @@ from meshcore.pipeline.limits import limits_of, route_limits
 from meshcore.pipeline.policies import INBOUND, policies_of
 from meshcore.pipeline.routes import Judged, inbound_routes, route_of
 from meshcore.pipeline.runtime import Runtime
+from meshcore.pipeline.targets import concurrency_of
 from meshcore.pipeline.tokens import jwt_of
 from meshcore.server.detect import Detect
 from meshcore.server.detect_tls import DetectTls
@@ -125,6 +127,13 @@ def http(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewAccept[Accep
         top = top.then(AccessLog(runtime.write, format=config.proxy.access_log, clock=runtime.clock))
     # The only place where errors become responses; what went wrong in here is told to the mesh alone (E-06).
     rescued = top.then(Rescue("meshed", registry=runtime.registry, direction="inbound"))
+    if side.concurrency_limit is not None:
+        # What is refused costs nothing of what is below, so: above it.
+        rescued = rescued.then(
+            ConcurrencyLimit(
+                concurrency_of(side.concurrency_limit), shared=True, registry=runtime.registry, name="listener_limit"
+            )
+        )
     if not side.route:
         # Nobody else's request costs more than this, so: above what changes requests.
         rescued = rescued.then(_authorize(side, runtime, "authorize"))

@@ -5,12 +5,16 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from meshcore.config.failures import ClassifyConfig
 from meshcore.errors import ConfigError
 from meshcore.layers.access_log import AccessLog
 from meshcore.layers.balance import Balance
+from meshcore.layers.classify import Classify
+from meshcore.layers.concurrency_limit import ConcurrencyLimit
+from meshcore.layers.load_shed import LoadShed
 from meshcore.layers.rate_limit import RateLimit
+from meshcore.layers.read_overrides import ReadOverrides
 from meshcore.layers.rescue import Rescue
-from meshcore.layers.retry import Retry
 from meshcore.layers.route import Route, match_authority
 from meshcore.layers.stream_timeouts import StreamTimeouts
 from meshcore.layers.tcp_errors import TcpErrors
@@ -24,7 +28,7 @@ from meshcore.pipeline.gateway import NOWHERE
 from meshcore.pipeline.limits import LimitsOf, route_limits
 from meshcore.pipeline.routes import Judged, destination_routes, named_backends, routed
 from meshcore.pipeline.runtime import Runtime
-from meshcore.pipeline.targets import backend_of, budget_of, own_zone
+from meshcore.pipeline.targets import backend_of, own_zone, retrying
 from meshcore.server.detect import Detect
 from meshcore.server.detect_tls import DetectTls
 from meshcore.server.http import ServeHttp
@@ -35,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from meshcore.abc import Connect, NewAccept, NewHttp
-    from meshcore.config import Destination, MeshConfig, Outbound
+    from meshcore.config import BackendConfig, Destination, MeshConfig, Outbound
 
 __all__ = ["backends", "balanced", "destination", "http", "opaque", "outbound", "requests"]
 
@@ -114,18 +118,29 @@ def requests(
     if any(found.route for found in table.values()):
         routes = destination_routes(table, config.backend, name, own_zone(config))
         judged = Judged(limit=limited, route_limit=route_limits(table, runtime, name))
-        return routed(routes, runtime, "outbound.to", judged).then(balanced(config, runtime))
+        return routed(routes, runtime, "outbound.to", judged, overrides=True).then(balanced(config, runtime))
     by_authority = Route(backends(table, name, zone=own_zone(config)))
     # From here on, one stack per destination, kept for as long as the sidecar.
     top: Stack[NewHttp[Backend], NewHttp[Accepted]] = stack(Accepted).then(by_authority)
+    destinations = _side(config).to.values()
+    if any(each.classify != ClassifyConfig() for each in destinations):
+        # Says what a failure is, so: above all that asks.
+        top = top.then(Classify(attrgetter("classification")))
     if limited is not None:
         # The tries of a request count once, so: above Retry.
         top = top.then(limited)
+    # Who comes when nobody was ready in time is told so at once (B-10).
+    top = top.then(LoadShed())
+    if any(each.concurrency_limit is not None for each in destinations):
+        # A request is one, however often it is tried, so: above Retry.
+        top = top.then(ConcurrencyLimit(attrgetter("concurrency"), registry=runtime.registry))
+    # What an application asks of this proxy is nobody else's to see, and may change the limits, so: above them.
+    top = top.then(ReadOverrides(attrgetter("overrides"), attrgetter("timeouts")))
     return (
         # The tries of a request share its limits, so: above Retry.
         top.then(StreamTimeouts(attrgetter("timeouts")))
         # Below what answers, above what picks: another try is another endpoint.
-        .then(Retry(attrgetter("retries"), budget_of, attrgetter("replay")))
+        .then(retrying(runtime.registry))
         .then(balanced(config, runtime))
     )
 
@@ -134,6 +149,7 @@ def balanced(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewHttp[Bac
     """From a request for one backend to a connection to one of its endpoints."""
     side = _side(config)
     policy = attrgetter("balance")
+    takers = _takers(config)
     return (
         stack(Backend)
         # From here on, one stack per endpoint.
@@ -152,7 +168,8 @@ def balanced(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewHttp[Bac
                 config.proxy.client_options(),
                 connect_timeout=side.connect_timeout,
                 mesh=True,
-                checked=_checked(config),
+                checked=any(found.health_check is not None for found in takers),
+                breaking=any(found.failure_accrual is not None for found in takers),
             )
         )
     )
@@ -202,7 +219,11 @@ def _carrying(
         .then(balance)
         .then(
             forwarding(
-                runtime, connect_timeout=side.connect_timeout, mesh=True, prefix=prefix, checked=_checked(config)
+                runtime,
+                connect_timeout=side.connect_timeout,
+                mesh=True,
+                prefix=prefix,
+                checked=any(found.health_check is not None for found in _takers(config)),
             )
         )
     )
@@ -218,7 +239,16 @@ def backends(
         zone: this proxy's own.
     """
     return {
-        pattern: backend_of(name or pattern, found, retry=found.retry, timeout=found.timeout, opaque=opaque, zone=zone)
+        pattern: backend_of(
+            name or pattern,
+            found,
+            retry=found.retry,
+            timeout=found.timeout,
+            opaque=opaque,
+            zone=zone,
+            overrides=found.allow_l5d_headers,
+            concurrency=found.concurrency_limit,
+        )
         for pattern, found in table.items()
         if opaque or not found.opaque
     }
@@ -243,12 +273,11 @@ class _BySni:
         return found or self._table.get("*") or NOWHERE
 
 
-def _checked(config: MeshConfig) -> bool:
-    """Whether endpoints that requests may go to have health checks."""
+def _takers(config: MeshConfig) -> list[BackendConfig]:
+    """Everything that the application's requests, or bytes, may go to."""
     destinations = _side(config).to.values()
     named = {name for found in destinations for name in named_backends(found)}
-    takers = [*destinations, *(config.backend[name] for name in named)]
-    return any(found.health_check is not None for found in takers)
+    return [*destinations, *(config.backend[name] for name in named)]
 
 
 def _side(config: MeshConfig) -> Outbound:

@@ -8,23 +8,27 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 from meshcore.config import DestinationRef, Gateway, RetryConfig, TimeoutConfig
-from meshcore.http.matching import GrpcMatch, PathMatch, RequestMatch, RouteRule, RouteTable, ValueMatch
+from meshcore.http.matching import GrpcMatch, PathMatch, RequestMatch, RouteRule, ValueMatch
 from meshcore.http.regex import Regex
+from meshcore.http.route_table import RouteTable
+from meshcore.layers.classify import Classify
+from meshcore.layers.concurrency_limit import ConcurrencyLimit
 from meshcore.layers.filters import Filters
 from meshcore.layers.inject_delay import InjectDelay
 from meshcore.layers.inject_failure import InjectFailure
+from meshcore.layers.load_shed import LoadShed
 from meshcore.layers.mirror import Mirror
+from meshcore.layers.read_overrides import ReadOverrides
 from meshcore.layers.redirect import Redirect
 from meshcore.layers.request_headers import RequestHeaders
 from meshcore.layers.response_headers import ResponseHeaders
-from meshcore.layers.retry import Retry
 from meshcore.layers.rewrite import Rewrite
 from meshcore.layers.route import Route
 from meshcore.layers.route_metrics import RouteMetrics
 from meshcore.layers.split import Split, Weights
 from meshcore.layers.stream_timeouts import StreamTimeouts
 from meshcore.layers.to_backend import ToBackend
-from meshcore.pipeline.targets import backend_of, budget_of, request_policy
+from meshcore.pipeline.targets import backend_of, classification_of, concurrency_of, request_policy, retrying
 from meshcore.stack import Stack, stack
 from meshcore.transport.target import Accepted, Backend, BackendRef, HttpRoute, Mirrored
 
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
         ValueConfig,
     )
     from meshcore.config import BackendRef as BackendRefConfig
+    from meshcore.http.classification import Classification
     from meshcore.layers.authorize import Authorize
     from meshcore.layers.rate_limit import RateLimit
     from meshcore.pipeline.runtime import Runtime
@@ -103,14 +108,19 @@ def gateway_routes(
                 route.match,
                 route.filters,
                 failover=route.failover,
-                **request_policy(route.retry or gateway.retry, route.timeout or gateway.timeout),
+                **request_policy(
+                    route.retry or gateway.retry,
+                    route.timeout or gateway.timeout,
+                    classification=making.classification(route.to),
+                ),
             ),
             tuple(_match(each, each.host) for each in route.match),
         )
         for index, route in enumerate(gateway.route)
     ]
     if gateway.to:
-        policy = request_policy(gateway.retry, gateway.timeout)
+        verdict = making.classification(gateway.to)
+        policy = request_policy(gateway.retry, gateway.timeout, classification=verdict)
         rules.append(RouteRule(making.route(DEFAULT, gateway.to, (), (), **policy)))
     return RouteTable(rules)
 
@@ -130,6 +140,11 @@ def destination_routes(
         label = name or pattern
         own = backend_of(label, found, retry=RetryConfig(limit=0), timeout=TimeoutConfig(), zone=zone)
         making = _Making(label, backends, zone, own)
+        more = {
+            "classification": classification_of(found.classify),
+            "overrides": found.allow_l5d_headers,
+            "concurrency": concurrency_of(found.concurrency_limit),
+        }
         for index, route in enumerate(found.route):
             target = making.route(
                 route.name or f"route-{index}",
@@ -137,12 +152,12 @@ def destination_routes(
                 route.match,
                 route.filters,
                 failover=route.failover,
-                **request_policy(route.retry or found.retry, route.timeout or found.timeout),
+                **request_policy(route.retry or found.retry, route.timeout or found.timeout, **more),
             )
             matches = tuple(_match(each, pattern) for each in route.match) or (RequestMatch(host=pattern),)
             rules.append(RouteRule(target, matches))
         if not found.route:
-            policy = request_policy(found.retry, found.timeout)
+            policy = request_policy(found.retry, found.timeout, **more)
             target = making.route(DEFAULT, (DestinationRef(),), (), (), **policy)
             rules.append(RouteRule(target, (RequestMatch(host=pattern),)))
     return RouteTable(rules, exclusive=True)
@@ -202,7 +217,12 @@ def route_of(target: object) -> str:
 
 
 def routed(
-    table: RouteTable[HttpRoute], runtime: Runtime, parent: str, judged: Judged | None = None
+    table: RouteTable[HttpRoute],
+    runtime: Runtime,
+    parent: str,
+    judged: Judged | None = None,
+    *,
+    overrides: bool = False,
 ) -> Stack[NewHttp[Backend], NewHttp[Accepted]]:
     """From a request to the backend that its route gives it.
 
@@ -211,6 +231,7 @@ def routed(
         runtime: where the weights of those that split are put, so that they can be changed.
         parent: where in the configuration those are whose routes they are.
         judged: what judges requests.
+        overrides: whether requests are an application's own, which may ask this proxy for something.
     """
     judged = Judged() if judged is None else judged
     routes = list(dict.fromkeys(rule.target for rule in table.rules))
@@ -218,13 +239,24 @@ def routed(
     splits = {route: _weights(route, parent, runtime) for route in routes if len(route.backends) > 1}
     # From here on, one stack per route, kept for as long as the listener.
     top: Stack[NewHttp[HttpRoute], NewHttp[Accepted]] = stack(Accepted).then(Route(table))
+    if any(route.classification is not None for route in routes):
+        # Says what a failure is, so: above all that asks.
+        top = top.then(Classify(attrgetter("classification")))
     # What clients see of a route, whatever is tried again, so: above all that it does.
     top = judged.before(top.then(RouteMetrics(runtime.registry)))
     if any(route.filters for route in routes):
         # Once for a request, whatever is tried again, so: above Retry.
         top = top.then(Filters(attrgetter("filters")))
     top = judged.after(top)
-    if any(route.timeouts is not None for route in routes):
+    # Who comes when nobody was ready in time is told so at once (B-10).
+    top = top.then(LoadShed())
+    if any(route.concurrency is not None for route in routes):
+        # A request is one, however often it is tried, so: above Retry.
+        top = top.then(ConcurrencyLimit(attrgetter("concurrency"), registry=runtime.registry))
+    if overrides:
+        # What an application asks of this proxy is nobody else's to see, and may change the limits, so: above them.
+        top = top.then(ReadOverrides(attrgetter("overrides"), attrgetter("timeouts")))
+    if overrides or any(route.timeouts is not None for route in routes):
         # The tries of a request share its limits, so: above Retry.
         top = top.then(StreamTimeouts(attrgetter("timeouts")))
     if any(route.mirrors for route in routes):
@@ -232,7 +264,7 @@ def routed(
         top = top.then(Mirror(attrgetter("mirrors")))
     split = (
         # Below what answers, above what picks: another try may go to another backend.
-        top.then(Retry(attrgetter("retries"), budget_of, attrgetter("replay")))
+        top.then(retrying(runtime.registry))
         # From here on, one stack per backend of a route.
         .then(Split(splits.get, attrgetter("failover")))
     )
@@ -289,7 +321,7 @@ class _Making:
             )
             for each in to
         )
-        copied: dict[str, Any] = {**policy, "retries": 0, "failover": False}
+        copied: dict[str, Any] = {**policy, "retries": 0, "failover": False, "hedge": None, "overrides": False}
         mirrors = tuple(
             Mirrored(HttpRoute(f"{name}-mirror", (reference,), parent=self._parent, **copied), ratio)
             for reference, ratio in self._mirrors(filters, name)
@@ -297,6 +329,10 @@ class _Making:
         return HttpRoute(
             name, references, parent=self._parent, filters=_layers(filters, prefixes), mirrors=mirrors, **policy
         )
+
+    def classification(self, to: Sequence[BackendRefConfig]) -> Classification | None:
+        """What the first of the backends says that a failure is."""
+        return classification_of(self._backends[to[0].backend].classify) if to else None
 
     def _backend(self, name: str | None) -> Backend:
         if name is None:

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from meshcore.codec.transport_header import ALPN, TransportHeader
 from meshcore.errors import ConfigError
+from meshcore.http.classification import Classification
+from meshcore.http.concurrency import Concurrency, Gradient
+from meshcore.http.hedge import Hedge
+from meshcore.http.retry_on import RetryOn
 from meshcore.http.timeouts import Timeouts
-from meshcore.layers.retry import Budget
+from meshcore.layers.retry import Budget, Retry
 from meshcore.pipeline.balancing import balancing_of, health_of
+from meshcore.transport.accrual import Accrual
+from meshcore.transport.backoff import Backoff
 from meshcore.transport.target import Backend, Endpoint, RequestPolicy, TlsClient
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from meshcore.config import BackendConfig, ClientTls, EndpointConfig, MeshConfig, RetryConfig, TimeoutConfig
+    from meshcore.config.concurrency import ConcurrencyConfig
+    from meshcore.config.failures import ClassifyConfig
+    from meshcore.metrics.registry import Registry
 
-__all__ = ["backend_of", "budget_of", "own_zone", "request_policy"]
+__all__ = [
+    "backend_of",
+    "budget_of",
+    "classification_of",
+    "concurrency_of",
+    "own_zone",
+    "request_policy",
+    "retrying",
+]
 
 _PROTOCOLS = {"http": "http", "http1": "http/1", "h2c": "h2", "https": "http", "tcp": "opaque"}
 _ALPN = {"http": ("h2", "http/1.1"), "https": ("h2", "http/1.1"), "h2c": ("h2",), "http1": ("http/1.1",), "tcp": ()}
@@ -32,6 +50,8 @@ def backend_of(
     timeout: TimeoutConfig,
     opaque: bool = False,
     zone: str = "",
+    overrides: bool = False,
+    concurrency: ConcurrencyConfig | None = None,
 ) -> Backend:
     """The target that a table of the configuration describes.
 
@@ -42,6 +62,8 @@ def backend_of(
         timeout: limits of its exchanges.
         opaque: for bytes that were not detected to be HTTP, whatever is spoken there otherwise.
         zone: this proxy's own.
+        overrides: whether requests may ask for retries and limits of their own.
+        concurrency: how many of them may be in flight.
 
     Raises:
         ConfigError: a file that it names cannot be read.
@@ -53,18 +75,63 @@ def backend_of(
         config.discover,
         template=template,
         balance=balancing_of(config, zone),
-        **request_policy(retry, timeout),
+        **request_policy(
+            retry,
+            timeout,
+            classification=classification_of(config.classify),
+            overrides=overrides,
+            concurrency=concurrency_of(concurrency),
+        ),
     )
 
 
-def request_policy(retry: RetryConfig, timeout: TimeoutConfig) -> dict[str, Any]:
-    """The fields of a ``RequestPolicy`` that the tables *retry* and *timeout* describe."""
+def concurrency_of(config: ConcurrencyConfig | None) -> Concurrency | None:
+    """How many requests may be in flight; None: as many as there are."""
+    if config is None:
+        return None
+    adaptive = None
+    if config.adaptive:
+        minimum = min(config.minimum, config.limit)
+        adaptive = Gradient(initial=max(minimum, min(20, config.limit)), minimum=minimum)
+    return Concurrency(config.limit, config.wait, config.waiting, adaptive)
+
+
+def classification_of(config: ClassifyConfig) -> Classification | None:
+    """What counts as a failure; None: as by default."""
+    found = Classification.of(config.status, config.grpc)
+    return None if found == Classification() else found
+
+
+def _accrual(name: str, config: BackendConfig) -> Accrual | None:
+    accrual = config.failure_accrual
+    if accrual is None:
+        return None
+    low, high = accrual.penalty
+    return Accrual(
+        consecutive=accrual.consecutive,
+        penalty=Backoff(low, high, accrual.jitter),
+        success_rate=accrual.success_rate,
+        window=accrual.window,
+        min_requests=accrual.min_requests,
+        min_ready_endpoints=accrual.min_ready_endpoints,
+        retry_after=accrual.retry_after,
+        group=name,
+    )
+
+
+def request_policy(retry: RetryConfig, timeout: TimeoutConfig, **more: Any) -> dict[str, Any]:
+    """The fields of a ``RequestPolicy`` that the tables *retry* and *timeout* describe, and *more* of them."""
     limits = Timeouts(request=timeout.request, response=timeout.response, idle=timeout.idle)
     return {
         "retries": retry.limit,
         "retry_ratio": retry.budget,
         "replay": retry.replay,
         "timeouts": None if limits == Timeouts() else limits,
+        "retry_on": RetryOn.of(retry.on),
+        "timeout": retry.timeout,
+        "backoff": None if retry.backoff is None else Backoff(*retry.backoff, 1.0),
+        "hedge": None if retry.hedge is None else Hedge(retry.hedge.after, retry.hedge.percentile),
+        **more,
     }
 
 
@@ -86,6 +153,21 @@ class _BudgetOf:
 budget_of = _BudgetOf()
 
 
+def retrying(registry: Registry) -> Retry:
+    """The layer that tries again as its target says."""
+    return Retry(
+        attrgetter("retries"),
+        budget_of,
+        attrgetter("replay"),
+        on=attrgetter("retry_on"),
+        backoff=attrgetter("backoff"),
+        try_timeout=attrgetter("timeout"),
+        hedge=attrgetter("hedge"),
+        overrides=attrgetter("overrides"),
+        registry=registry,
+    )
+
+
 def _endpoint(name: str, config: BackendConfig, endpoint: EndpointConfig | None, opaque: bool) -> Endpoint:
     """One endpoint; None: what discovery finds, whose address is still to come."""
     address = ("", 0) if endpoint is None else endpoint.address
@@ -99,6 +181,7 @@ def _endpoint(name: str, config: BackendConfig, endpoint: EndpointConfig | None,
         weight=1.0 if endpoint is None else endpoint.weight,
         zone="" if endpoint is None else endpoint.zone or "",
         health=health_of(config.health_check, requests=spoken != "tcp"),
+        failure_accrual=None if spoken == "tcp" else _accrual(name, config),
     )
     if identity is None:
         if spoken != "https":

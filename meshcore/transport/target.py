@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 
 from meshcore.codec.transport_header import TransportHeader
+from meshcore.http.classification import Classification
+from meshcore.http.concurrency import Concurrency
+from meshcore.http.hedge import Hedge
+from meshcore.http.retry_on import RetryOn
 from meshcore.http.timeouts import Timeouts
+from meshcore.transport.accrual import Accrual
+from meshcore.transport.backoff import Backoff
 from meshcore.transport.health import Health
 
 if TYPE_CHECKING:
@@ -113,6 +119,7 @@ class Endpoint:
             nothing.  Needs *tls*.
         no_tls: why *tls* is None, as in metrics (T-16): ``"loopback"``; ``""``: discovery told of none.
         health: how it is asked whether it is well; None: not at all.
+        failure_accrual: when it is taken out because it fails; None: never.
     """
 
     address: Address
@@ -125,6 +132,7 @@ class Endpoint:
     transport_header: TransportHeader | None = None
     no_tls: str = ""
     health: Health | None = None
+    failure_accrual: Accrual | None = None
 
     def __str__(self) -> str:
         host, port = self.address
@@ -140,8 +148,14 @@ class RequestPolicy:
         retries: further tries for a request that is safe to repeat.
         retry_ratio: how many of its requests may be tried again, on average (the budget).
         replay: bytes of a request's body that are kept for another try.
-        timeout: seconds to wait for an answer's head, each try; None: no limit.
+        timeout: seconds to wait for an answer's head, each try but the last; None: no limit.
         timeouts: limits of whole exchanges; None: none.
+        classification: which responses are failures; None: as by default.
+        retry_on: what is tried again.
+        backoff: the pause before each further try; None: none.
+        hedge: when a second try is begun beside the first; None: never.
+        overrides: whether a request may ask for retries and limits of its own (R-15).
+        concurrency: requests in flight at the most; None: no limit.
     """
 
     retries: int = 1
@@ -149,6 +163,12 @@ class RequestPolicy:
     replay: int = 65_536
     timeout: float | None = None
     timeouts: Timeouts | None = None
+    classification: Classification | None = None
+    retry_on: RetryOn = attrs.Factory(RetryOn)
+    backoff: Backoff | None = None
+    hedge: Hedge | None = None
+    overrides: bool = False
+    concurrency: Concurrency | None = None
 
 
 @attrs.frozen(cache_hash=True)

@@ -23,6 +23,8 @@ from meshcore.config import (
     load_config,
 )
 from meshcore.errors import ConfigError
+from meshcore.http.concurrency import Concurrency, Gradient
+from meshcore.pipeline.outbound import backends
 from meshcore.pipeline.routes import plain_hosts
 
 Look = Callable[..., Loaded]
@@ -53,7 +55,7 @@ opaque_ports = [25, 587]
 endpoints = ["10.0.0.7:4143", { address = "10.0.0.8:4143", weight = 2 }]
 identity = "payments.shop"
 timeout = { request = "2s", response = "1s", idle = "30s" }
-retry = { limit = 2, on = ["connect-failure", "reset"], budget = 0.1 }
+retry = { limit = 2, on = ["5xx", "connect-failure", "reset"], backoff = "25ms..250ms", budget = 0.1 }
 
 [admin]
 listen = "127.0.0.1:4191"
@@ -102,7 +104,7 @@ def test_a_sidecar_becomes_what_it_says(look: Look, folder: Path) -> None:
                 ),
                 identity="payments.shop",
                 timeout=TimeoutConfig(request=2.0, response=1.0, idle=30.0),
-                retry=RetryConfig(limit=2, budget=0.1),
+                retry=RetryConfig(limit=2, on=("5xx", "connect-failure", "reset"), backoff=(0.025, 0.25), budget=0.1),
             )
         },
     )
@@ -146,6 +148,85 @@ def test_the_development_identity_is_named_after_the_service(look: Look) -> None
     assert config.own_name == "a.b"
 
 
+FAILURES = """\
+[outbound.to."payments:80"]
+endpoints = ["10.0.0.7:80"]
+classify = { status = ["5xx", 429], grpc = ["unavailable"] }
+failure_accrual = { consecutive = 5, penalty = "1s..1m", success_rate = 0.8, min_ready_endpoints = 1 }
+retry = { on = ["Gateway-Error", 429, "unavailable"], timeout = "1s", hedge = { percentile = 0.95 } }
+allow_l5d_headers = true
+"""
+
+
+@pytest.mark.parity("R-09", "R-14", "B-16")
+def test_what_is_a_failure_and_what_follows_from_it_becomes_what_it_says(look: Look) -> None:
+    config = look(FAILURES).config
+    assert config is not None
+    assert config.outbound is not None
+    (pattern, found), *_ = backends(config.outbound.to).items()
+
+    assert "payments:80" == pattern
+    assert frozenset({429, *range(500, 600)}) == found.classification.failed
+    assert frozenset({14}) == found.classification.grpc_failed
+    assert frozenset({429, 502, 503, 504}) == found.retry_on.statuses
+    assert (frozenset({14}), False, False) == (found.retry_on.grpc, found.retry_on.reset, found.retry_on.timeout)
+    assert (1.0, None, 0.95, True) == (found.timeout, found.backoff, found.hedge.percentile, found.overrides)
+    accrual = found.endpoints[0].failure_accrual
+    assert (5, 0.8, 1, "payments:80") == (
+        accrual.consecutive,
+        accrual.success_rate,
+        accrual.min_ready_endpoints,
+        accrual.group,
+    )
+    assert (1.0, 60.0, 0.5) == (accrual.penalty.minimum, accrual.penalty.maximum, accrual.penalty.jitter)
+
+
+@pytest.mark.parity("B-12")
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("100", Concurrency(100)),
+        ('{ limit = 50, wait = "1s", waiting = 10 }', Concurrency(50, 1.0, 10)),
+        ("{ limit = 50, adaptive = true }", Concurrency(50, adaptive=Gradient(initial=20, minimum=5))),
+        ("{ limit = 3, adaptive = true }", Concurrency(3, adaptive=Gradient(initial=3, minimum=3))),
+    ],
+)
+def test_a_limit_is_a_number_or_a_table(text: str, expected: Concurrency, look: Look) -> None:
+    config = look(f'[outbound.to."a:1"]\nendpoints = ["b:1"]\nconcurrency_limit = {text}\n').config
+    assert config is not None
+    assert config.outbound is not None
+    assert expected == backends(config.outbound.to)["a:1"].concurrency
+
+
+@pytest.mark.parametrize("text", ["0", '"100"', "{ limit = 0 }", '{ wait = "soon" }', "[1]", "true"])
+def test_a_limit_that_is_none_is_refused(text: str, told: Told) -> None:
+    (problem,) = told(f'[outbound.to."a:1"]\nendpoints = ["b:1"]\nconcurrency_limit = {text}\n')
+    assert problem.startswith('c.toml:3: outbound.to."a:1".concurrency_limit')
+
+
+@pytest.mark.parity("X-33")
+@pytest.mark.parametrize("budget", ["-0.1", "11", '"x"'])
+def test_a_budget_that_is_none_is_refused(budget: str, told: Told) -> None:
+    (problem,) = told(FAILURES.replace("retry = { ", f"retry = {{ budget = {budget}, "))
+    assert problem.startswith('c.toml:5: outbound.to."payments:80".retry.budget: ')
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("failure_accrual = { consecutive = 0 }", "failure_accrual: nothing would ever take an endpoint out"),
+        ('failure_accrual = { window = "5ms" }', "failure_accrual.window: has to be at least 10ms"),
+        ('failure_accrual = { penalty = "0s" }', "failure_accrual.penalty: '0s' has to begin above 0"),
+        ('retry = { limit = 0, timeout = "1s" }', "retry.timeout: would not be used"),
+        ('classify = { grpc = ["UNAVAILABLE"] }', "classify.grpc[0]: 'UNAVAILABLE' is not one of"),
+        ('classify = { status = ["600"] }', "classify.status[0]: '600' is not one of"),
+    ],
+)
+def test_what_would_be_said_in_vain_is_told(line: str, what: str, told: Told) -> None:
+    (problem,) = told(f'[outbound.to."a:1"]\nendpoints = ["b:1"]\n{line}\n')
+    assert problem.startswith(f'c.toml:3: outbound.to."a:1".{what}')
+
+
 MISTAKES = '''\
 [service]
 nam = "orders"
@@ -173,8 +254,8 @@ endpoints = ["10.0.0.7:4143",
   "http://a/x"]
 identity = "payments.shop:80"
 timeout = { request = 2, idle = "3x" }
-retry = { limit = 2, on = ["5xx"], backoff = "25ms..250ms", budget = 0.2 }
-failure_accrual = { consecutive = 7 }
+retry = { limit = 2, on = ["5xy"], backoff = "250ms..25", budget = 0.2 }
+failure_accrual = { consecutiv = 7, penalty = "1m..1s" }
 
 [outbound.to."x:80"]
 discover = "etcd:/payments/shop"
@@ -224,10 +305,12 @@ spiffe://TRUST-DOMAIN/PATH; did you mean 'payments.shop'?
 c.toml:26: outbound.to."payments:80".timeout.request: 2 is not a duration such as "250ms", "1s" or "2m"; \
 did you mean "2s"?
 c.toml:26: outbound.to."payments:80".timeout.idle: '3x' is not a duration such as 250ms, 1s or 2m
-c.toml:27: outbound.to."payments:80".retry.backoff: is not in this release; another endpoint is tried at once
-c.toml:27: outbound.to."payments:80".retry.on[0]: '5xx' is not in this release; connect-failure, reset are
-c.toml:28: outbound.to."payments:80".failure_accrual: is not in this release; endpoints that cannot be connected to \
-are taken out
+c.toml:27: outbound.to."payments:80".retry.on[0]: '5xy' is not one of 5xx, gateway-error, 4xx, retriable-4xx, \
+connect-failure, reset, refused, timeout, nor a status such as 503, nor a gRPC status such as unavailable; \
+did you mean '5xx'?
+c.toml:27: outbound.to."payments:80".retry.backoff: '25' is not a duration such as 250ms, 1s or 2m; did you mean 25s?
+c.toml:28: outbound.to."payments:80".failure_accrual.consecutiv: unknown key; did you mean 'consecutive'?
+c.toml:28: outbound.to."payments:80".failure_accrual.penalty: '1m..1s' is the wrong way round; did you mean "1s..1m"?
 c.toml:31: outbound.to."x:80".discover: 'etcd:/payments/shop': etcd: is not in this release; file, dns, dns+srv are
 c.toml:34: listen.public.bind: 'https://:8443' has a scheme: HOST:PORT is wanted; TLS is `tls = { cert = …, key = … }`
 c.toml:35: listen.public.tls.cert: key is needed with it
@@ -353,7 +436,7 @@ SINGLE = {
     'outbound.to."http://c:1"': '{ endpoints = ["a:1"] }',
     'outbound.to."d:1"': '{ endpoints = ["a:1"], tls = { verify = true } }',
     'outbound.to."e:1"': '{ endpoints = ["a:1"], mesh = true }',
-    'outbound.to."f:1"': '{ endpoints = ["a:1"], retry = { on = ["reset"] } }',
+    'outbound.to."f:1"': '{ endpoints = ["a:1"], retry = { limit = 0, timeout = "1s" } }',
     'outbound.to."g:1"': '{ endpoints = ["a:1"], protocol = "tcp", timeout = { idle = "1s" } }',
     'outbound.to."h:1"': '{ endpoints = ["https://a:1"], identity = "a.b" }',
     "admin.shutdown": '"yes"',

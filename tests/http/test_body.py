@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from meshcore.http.body import Body, Chunks, Empty, EndOfStream, Full, read_all
 from meshcore.http.counted import CountedBody
 from meshcore.http.overheard import OverheardBody
 from meshcore.http.replay import Replay
+from meshcore.layers.retry.peek import Peeked
 from meshcore.server.request_body import RequestBody
 from meshcore.testing import explore_schedules, memory_connection_pair
 from meshcore.transport.flow_body import FlowBody
@@ -89,6 +91,12 @@ async def replayable() -> Driver:
     return drive(source, Replay(source).body())
 
 
+async def peeked() -> Driver:
+    # What it is when nothing was there to be taken; what was taken is in test_retry_responses.
+    source = Chunks()
+    return drive(source, Peeked(source, deque()))
+
+
 def link() -> Http2Link[Any]:
     return Http2Link(h2.server_codec(), memory_connection_pair()[0])
 
@@ -124,6 +132,7 @@ MAKERS = {
     "OverheardBody": overheard,
     "ReplayBody": replayable,
     "ReplayBody, second and last": replayed,
+    "Peeked": peeked,
     "FlowBody": flow,
     "RequestBody": http1,
 }

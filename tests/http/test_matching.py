@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshcore.errors import ConfigError
-from meshcore.http.matching import GrpcMatch, PathMatch, RequestMatch, RouteRule, RouteTable, ValueMatch
+from meshcore.http.matching import GrpcMatch, PathMatch, RequestMatch, RouteRule, ValueMatch
 from meshcore.http.message import Request
 from meshcore.http.regex import Regex
+from meshcore.http.route_table import RouteTable
 from meshcore.testing import request
 
 

@@ -463,7 +463,7 @@ def test_what_arrives_by_way_of_two_proxies_is_what_was_sent(
             await application.send(b"HTTP/1.1 200 OK\r\n" + rest + b"\r\n" + answer)
             head = await client.head()
             assert rest in head
-            assert b"l5d-" not in head
+            assert b"\nl5d-" not in head
             await client.expect(answer)
             assert [20] == [wire for wire, _ in mesh.wire.seen]
 

@@ -295,6 +295,22 @@ endpoints = ["127.0.0.1:1"]
         assert found == {"stable": 20}
 
 
+@pytest.mark.parity("X-31")
+async def test_each_route_has_retries_of_its_own(gateway: Run) -> None:
+    text = """
+to = [{ backend = "stable", filters = [{ inject_failure = { status = 503 } }] }, { backend = "canary" }]
+[[listen.public.route]]
+match = [{ path = { prefix = "/again" } }]
+retry = { limit = 10, on = ["5xx"], budget = 10 }
+to = [{ backend = "stable", filters = [{ inject_failure = { status = 503 } }] }, { backend = "canary" }]
+"""
+    async with gateway(text) as run:
+        found = Counter([(await run.ask("/again", method="POST"))[0] for _ in range(30)])
+        assert found == {200: 30}
+        found = Counter([(await run.ask("/once"))[0] for _ in range(30)])
+        assert 3 <= found[503] <= 27
+
+
 async def test_the_filters_of_a_backend_are_for_its_requests_alone(gateway: Run) -> None:
     text = """
 to = [

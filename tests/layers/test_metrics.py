@@ -12,8 +12,10 @@ from trio.testing import MockClock
 
 from meshcore.errors import ConnectionLost, ConnectTimeout, FailFastError, ResponseTimeout, StreamReset
 from meshcore.http.body import Chunks, Empty, Full, read_all
+from meshcore.http.classification import Classification
 from meshcore.http.headers import Headers
 from meshcore.http.message import Response
+from meshcore.layers.classify import Classify
 from meshcore.layers.connect_metrics import ConnectMetrics
 from meshcore.layers.metrics import Metrics
 from meshcore.layers.tcp_metrics import TcpMetrics
@@ -324,3 +326,16 @@ async def test_a_stack_may_have_two_by_name() -> None:
     assert "metrics" == role(Metrics(registry))
     assert both.remove("above").roles() == ["below"]
 
+
+@pytest.mark.parity("R-20", "R-21")
+async def test_what_a_failure_is_can_be_said_for_a_route(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    registry = Registry()
+    inner = MockNewService(lambda _: mock_service(404))
+    measured = Metrics(registry).layer(inner).new_service("users", nursery)
+    strict = Classify(Classification.of(["404"], [])).wrap(measured, "users")
+    for service in (measured, strict, strict):
+        await read_all((await service(request())).body)
+
+    text = registry.render()
+    assert 'status_code="404",classification="success"} 1' in text
+    assert 'status_code="404",classification="failure"} 2' in text

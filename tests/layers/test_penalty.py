@@ -15,8 +15,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from meshcore.http.body import Full, read_all
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
+from meshcore.http.retry_after import retry_after
 from meshcore.layers.balance import Balance, Balancing, PeakEwma, PenaltyPeakEwma
-from meshcore.layers.balance.penalty import not_now, retry_after
+from meshcore.layers.balance.penalty import not_now
 from meshcore.testing import request
 from meshcore.transport.target import Backend, Endpoint
 

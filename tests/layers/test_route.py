@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from meshcore.errors import ConfigError, LoadShedError, NoRoute
-from meshcore.http.matching import PathMatch, RequestMatch, RouteRule, RouteTable
+from meshcore.http.matching import PathMatch, RequestMatch, RouteRule
 from meshcore.http.message import Request, Response
+from meshcore.http.route_table import RouteTable
 from meshcore.layers.idle_cache import IdleCache
 from meshcore.layers.route import Route
 from meshcore.testing import MockNewService, request

@@ -14,8 +14,9 @@ from trio.testing import MockClock
 from meshcore.abc import Status
 from meshcore.errors import FailFastError, LoadShedError, NoEndpoints
 from meshcore.http.body import Body, Chunks, Full, read_all
-from meshcore.http.matching import PathMatch, RequestMatch, RouteRule, RouteTable
+from meshcore.http.matching import PathMatch, RequestMatch, RouteRule
 from meshcore.http.message import Request, Response
+from meshcore.http.route_table import RouteTable
 from meshcore.layers import (
     Balance,
     Filters,

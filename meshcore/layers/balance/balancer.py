@@ -9,8 +9,18 @@ import trio
 from meshcore._native import mypyc_attr
 from meshcore._wakeup import clock
 from meshcore.abc import Status
-from meshcore.errors import ConnectError, FailFastError, LoadShedError, MeshError, NoEndpoints, NotReady, inside
+from meshcore.errors import (
+    ConnectError,
+    FailFastError,
+    LoadShedError,
+    MeshError,
+    NoEndpoints,
+    NotReady,
+    StreamTimeout,
+    inside,
+)
 from meshcore.http.message import Request
+from meshcore.http.timeouts import time_is_up
 from meshcore.layers.balance.balancing import Balancing
 from meshcore.layers.balance.exchange import Exchange
 from meshcore.layers.balance.line import Line, Waiter
@@ -209,6 +219,7 @@ class Balancer(Generic[Req, Rsp]):
 
         Raises:
             FailFastError, NoEndpoints: none became ready in time.
+            StreamTimeout: nor before the request's own limit (R-17).
             LoadShedError: too many wait already.
         """
         if not self._waiting:
@@ -227,11 +238,20 @@ class Balancer(Generic[Req, Rsp]):
             raise self._failure(cause)
         if len(self._waiting) >= self._capacity and not self._hopeless:
             raise LoadShedError(f"backend {self._target.name}: {self._capacity} requests wait for an endpoint already")
+        # A limit of the request's own may end before everybody's patience does.
+        expires = time_is_up(request, now) if isinstance(request, Request) else float("inf")
         waiter = self._waiting.join(avoid, request)
         try:
             while waiter.member is None:
-                await self._wait(waiter, cause, deadline)
+                await self._wait(waiter, cause, min(deadline or expires, expires))
             return waiter.member
+        except FailFastError as error:
+            if self._now() >= expires:
+                late = StreamTimeout(f"backend {self._target.name}: no endpoint within the request timeout")
+                # Compiled, a `raise … from` forgets what it is from.
+                late.__cause__ = error
+                raise late from error
+            raise
         finally:
             self._waiting.leave(waiter, self._take)
             self._metrics.waited_total.value += 1
@@ -267,13 +287,13 @@ class Balancer(Generic[Req, Rsp]):
                 self._unready_since = now
             since = self._unready_since
         shuts = since + self._fail_fast
-        with trio.move_on_at(min(shuts, deadline) if deadline else shuts):
+        with trio.move_on_at(min(shuts, deadline)):
             await waiter.wakeup.wait()
             return
         now = self._now()
         if waiter.member is not None:
             return
-        if deadline and now >= deadline:
+        if now >= deadline:
             raise self._failure(cause)
         if not len(self._ready) and self._unready_since is not None and now >= self._unready_since + self._fail_fast:
             # The gate shuts: who waits fails with this one.

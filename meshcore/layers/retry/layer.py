@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import random
+from typing import Any
 
 import attrs
-import trio
 
 from meshcore.abc import HttpService, ServiceLayer
-from meshcore.errors import MeshError
-from meshcore.http.headers import Headers
-from meshcore.http.replay import REPLAY_LIMIT, Replay
-from meshcore.layers.retry.budget import Budget, Tokens
-from meshcore.layers.retry.policy import may_retry
+from meshcore.http.hedge import Hedge
+from meshcore.http.replay import REPLAY_LIMIT
+from meshcore.http.retry_on import RetryOn
+from meshcore.layers.retry.budget import Budget
+from meshcore.layers.retry.retrying import Plan, Retrying
+from meshcore.metrics.registry import Registry
 from meshcore.stack import Param, resolve
+from meshcore.transport.backoff import Backoff
 
-if TYPE_CHECKING:
-    from meshcore.http.message import Request, Response
-
-__all__ = ["Retry", "RetryStatistics"]
-
-_now = trio.current_time
+__all__ = ["Retry"]
 
 
 def _not_negative(retry: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -28,165 +25,65 @@ def _not_negative(retry: object, attribute: attrs.Attribute[Any], value: object)
         raise ValueError(f"{attribute.name} has to be at least 0: {value}")
 
 
+def _positive(retry: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, int | float) and not value > 0:
+        raise ValueError(f"{attribute.name} has to be above 0: {value}")
+
+
 @attrs.frozen
 class Retry(ServiceLayer):
     """Tries a failed request again, on another endpoint, where that is safe.
 
-    Safe is: no response headers came; and either nothing of the request was processed, or its method is
-    idempotent; and its body can be sent again from its first byte (it is empty, or what was read of it is
-    at most *replay* bytes); and the budget has a token left.  Tunnels and requests with
-    ``expect: 100-continue`` are never tried again.  The last error is the one that is raised.
+    Safe is: nothing of a response was passed on; and either nothing of the request was processed, or its method is
+    idempotent, or *on* names the status that came; and its body can be sent again from its first byte (it is empty, or
+    what was read of it is at most *replay* bytes); and the budget has a token left; and an endpoint is ready (R-12).
+    Tunnels and requests with ``expect: 100-continue`` are never tried again.  The last error, or the last response, is
+    the one that is passed on.
 
     Attributes:
         attempts: further tries after the first, or a function of the target; once by default.
         budget: bounds what retries add to the load; or a function of the target.
         replay: bytes of a request body kept for it (R-07: 64 KiB); or a function of the target.
+        on: what is tried again, or a function of the target; by default what ends without a response.
+        backoff: the pause before each further try; None: there is none, since another endpoint is tried.
+        try_timeout: seconds that a try has for its response headers; the last one has no such limit (R-13).  None:
+            none has.
+        hedge: begins a second try beside the first of requests without a body that may be carried out twice; None:
+            does not.
+        overrides: whether ``request.overrides`` is heeded (R-15).
+        registry: where ``…_route_retry_…`` metrics go; None: nowhere.
+        rng: randomness of the pauses, for tests.
     """
 
     attempts: Param[int] = attrs.field(default=1, validator=_not_negative)
     budget: Param[Budget] = attrs.field(factory=Budget)
     replay: Param[int] = attrs.field(default=REPLAY_LIMIT, validator=_not_negative)
+    on: Param[RetryOn] = attrs.field(factory=RetryOn, repr=False)
+    backoff: Param[Backoff | None] = attrs.field(default=None, repr=False)
+    try_timeout: Param[float | None] = attrs.field(default=None, validator=_positive, repr=False)
+    hedge: Param[Hedge | None] = attrs.field(default=None, repr=False)
+    overrides: Param[bool] = attrs.field(default=False, repr=False)
+    registry: Registry | None = attrs.field(default=None, repr=False)
+    rng: random.Random = attrs.field(factory=random.Random, repr=False, eq=False)
 
     def wrap(self, inner: HttpService, target: Any, /) -> HttpService:
-        """*inner* itself where there are no attempts."""
+        """*inner* itself where nothing is ever tried again."""
         attempts = resolve(self.attempts, target)
-        if not attempts:
+        hedge = resolve(self.hedge, target)
+        overrides = resolve(self.overrides, target)
+        if not attempts and hedge is None and not overrides:
             return inner
-        return _Retrying(self, inner, attempts, resolve(self.budget, target), resolve(self.replay, target))
-
-
-@attrs.frozen
-class RetryStatistics:
-    """What was retried.
-
-    Attributes:
-        requests: all that came.
-        retries: further tries made.
-        recovered: requests that failed first and got a response from a further try.
-        no_budget: retries that the budget did not allow.
-        not_replayable: retries that the size of the request's body did not allow.
-        balance: tokens that the budget had when it was last asked.
-    """
-
-    requests: int
-    retries: int
-    recovered: int
-    no_budget: int
-    not_replayable: int
-    balance: float
-
-
-class _Retrying:
-    """The retrying service of one target, with its budget."""
-
-    __slots__ = (
-        "__layer__",
-        "__weakref__",
-        "__wrapped__",
-        "_attempts",
-        "_budget",
-        "_inner",
-        "_limit",
-        "_tokens",
-        "no_budget",
-        "not_replayable",
-        "recovered",
-        "retries",
-    )
-
-    def __init__(self, layer: Retry, inner: HttpService, attempts: int, budget: Budget, replay: int) -> None:
-        self._inner = inner
-        self._attempts = attempts
-        self._limit = replay
-        self._budget = budget
-        self._tokens: Tokens | None = None
-        self.retries = 0
-        self.recovered = 0
-        self.no_budget = 0
-        self.not_replayable = 0
-
-    def statistics(self) -> RetryStatistics:
-        """What was retried until now."""
-        tokens = self._tokens
-        return RetryStatistics(
-            tokens.requests if tokens else 0,
-            self.retries,
-            self.recovered,
-            self.no_budget,
-            self.not_replayable,
-            tokens.balance if tokens else 0.0,
+        plan = Plan(
+            attempts, resolve(self.on, target), resolve(self.try_timeout, target), resolve(self.backoff, target)
         )
-
-    async def __call__(self, request: Request, /) -> Response:
-        tokens = self._tokens
-        if tokens is None:
-            tokens = self._tokens = self._budget.start(_now())
-        tokens.requests += 1
-        if request.protocol is not None or request.expect_continue or request.method == b"CONNECT":
-            return await self._inner(request)
-        replay = None
-        if request.body.end is None:
-            replay = Replay(request.body, self._limit)
-            if replay.replayable:
-                request.body = replay.body()
-            else:
-                replay.commit()
-        # Whatever is below edits the fields in place.
-        fields = request.headers.raw.copy()
-        try:
-            response = await self._inner(request)
-        except MeshError as error:
-            if not may_retry(request.method, error):
-                if replay is not None:
-                    replay.commit()
-                raise
-            failure = error
-        except BaseException:
-            if replay is not None:
-                replay.commit()
-            raise
-        else:
-            if replay is not None:
-                replay.commit()
-            return response
-        return await self._again(request, failure, replay, fields, tokens)
-
-    async def _again(
-        self,
-        request: Request,
-        error: MeshError,
-        replay: Replay | None,
-        fields: list[tuple[bytes, bytes]],
-        tokens: Tokens,
-    ) -> Response:
-        for _ in range(self._attempts):
-            if replay is not None and not replay.replayable:
-                self.not_replayable += 1
-                break
-            if not tokens.withdraw(_now()):
-                self.no_budget += 1
-                break
-            if request.endpoint is not None:
-                request.avoid = (*request.avoid, request.endpoint)
-            request.headers = Headers(fields.copy())
-            if replay is not None:
-                request.body = replay.body()
-            self.retries += 1
-            try:
-                response = await self._inner(request)
-            except MeshError as again:
-                error = again
-                if may_retry(request.method, again):
-                    continue
-                break
-            except BaseException:
-                if replay is not None:
-                    replay.commit()
-                raise
-            if replay is not None:
-                replay.commit()
-            self.recovered += 1
-            return response
-        if replay is not None:
-            replay.commit()
-        raise error
+        return Retrying(
+            inner,
+            plan,
+            resolve(self.budget, target),
+            resolve(self.replay, target),
+            hedge=hedge,
+            overrides=overrides,
+            registry=self.registry,
+            target=target,
+            rng=self.rng,
+        )

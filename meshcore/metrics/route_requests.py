@@ -1,0 +1,143 @@
+"""What is counted and timed of a route's requests: linkerd's series, and the service that fills them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshcore._native import mypyc_attr
+from meshcore._wakeup import clock
+from meshcore.http.classify import error_label, grpc_outcome
+from meshcore.http.grpc import is_grpc
+from meshcore.metrics.registry import Counter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from meshcore.abc import HttpService
+    from meshcore.http.body import EndOfStream
+    from meshcore.http.message import Request, Response
+    from meshcore.metrics.registry import Registry
+
+__all__ = ["MeasuredRoute", "RouteSeries"]
+
+_ROUTE = (0.05, 0.5, 1.0, 10.0)
+_BACKEND = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 10.0)
+# Names after `outbound_http_` and the like: of requests ("" for none), of statuses, of durations; and their buckets.
+_FAMILIES = {
+    "route": ("", "route_request_statuses_total", "route_request_duration_seconds", _ROUTE),
+    "backend": (
+        "route_backend_requests_total",
+        "route_backend_response_statuses_total",
+        "route_backend_response_duration_seconds",
+        _BACKEND,
+    ),
+    "inbound": ("requests_total", "statuses_total", "request_duration_seconds", _BACKEND),
+}
+_LABELS = ("parent_name", "route_name", "backend_name")
+
+
+@mypyc_attr(native_class=False)
+class RouteSeries:
+    """The cells of one route, or backend of it, for one kind of requests, bound when they are first needed."""
+
+    __slots__ = ("_statuses", "_values", "duration", "requests", "statuses")
+
+    def __init__(self, registry: Registry, scope: str, kind: str, values: tuple[str, ...]) -> None:
+        requests, statuses, durations, buckets = _FAMILIES[scope]
+        prefix = f"{'inbound' if scope == 'inbound' else 'outbound'}_{kind}_"
+        labels = _LABELS[: len(values)]
+        self._values = values
+        self.requests = Counter()
+        if requests:
+            self.requests = registry.counter(prefix + requests, "Requests, by their route.", *labels).labels(*values)
+        self._statuses = registry.counter(
+            prefix + statuses,
+            "Requests that have ended, by their route and status.",
+            *labels,
+            "grpc_status" if kind == "grpc" else "http_status",
+            "error",
+        )
+        duration = registry.histogram(
+            prefix + durations, "Seconds from a request to the end of its answer.", *labels, buckets=buckets
+        )
+        self.duration = duration.labels(*values)
+        # By status; what is rare has a tuple for a key.
+        self.statuses: dict[int | tuple[int, str], Counter] = {}
+
+    def status(self, status: int, error: str = "") -> Counter:
+        """The counter of a kind of end; a status of -1 is none."""
+        key = (status, error) if error else status
+        cell = self.statuses.get(key)
+        if cell is None:
+            cell = self._statuses.labels(*self._values, "" if status < 0 else str(status), error)
+            self.statuses[key] = cell
+        return cell
+
+
+@mypyc_attr(native_class=False)
+class MeasuredRoute:
+    """A measured service: one frame and one small object a request."""
+
+    __slots__ = ("__layer__", "__weakref__", "__wrapped__", "_grpc", "_http", "_inner", "_make", "_now")
+
+    def __init__(self, inner: HttpService, make: Callable[[str], RouteSeries]) -> None:
+        self._inner = inner
+        self._make = make
+        # Most routes see one kind of requests: the other one's series are not made before they are needed.
+        self._http: RouteSeries | None = None
+        self._grpc: RouteSeries | None = None
+        self._now = clock()
+
+    def _series(self, grpc: bool) -> RouteSeries:
+        series = self._make("grpc" if grpc else "http")
+        if grpc:
+            self._grpc = series
+        else:
+            self._http = series
+        return series
+
+    async def __call__(self, request: Request, /) -> Response:
+        grpc = request.version == 20 and request.method == b"POST" and is_grpc(request.headers.raw)
+        series = self._grpc if grpc else self._http
+        if series is None:
+            series = self._series(grpc)
+        series.requests.value += 1
+        started = self._now()
+        try:
+            response = await self._inner(request)
+        except BaseException as error:
+            series.status(-1, error_label(error)).value += 1
+            series.duration.observe(self._now() - started)
+            raise
+        response.body.on_end(_Exchange(series, response, self._now, started, grpc).ended)
+        return response
+
+
+class _Exchange:
+    """What is to be known of a response when it ends."""
+
+    __slots__ = ("_grpc", "_now", "_response", "_series", "_started")
+
+    def __init__(
+        self, series: RouteSeries, response: Response, now: Callable[[], float], started: float, grpc: bool
+    ) -> None:
+        self._series = series
+        self._response = response
+        self._now = now
+        self._started = started
+        self._grpc = grpc
+
+    def ended(self, end: EndOfStream) -> None:
+        """The status is known here."""
+        series = self._series
+        response = self._response
+        if end.error is None and not self._grpc:
+            cell = series.statuses.get(response.status)
+            if cell is None:
+                cell = series.status(response.status)
+        elif end.error is not None:
+            cell = series.status(-1 if self._grpc else response.status, error_label(end.error))
+        else:
+            cell = series.status(grpc_outcome(response.headers.raw, end.trailers)[0])
+        cell.value += 1
+        series.duration.observe(self._now() - self._started)
