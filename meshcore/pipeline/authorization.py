@@ -46,6 +46,12 @@ def authorization(
     described = BackendConfig(
         endpoints=(attrs.evolve(endpoint, protocol=spoken),), protocol=spoken, identity=asked.identity, tls=asked.tls
     )
+    backend = backend_of(address, described, retry=RetryConfig(), timeout=TimeoutConfig())
+    # The same again for the same service, so that a pipeline that is built anew is seen to be the same.
+    key = (backend, client, connect_timeout, repr(asked))
+    found = runtime.authorizers.get(key)
+    if found is not None:
+        return found
     upstream = (
         stack(Backend)
         # What was not processed, as on a connection that was just closed, may be asked again.
@@ -62,9 +68,9 @@ def authorization(
             )
         )
     )
-    return ExtAuthz(
+    made = runtime.authorizers[key] = ExtAuthz(
         upstream.layer(runtime.connect),
-        backend_of(address, described, retry=RetryConfig(), timeout=TimeoutConfig()),
+        backend,
         protocol="grpc" if grpc else "http",
         timeout=asked.timeout,
         on_error=asked.on_error,
@@ -78,3 +84,4 @@ def authorization(
         clock=runtime.clock,
         registry=runtime.registry,
     )
+    return made

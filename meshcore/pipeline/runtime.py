@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from meshcore.abc import Connect
     from meshcore.identity.store import Identity
     from meshcore.layers.authorize import Policies
+    from meshcore.layers.ext_authz import ExtAuthz
     from meshcore.layers.jwt import Keys
     from meshcore.layers.split import Weights
     from meshcore.transport.connection import Owner
@@ -35,6 +36,7 @@ class Runtime:
         owner: who is told of crashes in what serves the endpoints; by default they are only logged.
         policies: who may call, by the name of the side, for whoever replaces it while it runs.
         keys: of issuers of tokens, by what is told of them, so that pipelines that are built anew have them.
+        authorizers: what asks other services about requests, by what is told of them; for the same reason.
         own: the addresses of the process's listeners, which are no endpoints; by default nothing is checked.
         connect: how the services are connected to that the proxy itself asks; endpoints are by what is under the stack.
         splits: the weights of routes with several backends, as ``listen.NAME/ROUTE`` or ``outbound.to.NAME/ROUTE``; put
@@ -48,6 +50,7 @@ class Runtime:
     owner: Owner | None = None
     policies: dict[str, Policies] = attrs.Factory(dict)
     keys: dict[Any, Keys] = attrs.Factory(dict)
+    authorizers: dict[Any, ExtAuthz] = attrs.Factory(dict)
     own: Callable[[], Iterable[Address]] | None = None
     connect: Connect = connect_tcp
     splits: dict[str, Weights] = attrs.Factory(dict)

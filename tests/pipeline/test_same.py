@@ -57,6 +57,13 @@ networks = ["10.0.0.0/8"]
 unauthenticated = true
 [listen.public.rate_limit]
 rps = 100
+[inbound.ext_authz]
+grpc = "127.0.0.1:9001"
+context = {{ team = "shop" }}
+[listen.public.jwt]
+issuer = "https://id.test/"
+audience = ["api"]
+keys = "https://id.test/keys.json"
 [[inbound.route]]
 match = [{{ path = {{ prefix = "/a" }} }}]
 [[listen.public.layer]]
