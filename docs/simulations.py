@@ -39,6 +39,7 @@ def main() -> None:
         ("slow-endpoint", slow_endpoint),
         ("cold-replica", cold_replica),
         ("retry-storm", retry_storm),
+        ("grey-failure", grey_failure),
         ("zone-lost", zone_lost),
         ("herd", herd),
     ):
@@ -126,6 +127,41 @@ def retry_storm() -> tuple[str, dict[str, Plot]]:
         "": Plot(title, "time", "requests that are answered", success, _TIMES, _SHARES, shaded=shaded),
         "-load": Plot("The load that it makes", "time", "tries", load, _TIMES, rates, shaded=shaded),
     }
+
+
+def grey_failure() -> tuple[str, dict[str, Plot]]:
+    kinds = {
+        "neither": (False, False),
+        "a breaker": (True, False),
+        "retries": (False, True),
+        "both": (True, True),
+    }
+    rows = [("there is", "success, 10 s to 20 s", "requests that went there", "success afterwards")]
+    lines = []
+    for name, (breaker, retries) in kinds.items():
+        outcome = scenarios.grey_failure(breaker=breaker, retries=retries)
+        arrived = [sum(10 <= moment < 20 for moment in replica.arrived) for replica in outcome.fleet.replicas]
+        samples = outcome.samples
+        rows.append(
+            (
+                name,
+                _percent(samples.between(10, 20).success),
+                _percent(arrived[0] / sum(arrived)),
+                _percent(samples.between(20, 40).success),
+            )
+        )
+        if name in ("neither", "a breaker"):
+            lines.append(Line(name, samples.over_time(1.0, lambda each: each.success), steps=True))
+    plot = Plot(
+        "One of five replicas answers 500, ten times quicker than the others answer",
+        "time",
+        "requests that are answered",
+        lines,
+        _TIMES,
+        _SHARES,
+        shaded=(10.0, 20.0, "failing"),
+    )
+    return _table(*rows), {"": plot}
 
 
 def zone_lost() -> tuple[str, dict[str, Plot]]:

@@ -9,13 +9,25 @@ from typing import Any, Literal, TypeAlias
 import attrs
 import trio
 
-from meshcore.layers import Balance, Retry, Timeout
+from meshcore.http.retry_on import RetryOn
+from meshcore.layers import Balance, FailureAccrual, Retry, Timeout
+from meshcore.layers.failure_accrual import Accrual
 from meshcore.layers.retry import Budget
 from meshcore.stack import Stack, stack
 from meshcore.transport.target import Backend
 from tests.simulations.simulator import Fleet, Replica, Samples, simulate, users
 
-__all__ = ["NO_BUDGET", "POLICIES", "Outcome", "cold_replica", "herd", "retry_storm", "slow_endpoint", "zone_lost"]
+__all__ = [
+    "NO_BUDGET",
+    "POLICIES",
+    "Outcome",
+    "cold_replica",
+    "grey_failure",
+    "herd",
+    "retry_storm",
+    "slow_endpoint",
+    "zone_lost",
+]
 
 PolicyName: TypeAlias = Literal["p2c-ewma", "round-robin", "least-request"]
 POLICIES: tuple[PolicyName, ...] = ("round-robin", "least-request", "p2c-ewma")
@@ -121,6 +133,34 @@ def cold_replica(policy: PolicyName, *, clients: int = 10, rate: float = 200.0) 
 
     pipelines = [stack(Backend).then(Retry(2)).then(_balance(index, policy)) for index in range(clients)]
     return _run(fleet, pipelines, rate, 25.0, script)
+
+
+def grey_failure(*, breaker: bool, retries: bool, rate: float = 250.0) -> Outcome:
+    """Five replicas that answer in 20 ms; one of them answers 500 in 2 ms from 10 s to 20 s of 40 s.  Five clients.
+
+    Args:
+        breaker: whether it is left alone after seven failures in a row.
+        retries: whether a 5xx is tried again.
+        rate: requests a second.
+    """
+    fleet = Fleet([Replica(index) for index in range(5)])
+
+    async def script() -> None:
+        await trio.sleep(10)
+        fleet.replicas[0].failing = True
+        await trio.sleep(10)
+        fleet.replicas[0].failing = False
+
+    pipelines = []
+    for index in range(5):
+        pipeline = stack(Backend)
+        if retries:
+            pipeline = pipeline.then(Retry(1, on=RetryOn.of(["5xx"])))
+        pipeline = pipeline.then(_balance(index))
+        if breaker:
+            pipeline = pipeline.then(FailureAccrual(Accrual(), rng=random.Random(f"breaker {index}")))
+        pipelines.append(pipeline)
+    return _run(fleet, pipelines, rate, 40.0, script)
 
 
 def zone_lost(kind: str, *, rate: float = 240.0) -> Outcome:

@@ -48,7 +48,7 @@ class Sample:
     Attributes:
         started: when its user sent it.
         took: seconds until it had an answer, or none.
-        error: the code of what went wrong; ``""`` for an answer.
+        error: the code of what went wrong, or the status of an answer that is a failure; ``""`` for a good one.
     """
 
     started: float
@@ -92,6 +92,7 @@ class Replica:
         slow: what that is multiplied by now.
         down: refuses connections; what it had in hand is lost.
         silent: takes requests and never answers them.
+        failing: answers 500, in a tenth of the time.
         served: when it finished each request.
         arrived: when it was given each.
         connects: when somebody tried to connect.
@@ -102,6 +103,7 @@ class Replica:
         self.slow = 1.0
         self.down = False
         self.silent = False
+        self.failing = False
         self.served: list[float] = []
         self.arrived: list[float] = []
         self.connects: list[float] = []
@@ -142,6 +144,9 @@ class Replica:
     async def __call__(self, asked: Request) -> Response:
         self._check()
         self.arrived.append(trio.current_time())
+        if self.failing:
+            await trio.sleep(self.mean / 10)
+            return response(500)
         job = _Job()
         self._queue.append(job)
         self._next()
@@ -208,7 +213,8 @@ async def users(service: HttpService, rate: float, until: float, samples: Sample
         started = trio.current_time()
         error = ""
         try:
-            await service(request())
+            answer = await service(request())
+            error = str(answer.status) if answer.status >= 500 else ""
         except MeshError as failure:
             error = failure.code
         samples.all.append(Sample(started, trio.current_time() - started, error))

@@ -95,6 +95,32 @@ def test_a_zone_whose_hosts_are_silent_costs_some_a_tries_timeout_and_hardly_any
     assert samples.between(25, 30).latency(95) < 0.2
 
 
+@pytest.mark.parity("B-14", "B-16")
+def test_a_breaker_bounds_what_a_quick_liar_does_and_retries_hide_the_rest() -> None:
+    def grey(*, breaker: bool, retries: bool) -> Outcome:
+        key = "both" if breaker and retries else f"{breaker}, {retries}"
+        if key not in seen:
+            seen[key] = scenarios.grey_failure(breaker=breaker, retries=retries)
+        return seen[key]
+
+    seen: dict[str, Outcome] = {}
+
+    def share(of: Outcome, begin: float, end: float) -> float:
+        arrived = [sum(begin <= moment < end for moment in replica.arrived) for replica in of.fleet.replicas]
+        return arrived[0] / sum(arrived)
+
+    bare, broken = grey(breaker=False, retries=False), grey(breaker=True, retries=False)
+    # Whoever answers quickly is liked: it gets more than its fifth.
+    assert bare.samples.between(10, 20).success < 0.8
+    assert broken.samples.between(10, 20).success > 0.975
+    assert share(broken, 10, 20) < 0.025
+    assert grey(breaker=True, retries=True).samples.success == 1.0
+    assert grey(breaker=False, retries=True).samples.success == 1.0
+    assert share(grey(breaker=False, retries=True), 10, 20) > 0.2
+    # It is found well again, and has its share.
+    assert 0.18 < share(broken, 35, 40) < 0.22
+
+
 def test_failing_fast_leaves_no_herd_for_the_restart() -> None:
     fast, patient = outcome(scenarios.herd, 3.0), outcome(scenarios.herd, 60.0)
 
@@ -122,6 +148,6 @@ def test_percentiles_are_those_of_the_sorted_values() -> None:
 def test_every_plot_of_the_page_is_there() -> None:
     page = (ROOT / "docs" / "explanation" / "simulations.md").read_text()
     names = [line.partition("](")[2].rstrip(")") for line in page.splitlines() if line.startswith("![")]
-    assert len(names) == 7
+    assert len(names) == 8
     for name in names:
         assert (ROOT / "docs" / "explanation" / name).read_text().startswith("<svg ")
