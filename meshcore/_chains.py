@@ -6,9 +6,11 @@ A part of ``meshcore.errors``, which has them under its own name.  An error of t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["again", "chain", "inside", "leaves"]
+__all__ = ["again", "caused", "chain", "inside", "leaves"]
+
+E = TypeVar("E", bound=BaseException)
 
 
 def again(error: BaseException) -> BaseException:
@@ -24,6 +26,12 @@ def again(error: BaseException) -> BaseException:
     other.__dict__.update(error.__dict__)
     other.__cause__ = error.__cause__
     return other
+
+
+def caused(error: E, cause: BaseException) -> E:
+    """*error*, whose cause is *cause*: for modules that may be compiled, where ``raise … from`` forgets it."""
+    error.__cause__ = cause
+    return error
 
 
 def chain(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import ClassVar, Literal
 
-from meshcore._chains import again, chain, inside, leaves
+from meshcore._chains import again, caused, chain, inside, leaves
 from meshcore._mesh_error import MeshError
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "TlsRefused",
     "UpstreamProtocolError",
     "again",
+    "caused",
     "chain",
     "inside",
     "leaves",

@@ -13,7 +13,7 @@ import trio
 from trio.lowlevel import checkpoint, notify_closing, wait_readable, wait_writable
 
 from meshcore._native import mypyc_attr
-from meshcore.errors import ConnectionLost
+from meshcore.errors import ConnectionLost, caused
 from meshcore.transport.connection import READ_SIZE, Connection
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ class SocketConnection(Connection):
             return trio.ClosedResourceError()
         self.error = error.with_traceback(None)
         host, port = self.peer
-        return ConnectionLost(f"connection to {host}:{port}: {error.strerror or error}")
+        return caused(ConnectionLost(f"connection to {host}:{port}: {error.strerror or error}"), error)
 
 
 def address_of(name: object) -> Address:

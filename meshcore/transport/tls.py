@@ -15,7 +15,7 @@ import trio
 from OpenSSL import SSL
 
 from meshcore._wakeup import checkpoint
-from meshcore.errors import ConnectionLost, TlsError, TlsRefused
+from meshcore.errors import ConnectionLost, TlsError, TlsRefused, caused
 from meshcore.transport.connection import READ_SIZE, Connection
 from meshcore.transport.socket import wait_writable
 from meshcore.transport.tls_errors import is_refusal, kind, reason
@@ -84,7 +84,7 @@ class TlsConnection(Connection):
             self.error = error
             ended = isinstance(error, SSL.SysCallError) and error.args[:1] == (-1,)
             why = "closed by the peer" if ended else reason(error)
-            raise TlsError(f"TLS handshake failed: {why}", reason=kind(why)) from error
+            raise caused(TlsError(f"TLS handshake failed: {why}", reason=kind(why)), error) from error
         except Exception as error:
             # Raised in a callback.  OpenSSL's list of errors, one for all connections of the thread, has not
             # been emptied: what was left in it would be taken for the next connection's.
@@ -149,8 +149,9 @@ class TlsConnection(Connection):
             # Only before its first byte can the peer not have begun to work on what we sent.
             why = reason(error)
             if is_refusal(why):
-                return TlsRefused(f"certificate was refused by the peer: {why}", reason="refused by peer")
-        return ConnectionLost(f"connection to {self.peer[0]}:{self.peer[1]}: {reason(error)}")
+                refused = TlsRefused(f"certificate was refused by the peer: {why}", reason="refused by peer")
+                return caused(refused, error)
+        return caused(ConnectionLost(f"connection to {self.peer[0]}:{self.peer[1]}: {reason(error)}"), error)
 
     def close(self) -> None:
         """Says close_notify, if that needs no waiting, and closes at once."""
@@ -387,7 +388,7 @@ class TlsStreamConnection(TlsConnection):
             self.error = error
             refused = self._refused()
             if refused is not None:
-                raise refused from error
+                raise caused(refused, error) from error
             raise
         finally:
             self._sending = False

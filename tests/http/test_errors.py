@@ -50,7 +50,7 @@ def test_every_error_is_complete(cls: type[MeshError]) -> None:
 
 def test_all_names_are_there() -> None:
     assert sorted(errors.__all__) == errors.__all__
-    assert {cls.__name__ for cls in CLASSES} | {"again", "chain", "inside", "leaves"} == set(errors.__all__)
+    assert {cls.__name__ for cls in CLASSES} | {"again", "caused", "chain", "inside", "leaves"} == set(errors.__all__)
 
 
 def test_codes_are_unique_but_for_special_cases_of_the_same_thing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,20 @@ def hook() -> Any:
 def test_every_module_to_be_compiled_is_there(hook: Any) -> None:
     assert [] == [name for name in hook.MODULES if not (ROOT / "meshcore" / f"{name}.py").exists()]
     assert len(set(hook.MODULES)) == len(hook.MODULES)
+
+
+def test_causes_do_not_depend_on_what_the_compiler_forgets(hook: Any) -> None:
+    """``raise … from``: each says ``caused`` as well, or raises what has its cause already."""
+    said = ("caused(", "._lost(error)", ".lost(error)", "._failure(cause)", "raise error from error.__cause__")
+    forgotten = []
+    for name in hook.MODULES:
+        text = (ROOT / "meshcore" / f"{name}.py").read_text()
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Raise) and isinstance(node.cause, ast.expr) and ast.unparse(node.cause) != "None":
+                line = ast.unparse(node)
+                if not any(how in line for how in said):
+                    forgotten.append(f"{name}:{node.lineno}: {line}")
+    assert [] == forgotten
 
 
 def test_the_choice_is_the_environments(hook: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from meshcore.errors import (
     NoEndpoints,
     NotReady,
     StreamTimeout,
+    caused,
     inside,
 )
 from meshcore.http.message import Request
@@ -248,9 +249,7 @@ class Balancer(Generic[Req, Rsp]):
         except FailFastError as error:
             if self._now() >= expires:
                 late = StreamTimeout(f"backend {self._target.name}: no endpoint within the request timeout")
-                # Compiled, a `raise … from` forgets what it is from.
-                late.__cause__ = error
-                raise late from error
+                raise caused(late, error) from error
             raise
         finally:
             self._waiting.leave(waiter, self._take)
