@@ -38,7 +38,6 @@ __all__ = ["Ngh2Engine"]
 
 # Consumed bytes of the connection at which the engine says WINDOW_UPDATE by itself: half of its window.
 _HALF = MAX_WINDOW // 2
-_OWED = 1 << 24
 _BOUNDLESS = (1 << 62, 1 << 62)
 # What it believes that it may send: never the limit, which the codec keeps itself.
 _WIDE = 1 << 30
@@ -49,7 +48,6 @@ class Ngh2Engine:
 
     __slots__ = (
         "_connection",
-        "_owed",
         "_repaid",
         "_sink",
         "_table",
@@ -68,7 +66,6 @@ class Ngh2Engine:
     def __init__(self, sink: Sink, server: bool, limits: H2Limits) -> None:
         size = 4 * limits.header_list_size
         self._sink = sink
-        self._owed = 0
         self._repaid = 0
         self.wants_authority = server
         self.headers_only = True
@@ -172,12 +169,11 @@ class Ngh2Engine:
         pass
 
     def repay(self, stream_id: int, amount: int, /) -> bytes:
-        # Of streams that are over only the connection's window is left, which is wide: a call now and then will do.
-        self._owed += amount
-        if self._owed < _OWED:
-            return b""
-        amount, self._owed = self._owed, 0
-        return self.settle([(stream_id, amount)])
+        self._repaid += amount
+        if self._repaid >= _HALF:
+            return self.settle([(stream_id, amount)])
+        self._connection.acknowledge_received_data(amount, stream_id)
+        return b""
 
     def settle(self, debts: list[tuple[int, int]], /) -> bytes:
         connection = self._connection
