@@ -165,11 +165,15 @@ def grey_failure() -> tuple[str, dict[str, Plot]]:
 
 
 def zone_lost() -> tuple[str, dict[str, Plot]]:
-    kinds = {"refused": "its hosts refuse", "silent": "its hosts are silent"}
+    kinds = {
+        "its hosts refuse": ("refused", 0),
+        "its hosts are silent": ("silent", 0),
+        "silent, with a breaker": ("silent", 3),
+    }
     rows = [("the zone is gone, and", "success", "p50", "p99", "requests over half a second")]
     lines = []
-    for kind, name in kinds.items():
-        samples = scenarios.zone_lost(kind).samples
+    for name, (kind, breaker) in kinds.items():
+        samples = scenarios.zone_lost(kind, breaker=breaker).samples
         lost = samples.between(10, 20)
         late = sum(each.took > 0.5 for each in lost.all) / len(lost.all)
         rows.append((name, _percent(lost.success), _ms(lost.latency(50)), _ms(lost.latency(99)), _percent(late)))

@@ -14,7 +14,7 @@ from meshcore._wakeup import WakeupQueue
 from meshcore.abc import Status
 from meshcore.errors import LoadShedError
 from meshcore.pipeline.same import same
-from meshcore.transport.target import Backend
+from meshcore.transport.target import Backend, RequestPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -34,11 +34,11 @@ IDLE = 10.0
 
 _UPDATED = ("endpoints", "discover", "template")
 """Fields of a backend that a running balancer takes anew."""
-_ABOVE = ("retries", "retry_ratio", "replay", "timeout", "timeouts")
-"""Fields of a backend that are of no concern to its balancer."""
+_NOWHERE = Backend("")
 _PLAIN: dict[str, Any] = {
-    field.name: field.default for field in attrs.fields(Backend) if field.name in _UPDATED or field.name in _ABOVE
+    name: getattr(_NOWHERE, name) for name in (*_UPDATED, *(field.name for field in attrs.fields(RequestPolicy)))
 }
+"""What is of no concern to a running balancer, which takes the first anew, and stands below whatever reads the rest."""
 
 
 def balancer_of(target: Any, /) -> Hashable:

@@ -38,6 +38,9 @@ protocol = "tcp"
 discover = "file:{folder}/db.json"
 [outbound.to."users:80"]
 discover = "dns:users.shop:4143"
+allow_l5d_headers = true
+concurrency_limit = {{ limit = 500, adaptive = true, minimum = 10 }}
+retry = {{ limit = 2, on = ["5xx"], backoff = "25ms..250ms", timeout = "1s", hedge = {{ after = "200ms" }} }}
 health_check = {{ path = "/healthz" }}
 [listen.public]
 bind = "0.0.0.0:8443"
@@ -60,6 +63,10 @@ rps = 100
 [inbound.ext_authz]
 grpc = "127.0.0.1:9001"
 context = {{ team = "shop" }}
+[listen.public.concurrency_limit]
+limit = 50
+wait = "100ms"
+waiting = 20
 [listen.public.jwt]
 issuer = "https://id.test/"
 audience = ["api"]
@@ -74,6 +81,8 @@ seconds = 3.0
 endpoints = ["10.0.0.12:8080"]
 balance = {{ policy = "maglev", hash = {{ header = "x-user" }} }}
 [backend.stable]
+classify = {{ status = ["5xx", "429"], grpc = ["unavailable"] }}
+failure_accrual = {{ consecutive = 7, penalty = "1s..1m" }}
 endpoints = ["https://10.0.0.11:8080"]
 [proxy]
 access_log = "json"

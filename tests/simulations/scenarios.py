@@ -163,11 +163,12 @@ def grey_failure(*, breaker: bool, retries: bool, rate: float = 250.0) -> Outcom
     return _run(fleet, pipelines, rate, 40.0, script)
 
 
-def zone_lost(kind: str, *, rate: float = 240.0) -> Outcome:
+def zone_lost(kind: str, *, breaker: int = 0, rate: float = 240.0) -> Outcome:
     """Three zones of three replicas each at half of what they can do; one zone is lost from 10 s to 20 s of 30 s.
 
     Args:
         kind: ``"refused"``: its hosts say so; ``"silent"``: they take requests and never answer.
+        breaker: failures in a row after which an endpoint is left alone; 0: there is none.
         rate: requests a second.
     """
     fleet = Fleet(
@@ -186,7 +187,13 @@ def zone_lost(kind: str, *, rate: float = 240.0) -> Outcome:
         for replica in lost:
             replica.down = replica.silent = False
 
-    pipelines = [stack(Backend).then(Retry(2)).then(Timeout(0.5)).then(_balance(index)) for index in range(6)]
+    pipelines = []
+    for index in range(6):
+        pipeline = stack(Backend).then(Retry(2)).then(Timeout(0.5)).then(_balance(index))
+        if breaker:
+            accrual = Accrual(consecutive=breaker)
+            pipeline = pipeline.then(FailureAccrual(accrual, rng=random.Random(f"breaker {index}")))
+        pipelines.append(pipeline)
     return _run(fleet, pipelines, rate, 30.0, script)
 
 

@@ -95,6 +95,14 @@ def test_a_zone_whose_hosts_are_silent_costs_some_a_tries_timeout_and_hardly_any
     assert samples.between(25, 30).latency(95) < 0.2
 
 
+def test_a_breaker_leaves_a_silent_zone_alone() -> None:
+    without = outcome(scenarios.zone_lost, "silent").samples.between(10, 20)
+    broken = scenarios.zone_lost("silent", breaker=3).samples.between(10, 20)
+    late = [sum(each.took > 0.5 for each in found.all) / len(found.all) for found in (without, broken)]
+    assert late[1] < late[0] / 2
+    assert broken.success == 1.0
+
+
 @pytest.mark.parity("B-14", "B-16")
 def test_a_breaker_bounds_what_a_quick_liar_does_and_retries_hide_the_rest() -> None:
     def grey(*, breaker: bool, retries: bool) -> Outcome:
