@@ -18,7 +18,9 @@ Pairs: TypeAlias = tuple[tuple[str, str], ...]
 
 def pairs(given: Mapping[str, str] | Iterable[tuple[str, str]]) -> Pairs:
     """Names and values in order, from a mapping or from pairs."""
-    return tuple(given.items() if isinstance(given, Mapping) else given)
+    if isinstance(given, Mapping):
+        return tuple(given.items())  # pyright: ignore[reportReturnType]
+    return tuple(given)
 
 
 def names(given: Iterable[str]) -> tuple[str, ...]:

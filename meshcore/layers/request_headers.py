@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from meshcore._repr import changes
 from meshcore.abc import HttpService, ServiceLayer
-from meshcore.http.header_edit import HeaderEdit, names, pairs
+from meshcore.http.header_edit import HeaderEdit, Pairs, names, pairs
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from meshcore.http.message import Request, Response
 
 __all__ = ["RequestHeaders"]
@@ -33,8 +34,8 @@ class RequestHeaders(ServiceLayer):
         ConfigError: a name or a value is none; or the field is for proxies, for framing, or ``host``.
     """
 
-    add: Mapping[str, str] = attrs.field(default=(), converter=pairs)
-    set: Mapping[str, str] = attrs.field(default=(), converter=pairs)
+    add: Pairs = attrs.field(default=(), converter=pairs)
+    set: Pairs = attrs.field(default=(), converter=pairs)
     drop: tuple[str, ...] = attrs.field(default=(), converter=names)
     name: str = attrs.field(default="", repr=False, kw_only=True)
 
@@ -44,7 +45,7 @@ class RequestHeaders(ServiceLayer):
         self._edit()
 
     def _edit(self) -> HeaderEdit:
-        return HeaderEdit(pairs(self.add), pairs(self.set), self.drop)
+        return HeaderEdit(self.add, self.set, self.drop)
 
     def wrap(self, inner: HttpService, target: Any, /) -> HttpService:
         """*inner* itself where nothing is changed."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from meshcore._repr import changes
 from meshcore.abc import HttpService, ServiceLayer
-from meshcore.http.header_edit import HeaderEdit, names, pairs
+from meshcore.http.header_edit import HeaderEdit, Pairs, names, pairs
 
 if TYPE_CHECKING:
     from meshcore.http.message import Request, Response
@@ -31,8 +30,8 @@ class ResponseHeaders(ServiceLayer):
         ConfigError: a name or a value is none; or the field is for proxies, or for framing.
     """
 
-    add: Mapping[str, str] = attrs.field(default=(), converter=pairs)
-    set: Mapping[str, str] = attrs.field(default=(), converter=pairs)
+    add: Pairs = attrs.field(default=(), converter=pairs)
+    set: Pairs = attrs.field(default=(), converter=pairs)
     drop: tuple[str, ...] = attrs.field(default=(), converter=names)
     name: str = attrs.field(default="", repr=False, kw_only=True)
 
@@ -42,7 +41,7 @@ class ResponseHeaders(ServiceLayer):
         self._edit()
 
     def _edit(self) -> HeaderEdit:
-        return HeaderEdit(pairs(self.add), pairs(self.set), self.drop)
+        return HeaderEdit(self.add, self.set, self.drop)
 
     def wrap(self, inner: HttpService, target: Any, /) -> HttpService:
         """*inner* itself where nothing is changed."""

@@ -112,7 +112,7 @@ class Route(Generic[B]):
         self: Route[B], routes: Callable[[Request], B | None], limit: int = ..., missing: Counter | None = ...
     ) -> None: ...
     def __init__(self, routes: Any, limit: int = 10_000, missing: Counter | None = None) -> None:
-        self.__attrs_init__(routes, limit, missing)
+        self.__attrs_init__(routes, limit, missing)  # pyright: ignore[reportAttributeAccessIssue]
 
     def targets(self, above: tuple[Any, ...] | None) -> tuple[Target, ...] | None:
         """The targets that it may choose; None: a function chooses them.  *above*: what it may be asked for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from meshcore.client.http import Http
 from meshcore.layers.connect_metrics import ConnectMetrics
@@ -22,7 +22,7 @@ from meshcore.stack import Stack, stack
 from meshcore.transport.target import Endpoint
 
 if TYPE_CHECKING:
-    from meshcore.abc import Connect, NewHttp, NewService
+    from meshcore.abc import Connect, Layer, NewHttp, NewService
     from meshcore.client.options import ClientOptions
     from meshcore.pipeline.runtime import Runtime
     from meshcore.transport.connection import Connection
@@ -70,7 +70,8 @@ def requesting(
     if checked:
         # Its requests are nobody's traffic, but go the way of all requests, so: below what counts them and above all
         # that they need.
-        top = top.then(HealthChecks(runtime.registry, direction))
+        checks = HealthChecks(runtime.registry, direction)
+        top = top.then(cast("Layer[NewHttp[Endpoint], NewHttp[Endpoint]]", checks))
     if mesh:
         # Changes the version that a request is sent with, so: directly above what speaks it.
         top = top.then(UpgradeOrigProto())

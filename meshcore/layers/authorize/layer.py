@@ -70,7 +70,7 @@ class Authorize:
     def __attrs_post_init__(self) -> None:
         if isinstance(self.policy, str):
             # Judges the name, and whether networks are there.
-            self._held(self.policy)
+            self._held(cast("Policy", self.policy))
 
     def _held(self, policy: Policy) -> Policies:
         if isinstance(policy, Policies):
