@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -27,6 +28,23 @@ def _present(paths: list[str]) -> list[str]:
     return [path for path in paths if (ROOT / path).is_dir()]
 
 
+def _install_built(session: nox.Session, extras: str) -> None:
+    """Installs as users do: a wheel, compiled where that is possible; built once for the same sources."""
+    digest = hashlib.sha256()
+    for package in ("meshcore", "meshcore_cli"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            digest.update(path.read_bytes())
+    for path in (ROOT / "pyproject.toml", ROOT / ".ci" / "compile.py"):
+        digest.update(path.read_bytes())
+    folder = ROOT / ".nox" / "wheels" / f"{digest.hexdigest()[:16]}-{session.python or 'python'}"
+    if not list(folder.glob("*.whl")):
+        session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
+    (wheel,) = folder.glob("*.whl")
+    # The same version may hold other sources.
+    session.run("python", "-m", "pip", "uninstall", "-q", "-y", "meshcore-sidecar")
+    session.install(f"meshcore-sidecar[{extras}] @ {wheel.as_uri()}")
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """The deterministic suite, and once more on the reference engines what depends on the engine."""
@@ -40,7 +58,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def compiled(session: nox.Session) -> None:
     """The deterministic suite of what is compiled (.ci/compile.py), as users have it who install a wheel."""
-    session.install(".[fast,test]", env={"MESHCORE_COMPILE": "1"})
+    _install_built(session, "fast,test")
     # Away from the sources, which would be found first.
     tree = Path(session.create_tmp()) / "tree"
     shutil.rmtree(tree, ignore_errors=True)
@@ -54,14 +72,14 @@ def compiled(session: nox.Session) -> None:
 @nox.session
 def system(session: nox.Session) -> None:
     """Against real peers: nginx, haproxy, Envoy, curl, h2load, grpcio … (those that are installed)."""
-    session.install(".[fast,test,peers]")
+    _install_built(session, "fast,test,peers")
     session.run("pytest", "-m", "system and not long", *session.posargs)
 
 
 @nox.session
 def long(session: nox.Session) -> None:
     """What takes minutes: soaks, 2 GiB bodies, 200,000 requests."""
-    session.install(".[fast,test,peers]")
+    _install_built(session, "fast,test,peers")
     session.run("pytest", "-m", "long", *(session.posargs or ["tests"]))
 
 
@@ -130,7 +148,7 @@ def parity(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measures against every peer that is installed; writes docs/explanation/benchmarks.md."""
-    session.install(".[fast,peers]")
+    _install_built(session, "fast,peers")
     # The other Python proxies pin versions of what we use, so they get an environment of their own; without
     # it they are left out.
     rivals = Path(session.create_tmp()) / "rivals"

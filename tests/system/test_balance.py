@@ -26,6 +26,7 @@ class Callers:
         self.seen: Counter[str] = Counter()
         self.failed: list[str] = []
         self.slowest = 0.0
+        self.took: list[float] = []
         self._port = port
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
@@ -49,7 +50,9 @@ class Callers:
                 except httpx.HTTPError as error:
                     self.failed.append(repr(error))
                     continue
-                self.slowest = max(self.slowest, time.monotonic() - began)
+                took = time.monotonic() - began
+                self.slowest = max(self.slowest, took)
+                self.took.append(took)
                 if answer.status_code == 200:
                     self.seen[answer.text] += 1
                 else:
