@@ -387,7 +387,7 @@ def stacks(config: ProxyConfig | MeshConfig) -> dict[str, Stack[Connect, NewAcce
     return {name: each.stack for name, each in pipelines(config, Runtime()).items()}
 
 
-_THRESHOLDS = (10_000, 20, 50)
+_THRESHOLDS = (4_000, 10, 20)
 """New objects after which the youngest are looked through, and how often that is done before older ones are."""
 
 
