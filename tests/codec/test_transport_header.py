@@ -21,7 +21,7 @@ def headers() -> st.SearchStrategy[TransportHeader]:
     return st.builds(TransportHeader, st.integers(1, 65_535), names, st.sampled_from([None, "http/1", "h2"]))
 
 
-@pytest.mark.parity("D-19", "D-21")
+@pytest.mark.parity("D-19", "D-21", "U-11")
 @pytest.mark.parametrize(
     ("header", "message"),
     [

@@ -353,7 +353,7 @@ async def test_a_client_that_stalls_in_its_handshake_is_given_as_long_as_the_con
 
 
 @pytest.mark.parametrize(("policy", "status"), [("all-authenticated", 403), ("all-unauthenticated", 200)])
-@pytest.mark.parity("T-03", "R-33")
+@pytest.mark.parity("T-03", "R-33", "U-05")
 async def test_plaintext_is_let_in_as_far_as_the_policy_says(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, policy: str, status: int
 ) -> None:

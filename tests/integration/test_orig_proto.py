@@ -197,7 +197,7 @@ async def test_a_100_continue_and_early_hints_come_back() -> None:
         await client.expect(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n")
 
 
-@pytest.mark.parity("D-26", "X-24")
+@pytest.mark.parity("D-26", "X-24", "X-26")
 async def test_no_field_of_the_proxies_leaks_at_either_end() -> None:
     async with mesh_pair() as mesh:
         await mesh.pass_through(
@@ -210,7 +210,7 @@ async def test_no_field_of_the_proxies_leaks_at_either_end() -> None:
         )
 
 
-@pytest.mark.parity("D-27")
+@pytest.mark.parity("D-27", "U-07")
 async def test_a_websocket_goes_by_http_1_on_a_connection_of_its_own() -> None:
     key = base64.b64encode(bytes(16))
     async with mesh_pair() as mesh:
@@ -317,7 +317,7 @@ async def test_a_mark_that_means_nothing_is_refused(values: list[bytes]) -> None
         assert [] == mesh.applications
 
 
-@pytest.mark.parity("D-26", "E-06")
+@pytest.mark.parity("D-26", "E-06", "U-07")
 async def test_native_http_2_is_neither_marked_nor_translated() -> None:
     async with mesh_pair(identity=None) as mesh:
         peer = CodecPeer(mesh.stranger())
@@ -358,7 +358,7 @@ async def test_the_inbound_side_tells_what_went_wrong_to_clients_with_an_identit
         assert expected == told
 
 
-@pytest.mark.parity("D-24")
+@pytest.mark.parity("D-24", "U-07")
 async def test_an_endpoint_that_is_no_mesh_proxy_gets_http_1_without_a_mark() -> None:
     async with mesh_pair(attrs.evolve(INBOUND, mesh_proxy=False), inbound=False) as mesh:
         client = mesh.client()

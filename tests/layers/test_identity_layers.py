@@ -196,7 +196,7 @@ TOLD = [
 ]
 
 
-@pytest.mark.parity("E-07")
+@pytest.mark.parity("E-07", "U-07")
 @pytest.mark.parametrize(
     ("endpoint", "forwards", "closes"), [(PLAIN, True, False), (MESHED, False, False), (MESHED, True, True)]
 )
@@ -210,7 +210,7 @@ async def test_a_far_proxys_words_end_here_and_close_only_what_it_may_close(
     assert kept == answer.headers.raw
 
 
-@pytest.mark.parity("E-07")
+@pytest.mark.parity("E-07", "U-07")
 async def test_any_other_word_about_the_connection_closes_nothing() -> None:
     said = response(200, headers=[(b"l5d-proxy-connection", b"keep-alive")])
     answer = await ProxyErrors(True).wrap(mock_service(said), MESHED)(request())
