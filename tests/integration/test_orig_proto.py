@@ -202,7 +202,7 @@ async def test_no_field_of_the_proxies_leaks_at_either_end() -> None:
     async with mesh_pair() as mesh:
         await mesh.pass_through(
             b"GET / HTTP/1.1\r\nhost: a.test\r\nl5d-orig-proto: HTTP/1.0; absolute-form\r\nl5d-client-id: root.shop\r\n"
-            b"l5d-dst-override: b.test\r\nx-one: 1\r\n\r\n",
+            b"l5d-dst-override: b.test\r\nl5d_client_id: root.shop\r\nx-one: 1\r\n\r\n",
             b"GET / HTTP/1.1\r\nhost: a.test\r\nx-one: 1\r\n" + ID + b"\r\n",
             b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nl5d-orig-proto: HTTP/1.0\r\nl5d-proxy-error: x\r\n"
             b"l5d-proxy-connection: close\r\nx-meshcore-error: internal\r\nx-two: 2\r\n\r\n",
