@@ -358,6 +358,23 @@ async def test_the_inbound_side_tells_what_went_wrong_to_clients_with_an_identit
         assert expected == told
 
 
+@pytest.mark.parity("E-04", "E-06", "U-04")
+@pytest.mark.parametrize("identity", ["web.shop", None])
+async def test_a_grpc_client_is_answered_by_status_and_told_why_with_an_identity_alone(identity: str | None) -> None:
+    async with mesh_pair(identity=identity) as mesh:
+        peer = CodecPeer(mesh.stranger())
+        stream = peer.send(b"POST", headers=[(b"content-type", b"application/grpc")])
+        await peer.flush()
+        application = await mesh.application()
+        await application.head()
+        application.close()
+        answer = await peer.answer(stream)
+        told = {name for name, _ in answer.headers} - {b"content-length"}
+        assert (200, b"14") == (answer.status, dict(answer.headers)[b"grpc-status"])
+        why = {b"grpc-message", b"l5d-proxy-error", b"l5d-proxy-connection", b"x-meshcore-error"}
+        assert {b"content-type", b"grpc-status"} | (why if identity else set()) == told
+
+
 @pytest.mark.parity("D-24", "U-07")
 async def test_an_endpoint_that_is_no_mesh_proxy_gets_http_1_without_a_mark() -> None:
     async with mesh_pair(attrs.evolve(INBOUND, mesh_proxy=False), inbound=False) as mesh:

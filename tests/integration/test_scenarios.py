@@ -386,3 +386,52 @@ async def test_requests_and_responses_are_counted_and_classified_by_status_on_ea
             assert line.endswith(" 1")
     assert {status: "failure" if status >= 500 else "success" for status in statuses} == told
     nursery.cancel_scope.cancel()
+
+
+# ----- what comes in -----
+
+
+@pytest.mark.parity("U-04", "B-19")
+@pytest.mark.parametrize("version", [11, 20])
+async def test_an_application_that_takes_no_connection_is_a_504_that_says_nothing_to_strangers(
+    version: int, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    mesh = MemoryMesh(nursery)
+    await mesh.serve(("one", 80), mock_service(lambda _: response(200, b"hello")))
+    await mesh.start('[inbound]\nlisten = "127.0.0.1:4140"\nforward = "one:80"\n[admin]\nlisten = "off"\n')
+    web = Web(mesh, {})
+    application = mesh.network.faults(("one", 80))
+
+    application.connect = "black-hole"
+    answer, _ = await web.ask(version)
+    assert (504, {b"content-length"}) == (answer.status, {name for name, _ in answer.headers.raw})
+    assert trio.current_time() < 5.0
+
+    application.connect = "accept"
+    await trio.sleep(60.0)
+    answer, body = await web.ask(version)
+    assert (200, b"hello") == (answer.status, body)
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parity("R-39")
+async def test_bytes_that_no_route_takes_are_closed_and_reach_nobody(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    mesh = MemoryMesh(nursery)
+    service = mock_service(200)
+    await mesh.serve(("one", 80), service)
+    await mesh.start(
+        '[listen.public]\nbind = "127.0.0.1:4140"\n[[listen.public.route]]\nmatch = [{ path = { prefix = "/api" } }]\n'
+        'to = [{ backend = "one" }]\n[backend.one]\nendpoints = ["one:80"]\n[admin]\nlisten = "off"\n'
+    )
+
+    stream = await mesh.network.open_stream(OUTBOUND)
+    await stream.send_all(b"\x00\x01 no http at all\r\n\r\n")
+    with trio.fail_after(5):
+        try:
+            assert b"" == await stream.receive_some()
+        except trio.BrokenResourceError:
+            pass
+    assert ("one", 80) not in mesh.network.connects
+    nursery.cancel_scope.cancel()
