@@ -260,7 +260,7 @@ async def test_an_application_that_breaks_is_a_502_at_the_far_end_and_the_shared
         assert 1 == len(mesh.between)
 
 
-@pytest.mark.parity("D-28", "X-69")
+@pytest.mark.parity("D-28", "X-69", "U-20")
 async def test_a_reset_of_a_translated_request_is_a_502() -> None:
     async with mesh_pair(inbound=False) as mesh:
         client = mesh.client()

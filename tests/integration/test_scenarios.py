@@ -435,3 +435,28 @@ async def test_bytes_that_no_route_takes_are_closed_and_reach_nobody(
             pass
     assert ("one", 80) not in mesh.network.connects
     nursery.cancel_scope.cancel()
+
+
+# ----- windows -----
+
+
+@pytest.mark.parity("U-20")
+async def test_streams_that_nobody_reads_hold_up_no_other_stream_of_their_connections(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    large = b"x" * 1_000_000
+    web = await start(nursery, 'protocol = "h2c"', one=mock_service(lambda _: response(200, large)))
+    client = web.mesh.client(OUTBOUND)
+
+    held = [await client(request(authority=b"orders:80", version=20)) for _ in range(50)]
+    await trio.testing.wait_all_tasks_blocked()
+    with trio.fail_after(60):
+        answer = await client(request(authority=b"orders:80", version=20))
+        assert large == await read_all(answer.body)
+
+    # One connection on each side for them all.
+    assert {OUTBOUND: 1, ("one", 80): 1} == web.mesh.network.connects
+    for each in held:
+        with trio.fail_after(60):
+            assert large == await read_all(each.body)
+    nursery.cancel_scope.cancel()

@@ -311,7 +311,7 @@ async def test_a_silent_connection_ends_with_the_drain(autojump_clock: Any, nurs
     assert [] == server.connected
 
 
-@pytest.mark.parity("D-06")
+@pytest.mark.parity("D-06", "U-02")
 @pytest.mark.parametrize(("protocol", "first"), [("http/1", b"\0\1"), ("h2", GET), ("opaque", GET)])
 async def test_a_protocol_can_be_forced(
     autojump_clock: Any, nursery: trio.Nursery, protocol: str, first: bytes
