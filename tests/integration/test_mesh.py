@@ -310,7 +310,7 @@ async def test_whoever_else_answers_is_a_502_with_both_names_and_the_application
     nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parity("T-04", "U-19")
+@pytest.mark.parity("U-19")
 async def test_whoever_another_authority_vouches_for_is_refused(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
