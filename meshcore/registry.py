@@ -164,8 +164,8 @@ def _field(field: attrs.Attribute[Any]) -> Field:
 
 
 def _structured(value: Any, hint: Any) -> Any:
-    """*value* as its field wants it: text for bytes, lists for tuples, tables for values that have fields; anything
-    else has to be right already."""
+    """*value* as its field wants it: text for bytes, lists for tuples, tables for values that have fields and for
+    pairs with names; anything else has to be right already."""
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         problem: TypeError | None = None
@@ -188,6 +188,8 @@ def _structured(value: Any, hint: Any) -> Any:
         inner = [argument for argument in typing.get_args(hint) if argument is not ...]
         items = [_structured(item, inner[0] if len(inner) == 1 else Any) for item in value]
         return origin(items)
+    if origin is tuple and isinstance(value, dict) and (of := _of_pairs(hint)) is not None:
+        return tuple((key, _structured(item, of)) for key, item in value.items())
     if hint is None or hint is type(None):
         wanted: Any = type(None)
     else:
@@ -199,6 +201,15 @@ def _structured(value: Any, hint: Any) -> Any:
     if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
         raise TypeError(f"{value!r} is not {'text' if wanted in (str, bytes) else wanted.__name__}")
     return value
+
+
+def _of_pairs(hint: Any) -> Any:
+    """The type of the second of a pair where *hint* is any number of pairs with a name, else None."""
+    of, *more = typing.get_args(hint) or (None,)
+    if more != [...] or typing.get_origin(of) is not tuple:
+        return None
+    pair = typing.get_args(of)
+    return pair[1] if len(pair) == 2 and pair[0] is str and pair[1] is not ... else None
 
 
 def _value(cls: type, table: dict[str, Any]) -> Any:

@@ -91,8 +91,11 @@ UNTRUSTED_TRAILERS: Final = frozenset(
 END_TO_END_FIELDS: Final = UNTRUSTED_TRAILERS | {b"x-real-ip", b"x-request-id", b"traceparent", b"tracestate"}
 """Fields that a ``connection`` option cannot strip: they are for whoever receives the content (RFC 9110 §7.6.1)."""
 
-RESERVED_PREFIXES: Final = (b"l5d-", b"x-meshcore-")
-"""Names that proxies say to each other and to the application; a peer's trailers may not forge them."""
+RESERVED_PREFIXES: Final = (b"l5d-", b"l5d_", b"x-meshcore-", b"x_meshcore_", b"x-meshcore_", b"x_meshcore-")
+"""Names that proxies say to each other and to the application; a peer's trailers may not forge them.
+
+With an underscore they are the same to an application behind CGI or WSGI, which reads both as ``HTTP_L5D_…``.
+"""
 
 _TCHAR: Final = rb"!#$%&'*+.^_`|~0-9A-Za-z-"
 _LOWER: Final = rb"!#$%&'*+.^_`|~0-9a-z-"
@@ -191,7 +194,7 @@ def is_protocol(protocol: bytes) -> bool:
 
 
 def is_reserved(name: bytes) -> bool:
-    """Whether *name* is one of linkerd's or our own control fields (``l5d-*``, ``x-meshcore-*``)."""
+    """Whether *name* is one of linkerd's or our own control fields: ``l5d-*``, ``x-meshcore-*``, in any spelling."""
     return name.startswith(RESERVED_PREFIXES)
 
 

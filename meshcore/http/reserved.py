@@ -3,7 +3,8 @@
 A peer that could forge one would borrow somebody's identity or steer the proxy (Envoy's CVE-2024-45806 and
 CVE-2023-27487 were of that kind), so what a field may say depends on who sent it.  The rule fails closed: every
 field under a reserved prefix goes, names that nobody has thought of yet too, except where a table here says
-otherwise, and why.
+otherwise, and why.  So does every name that has underscores for hyphens: applications behind CGI and WSGI take one
+for the other.
 """
 
 from __future__ import annotations

@@ -761,7 +761,7 @@ async def test_cancelling_the_wait_stops_the_upload() -> None:
         assert len(up.nursery.child_tasks) == tasks
 
 
-@pytest.mark.parity("R-17", "R-18")
+@pytest.mark.parity("R-17", "R-18", "U-09")
 @pytest.mark.parametrize("limit", ["request", "response", "idle"])
 async def test_a_limit_before_the_head_raises_a_stream_timeout(limit: str, autojump_clock: object) -> None:
     async with upstream() as up:
@@ -772,6 +772,7 @@ async def test_a_limit_before_the_head_raises_a_stream_timeout(limit: str, autoj
         await up.peers[0].rest()
 
 
+@pytest.mark.parity("R-17", "R-18", "U-09")
 async def test_a_limit_after_the_head_breaks_the_body(autojump_clock: object) -> None:
     async with upstream() as up:
         request = get(timeouts=Timeouts(request=2.0))

@@ -51,7 +51,7 @@ async def ask(service: Any, version: int) -> bytes:
     return await read_all((await service(request(version=version))).body)
 
 
-@pytest.mark.parity("D-08", "D-24")
+@pytest.mark.parity("D-08", "D-24", "U-07")
 @pytest.mark.parametrize("protocol", ["http", "h2"])
 async def test_to_a_mesh_proxy_each_version_goes_as_it_is(protocol: str, nursery: trio.Nursery) -> None:
     server = both(nursery)

@@ -63,7 +63,7 @@ def test_a_prefix_is_decided_at_the_first_byte_that_can_decide_it(data: bytes, p
     assert (protocol, size) == decided(data)
 
 
-@pytest.mark.parity("D-01")
+@pytest.mark.parity("D-01", "U-01")
 @pytest.mark.parametrize(
     "data", [b"", b"P", b"PRI * HTTP/2.0\r\n", b"GET", b"GET ", b"\r", b"\r\n", b"\x16", b"PUT a", b"X /a H"]
 )

@@ -21,7 +21,7 @@ def headers() -> st.SearchStrategy[TransportHeader]:
     return st.builds(TransportHeader, st.integers(1, 65_535), names, st.sampled_from([None, "http/1", "h2"]))
 
 
-@pytest.mark.parity("D-19", "D-21")
+@pytest.mark.parity("D-19", "D-21", "U-11")
 @pytest.mark.parametrize(
     ("header", "message"),
     [
@@ -39,7 +39,7 @@ def test_each_form_is_these_bytes(header: TransportHeader, message: bytes) -> No
     assert "transport.l5d.io/v1" == ALPN
 
 
-@pytest.mark.parity("D-19")
+@pytest.mark.parity("D-19", "U-20")
 @given(headers(), st.binary(max_size=8))
 def test_whole_or_in_pieces_it_comes_back(header: TransportHeader, after: bytes) -> None:
     data = encode(header)

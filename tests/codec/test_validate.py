@@ -121,8 +121,15 @@ def test_lists_of_tokens() -> None:
     assert [] == validate.tokens(b"")
 
 
-def test_reserved_names() -> None:
-    assert [True, True, False] == [validate.is_reserved(name) for name in (b"l5d-x", b"x-meshcore-error", b"x-l5d-")]
+@pytest.mark.parametrize("name", [b"l5d-x", b"x-meshcore-error"])
+def test_reserved_names_are_so_with_underscores_too(name: bytes) -> None:
+    for spelled in (name, name.replace(b"-", b"_"), name.replace(b"-", b"_", 1), b"_".join(name.rsplit(b"-", 1))):
+        assert validate.is_reserved(spelled)
+
+
+@pytest.mark.parametrize("name", [b"x-l5d-", b"x_l5d_x", b"l5d", b"x-meshcore", b"xmeshcore-error", b"l5dx-"])
+def test_other_names_are_not_reserved(name: bytes) -> None:
+    assert not validate.is_reserved(name)
 
 
 @pytest.mark.parametrize("name", sorted(validate.REFUSED_TRAILERS))
@@ -135,7 +142,8 @@ def test_trailers_that_frame_or_route_are_refused(name: bytes) -> None:
 
 def test_trailers_that_would_be_merged_by_the_naive_are_left_out() -> None:
     kept = [(b"grpc-status", b"0"), (b"a", b"b")]
-    assert kept == validate.check_trailers([kept[0], (b"authorization", b"x"), (b"l5d-client-id", b"y"), kept[1]])
+    ours = [(b"l5d-client-id", b"y"), (b"l5d_client_id", b"y")]
+    assert kept == validate.check_trailers([kept[0], (b"authorization", b"x"), *ours, kept[1]])
 
 
 def test_cookie_crumbs_are_joined_where_the_first_was() -> None:

@@ -84,7 +84,7 @@ NOW = (b"date", b"Wed, 21 Oct 2026 07:28:00 GMT")
 LATER = b"Wed, 21 Oct 2026 07:28:30 GMT"
 
 
-@pytest.mark.parity("B-07")
+@pytest.mark.parity("B-07", "U-14")
 @pytest.mark.parametrize(
     ("status", "fields", "seconds"),
     [

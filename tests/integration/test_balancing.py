@@ -86,6 +86,7 @@ async def test_a_session_stays_where_its_cookie_has_led_it(shop: Shop, autojump_
     assert set(HOSTS) == set(await shop.ask(80))
 
 
+@pytest.mark.parity("B-28")
 async def test_the_own_zone_is_preferred_and_another_one_takes_over_when_it_is_lost(
     shop: Shop, autojump_clock: MockClock
 ) -> None:

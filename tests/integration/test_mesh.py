@@ -292,7 +292,7 @@ async def test_under_every_schedule_a_link_that_breaks_is_made_anew_and_nothing_
 
 
 @pytest.mark.parametrize("version", [11, 20])
-@pytest.mark.parity("T-04", "T-17")
+@pytest.mark.parity("T-04", "T-17", "U-19")
 async def test_whoever_else_answers_is_a_502_with_both_names_and_the_application_hears_nothing(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, version: int
 ) -> None:
@@ -310,6 +310,7 @@ async def test_whoever_else_answers_is_a_502_with_both_names_and_the_application
     nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parity("U-19")
 async def test_whoever_another_authority_vouches_for_is_refused(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -353,7 +354,7 @@ async def test_a_client_that_stalls_in_its_handshake_is_given_as_long_as_the_con
 
 
 @pytest.mark.parametrize(("policy", "status"), [("all-authenticated", 403), ("all-unauthenticated", 200)])
-@pytest.mark.parity("T-03", "R-33")
+@pytest.mark.parity("T-03", "R-33", "U-05")
 async def test_plaintext_is_let_in_as_far_as_the_policy_says(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, policy: str, status: int
 ) -> None:

@@ -197,12 +197,12 @@ async def test_a_100_continue_and_early_hints_come_back() -> None:
         await client.expect(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n")
 
 
-@pytest.mark.parity("D-26", "X-24")
+@pytest.mark.parity("D-26", "X-24", "X-26")
 async def test_no_field_of_the_proxies_leaks_at_either_end() -> None:
     async with mesh_pair() as mesh:
         await mesh.pass_through(
             b"GET / HTTP/1.1\r\nhost: a.test\r\nl5d-orig-proto: HTTP/1.0; absolute-form\r\nl5d-client-id: root.shop\r\n"
-            b"l5d-dst-override: b.test\r\nx-one: 1\r\n\r\n",
+            b"l5d-dst-override: b.test\r\nl5d_client_id: root.shop\r\nx-one: 1\r\n\r\n",
             b"GET / HTTP/1.1\r\nhost: a.test\r\nx-one: 1\r\n" + ID + b"\r\n",
             b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nl5d-orig-proto: HTTP/1.0\r\nl5d-proxy-error: x\r\n"
             b"l5d-proxy-connection: close\r\nx-meshcore-error: internal\r\nx-two: 2\r\n\r\n",
@@ -210,7 +210,7 @@ async def test_no_field_of_the_proxies_leaks_at_either_end() -> None:
         )
 
 
-@pytest.mark.parity("D-27")
+@pytest.mark.parity("D-27", "U-07")
 async def test_a_websocket_goes_by_http_1_on_a_connection_of_its_own() -> None:
     key = base64.b64encode(bytes(16))
     async with mesh_pair() as mesh:
@@ -260,7 +260,7 @@ async def test_an_application_that_breaks_is_a_502_at_the_far_end_and_the_shared
         assert 1 == len(mesh.between)
 
 
-@pytest.mark.parity("D-28", "X-69")
+@pytest.mark.parity("D-28", "X-69", "U-20")
 async def test_a_reset_of_a_translated_request_is_a_502() -> None:
     async with mesh_pair(inbound=False) as mesh:
         client = mesh.client()
@@ -317,7 +317,7 @@ async def test_a_mark_that_means_nothing_is_refused(values: list[bytes]) -> None
         assert [] == mesh.applications
 
 
-@pytest.mark.parity("D-26", "E-06")
+@pytest.mark.parity("D-26", "E-06", "U-07")
 async def test_native_http_2_is_neither_marked_nor_translated() -> None:
     async with mesh_pair(identity=None) as mesh:
         peer = CodecPeer(mesh.stranger())
@@ -358,7 +358,24 @@ async def test_the_inbound_side_tells_what_went_wrong_to_clients_with_an_identit
         assert expected == told
 
 
-@pytest.mark.parity("D-24")
+@pytest.mark.parity("E-04", "E-06", "U-04")
+@pytest.mark.parametrize("identity", ["web.shop", None])
+async def test_a_grpc_client_is_answered_by_status_and_told_why_with_an_identity_alone(identity: str | None) -> None:
+    async with mesh_pair(identity=identity) as mesh:
+        peer = CodecPeer(mesh.stranger())
+        stream = peer.send(b"POST", headers=[(b"content-type", b"application/grpc")])
+        await peer.flush()
+        application = await mesh.application()
+        await application.head()
+        application.close()
+        answer = await peer.answer(stream)
+        told = {name for name, _ in answer.headers} - {b"content-length"}
+        assert (200, b"14") == (answer.status, dict(answer.headers)[b"grpc-status"])
+        why = {b"grpc-message", b"l5d-proxy-error", b"l5d-proxy-connection", b"x-meshcore-error"}
+        assert {b"content-type", b"grpc-status"} | (why if identity else set()) == told
+
+
+@pytest.mark.parity("D-24", "U-07")
 async def test_an_endpoint_that_is_no_mesh_proxy_gets_http_1_without_a_mark() -> None:
     async with mesh_pair(attrs.evolve(INBOUND, mesh_proxy=False), inbound=False) as mesh:
         client = mesh.client()

@@ -67,7 +67,7 @@ def role(trees: Any, name: str) -> Any:
     return next(each for tree in trees for each in tree if each["role"] == name)
 
 
-@pytest.mark.parity("R-36")
+@pytest.mark.parity("R-36", "E-09")
 async def test_limits_hold_on_every_side_whatever_the_connection(tmp_path: Path) -> None:
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:

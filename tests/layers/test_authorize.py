@@ -78,7 +78,7 @@ async def test_a_policy_lets_a_request_in_or_answers_403(
     assert (None if allowed else b"7") == (await service(grpc)).headers.get(b"grpc-status")
 
 
-@pytest.mark.parity("R-33", "R-32")
+@pytest.mark.parity("R-33", "R-32", "U-03")
 @pytest.mark.parametrize(("policy", "peer", "identity", "allowed"), TABLE)
 async def test_a_policy_lets_a_connection_in_or_refuses_it(
     policy: Any, peer: str, identity: str | None, allowed: bool, nursery: trio.Nursery

@@ -391,7 +391,7 @@ async def test_a_request_waits_while_the_only_endpoint_comes_up(
     assert 2.0 <= trio.current_time() - before <= 2.0 + 1.7
 
 
-@pytest.mark.parity("B-09")
+@pytest.mark.parity("B-09", "U-13")
 async def test_the_gate_shuts_when_no_endpoint_becomes_ready_in_time_and_opens_when_one_does(
     network: Network, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:

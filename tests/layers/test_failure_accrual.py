@@ -72,7 +72,7 @@ def grpc_response(code: int, *, trailers: bool = True) -> Response:
 # ----- consecutive failures -----
 
 
-@pytest.mark.parity("B-14")
+@pytest.mark.parity("B-14", "U-12")
 async def test_so_many_failures_in_a_row_open_it_and_then_nothing_gets_through(autojump_clock: MockClock) -> None:
     inner = mock_service(500)
     service = gated(inner)
@@ -85,7 +85,7 @@ async def test_so_many_failures_in_a_row_open_it_and_then_nothing_gets_through(a
     assert ("open", 1) == (service.statistics().state, service.statistics().trips)
 
 
-@pytest.mark.parity("B-14")
+@pytest.mark.parity("B-14", "U-12")
 async def test_a_success_begins_the_count_anew(autojump_clock: MockClock) -> None:
     service = gated(mock_service(500, 500, 200, 500, 500, 200))
 
@@ -94,7 +94,7 @@ async def test_a_success_begins_the_count_anew(autojump_clock: MockClock) -> Non
     assert "closed" == service.statistics().state
 
 
-@pytest.mark.parity("B-14")
+@pytest.mark.parity("B-14", "U-12")
 async def test_after_the_penalty_exactly_one_request_is_admitted(autojump_clock: MockClock) -> None:
     inner = mock_service(500, 500, 500, 5.0, 200)
     service = gated(inner)
@@ -114,7 +114,7 @@ async def test_after_the_penalty_exactly_one_request_is_admitted(autojump_clock:
     assert ("closed", 0) == (service.statistics().state, service.statistics().failures)
 
 
-@pytest.mark.parity("B-14")
+@pytest.mark.parity("B-14", "U-12")
 async def test_penalties_grow_while_probations_fail_and_begin_anew_after_a_success(autojump_clock: MockClock) -> None:
     inner = mock_service(*[500] * 6, 200, 500)
     service = gated(inner, penalty=Backoff(1.0, 4.0, 0.0))
@@ -277,7 +277,7 @@ def unified(**options: Any) -> Any:
     return {"consecutive": 0, "success_rate": 0.8, "window": 10.0, "min_requests": 5, **options}
 
 
-@pytest.mark.parity("B-15")
+@pytest.mark.parity("B-15", "U-12")
 async def test_a_success_rate_below_the_threshold_opens_it(autojump_clock: MockClock) -> None:
     service = gated(mock_service(200, 500), **unified())
     await ask(service, 1)
@@ -286,7 +286,7 @@ async def test_a_success_rate_below_the_threshold_opens_it(autojump_clock: MockC
     assert ("open", "success rate") == (service.statistics().state, service.statistics().reason)
 
 
-@pytest.mark.parity("B-15")
+@pytest.mark.parity("B-15", "U-12")
 async def test_a_few_requests_say_nothing(autojump_clock: MockClock) -> None:
     service = gated(mock_service(500), **unified())
     await ask(service, 4)
@@ -299,7 +299,7 @@ async def test_a_few_requests_say_nothing(autojump_clock: MockClock) -> None:
     assert "open" == service.statistics().state
 
 
-@pytest.mark.parity("B-15")
+@pytest.mark.parity("B-15", "U-12")
 @pytest.mark.parametrize("what", ["429", "RESOURCE_EXHAUSTED"])
 async def test_too_much_to_do_counts_for_the_rate_and_not_in_a_row(what: str, autojump_clock: MockClock) -> None:
     def answer(_: Request) -> Response:
@@ -317,7 +317,7 @@ async def test_too_much_to_do_counts_for_the_rate_and_not_in_a_row(what: str, au
     assert ("closed", "open") == (in_a_row.statistics().state, by_rate.statistics().state)
 
 
-@pytest.mark.parity("B-15")
+@pytest.mark.parity("B-15", "U-12")
 async def test_a_429_fails_a_probation(autojump_clock: MockClock) -> None:
     service = gated(mock_service(500, 500, 500, 429))
     await ask(service, 3)
@@ -346,6 +346,7 @@ async def test_old_failures_are_forgotten_with_the_window(autojump_clock: MockCl
     assert ("closed", 1.0) == (service.statistics().state, service.statistics().success_rate)
 
 
+@pytest.mark.parity("U-12")
 async def test_both_at_once_are_told_as_failures_in_a_row(autojump_clock: MockClock) -> None:
     service = gated(mock_service(500), **unified(consecutive=5))
     await ask(service, 5)
@@ -353,6 +354,7 @@ async def test_both_at_once_are_told_as_failures_in_a_row(autojump_clock: MockCl
     assert "consecutive failures" == service.statistics().reason
 
 
+@pytest.mark.parity("U-12")
 def test_the_window_forgets_piece_by_piece() -> None:
     window = Window(10.0)
     for second in range(10):
@@ -395,7 +397,7 @@ def balanced(network: Network, nursery: trio.Nursery, *, accrual: Accrual | None
     return pipeline.layer(network).new_service(Backend("users", (A, B, C)), nursery)
 
 
-@pytest.mark.parity("B-14")
+@pytest.mark.parity("B-14", "U-09")
 async def test_a_balancer_gives_nothing_to_an_endpoint_whose_breaker_is_open(
     network: Network, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
@@ -480,6 +482,7 @@ async def test_another_try_avoids_what_has_just_failed_and_nothing_is_lost(
     assert [200] * 100 == await ask(service, 100)
 
 
+@pytest.mark.parity("U-12")
 async def test_a_removed_endpoint_whose_breaker_is_open_does_not_stay(
     network: Network, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:

@@ -83,6 +83,7 @@ async def ask(service: Any) -> Endpoint | None:
     return sent.endpoint
 
 
+@pytest.mark.parity("U-13")
 @pytest.mark.parametrize("shut", [Status.CLOSED, Status.BUSY])
 async def test_an_endpoint_whose_gate_is_shut_is_not_picked_until_it_opens(
     gated: Gated, nursery: trio.Nursery, autojump_clock: MockClock, shut: Status
@@ -134,6 +135,7 @@ async def test_with_every_gate_shut_requests_wait_and_fail_fast_and_are_told_why
     assert 3.0 == pytest.approx(trio.current_time() - began)
 
 
+@pytest.mark.parity("U-13")
 async def test_of_those_who_wait_one_is_admitted_for_a_try_and_the_others_are_not_lost(
     gated: Gated, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:

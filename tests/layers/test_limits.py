@@ -196,7 +196,7 @@ async def test_one_that_fails_or_is_given_up_is_not_in_flight_any_more(ends: str
     assert 0 == service.statistics().in_flight
 
 
-@pytest.mark.parity("B-11")
+@pytest.mark.parity("B-11", "U-13")
 async def test_who_waits_gets_a_turn_in_order(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     order: list[int] = []
 
@@ -257,6 +257,7 @@ async def test_without_a_limit_it_is_not_there(nursery: trio.Nursery) -> None:
     assert inner is limited(inner, lambda target: None)
 
 
+@pytest.mark.parity("B-10", "U-13")
 async def test_load_is_shed_before_a_limit_that_would_make_it_wait(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:

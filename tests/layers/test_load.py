@@ -56,7 +56,7 @@ def test_the_load_is_the_decayed_round_trip_time_by_pending_and_one() -> None:
     assert pytest.approx(0.030 * math.exp(-0.5) * 3) == load.load(5.0, 1.0)
 
 
-@pytest.mark.parity("B-02")
+@pytest.mark.parity("B-02", "U-15")
 def test_a_peak_counts_at_once_and_is_forgotten_exponentially() -> None:
     load = PeakEwma(decay=10.0).start(0.0)
     load.begin(1.0)
@@ -239,6 +239,7 @@ def test_an_endpoint_added_late_does_not_get_what_it_missed() -> None:
         assert abs(sum(picker.pick(0.0) is late for _ in range(300)) - 100) <= 2
 
 
+@pytest.mark.parity("B-01", "U-13")
 @hypothesis.given(
     st.lists(st.tuples(st.booleans(), st.sampled_from([0.5, 1.0, 3.0])), min_size=1, max_size=60),
     st.integers(0, 1000),

@@ -65,7 +65,7 @@ async def test_a_request_is_counted_at_once_and_its_response_at_its_end(
     assert {'status_code="200",classification="success"': 1} == samples(registry, "response_total")
 
 
-@pytest.mark.parity("B-03")
+@pytest.mark.parity("B-03", "X-48")
 async def test_the_latency_ends_at_the_first_byte_of_the_body(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     body = Chunks()
     service, registry = await measured(mock_service(0.25, Response(200, body=body)), nursery)
@@ -83,7 +83,7 @@ async def test_the_latency_ends_at_the_first_byte_of_the_body(nursery: trio.Nurs
     assert 1 == buckets['status_code="200",le="400"']
 
 
-@pytest.mark.parity("R-20")
+@pytest.mark.parity("R-20", "X-47")
 @pytest.mark.parametrize(
     ("status", "classification"),
     [(200, "success"), (404, "success"), (499, "success"), (500, "failure"), (599, "failure")],

@@ -72,6 +72,7 @@ def test_any_bytes_are_a_time_from_now_on(value: bytes, date: bytes) -> None:
 # ----- what they do to the load -----
 
 
+@pytest.mark.parity("B-07", "U-14")
 @hypothesis.given(st.lists(st.tuples(st.floats(0.01, 20), st.floats(0.001, 400), st.booleans()), max_size=20))
 def test_a_penalty_is_never_less_than_what_was_measured_and_decays_like_it(
     steps: list[tuple[float, float, bool]],
@@ -140,7 +141,7 @@ async def test_an_endpoint_that_fails_quickly_is_avoided_for_as_long_as_its_pena
     assert abs(seen[A] / seen.total() - 0.5) < 0.1
 
 
-@pytest.mark.parity("B-07")
+@pytest.mark.parity("B-07", "U-14")
 @pytest.mark.parametrize(("asked", "want"), [("60", 60.0), ("1", 5.0), ("100000", 300.0)])
 async def test_an_endpoint_is_left_alone_for_as_long_as_it_asks_within_bounds(
     nursery: trio.Nursery, autojump_clock: MockClock, asked: str, want: float

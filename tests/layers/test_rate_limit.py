@@ -43,7 +43,7 @@ class Limited:
         return Rescue().wrap(service, None)
 
 
-@pytest.mark.parity("R-36", "U-05")
+@pytest.mark.parity("R-36", "U-05", "E-09")
 async def test_what_is_too_fast_is_answered_429_and_when_to_come_back(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:

@@ -155,7 +155,7 @@ def reads(count: int, failures: int, error: MeshError) -> tuple[Any, list[bytes]
     return inner, seen
 
 
-@pytest.mark.parity("R-07")
+@pytest.mark.parity("R-07", "U-16")
 @pytest.mark.parametrize("size_hint", [None, 65_536])
 async def test_a_body_of_up_to_64_kib_is_sent_again_from_its_first_byte(
     size_hint: int | None, nursery: trio.Nursery, autojump_clock: MockClock
@@ -181,7 +181,7 @@ async def test_a_body_of_up_to_64_kib_is_sent_again_from_its_first_byte(
     assert body.end.error is None
 
 
-@pytest.mark.parity("R-07")
+@pytest.mark.parity("R-07", "U-16", "X-32")
 @pytest.mark.parametrize("size_hint", [None, 65_537])
 async def test_a_longer_body_is_not(
     size_hint: int | None, nursery: trio.Nursery, autojump_clock: MockClock
@@ -246,6 +246,7 @@ async def test_nothing_is_kept_once_there_is_a_response(autojump_clock: MockCloc
     assert [] == views[0]._replay._chunks  # type: ignore[attr-defined]
 
 
+@pytest.mark.parity("U-16")
 async def test_a_try_that_gives_its_body_up_does_not_give_up_that_of_the_next(autojump_clock: MockClock) -> None:
     seen: list[bytes] = []
 
@@ -268,6 +269,7 @@ async def test_a_try_that_gives_its_body_up_does_not_give_up_that_of_the_next(au
     assert [b"one", b"onetwo"] == seen
 
 
+@pytest.mark.parity("U-16")
 @pytest.mark.parametrize("ends", ["answered", "failed", "cancelled"])
 async def test_a_body_that_the_last_try_gave_up_is_given_up(ends: str, autojump_clock: MockClock) -> None:
     async def inner(sent: Request) -> Response:
@@ -291,6 +293,7 @@ async def test_a_body_that_the_last_try_gave_up_is_given_up(ends: str, autojump_
     assert "enough" == str(body.end.error)
 
 
+@pytest.mark.parity("U-16")
 async def test_a_body_that_breaks_breaks_every_try(autojump_clock: MockClock) -> None:
     inner, seen = reads(1, 1, ConnectionLost("gone"))
     sent = request(b"PUT")
@@ -351,6 +354,7 @@ async def test_a_pump_left_over_from_the_first_try_loses_nothing(
 # ----- the budget -----
 
 
+@pytest.mark.parity("R-06", "X-33")
 async def test_without_a_budget_nothing_is_tried_again(autojump_clock: MockClock) -> None:
     service = retrying(mock_service(GoAway("x")), budget=Budget(ratio=0.0, minimum=0.0))
 
@@ -360,6 +364,7 @@ async def test_without_a_budget_nothing_is_tried_again(autojump_clock: MockClock
     assert (0, 1) == (service.statistics().retries, service.statistics().no_budget)
 
 
+@pytest.mark.parity("R-06")
 async def test_a_storm_is_bounded_by_a_fifth_of_the_requests(autojump_clock: MockClock) -> None:
     inner = mock_service(GoAway("x"))
     service = retrying(inner)
@@ -374,6 +379,7 @@ async def test_a_storm_is_bounded_by_a_fifth_of_the_requests(autojump_clock: Moc
     assert service.statistics().retries >= 2_000
 
 
+@pytest.mark.parity("R-06")
 @hypothesis.given(
     st.lists(st.tuples(st.integers(0, 500), st.floats(0, 30), st.integers(0, 50)), max_size=40),
     st.floats(0, 1),
@@ -393,6 +399,7 @@ def test_withdrawals_never_exceed_what_was_earned(
         assert tokens.balance >= 0
 
 
+@pytest.mark.parity("R-06")
 def test_what_was_not_used_expires() -> None:
     tokens = Budget(ratio=0.2, minimum=0.0).start(0.0)
     tokens.requests += 1_000

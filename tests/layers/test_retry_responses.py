@@ -98,7 +98,7 @@ async def test_only_what_is_listed_is_tried_again(on: str, status: int, tries: i
     assert tries == len(inner.requests)
 
 
-@pytest.mark.parity("R-12")
+@pytest.mark.parity("R-12", "U-09")
 async def test_the_last_response_is_what_the_client_sees(autojump_clock: MockClock) -> None:
     inner = mock_service(response(503, b"1"), response(502, b"2"), response(500, b"3"), 200)
     service = retrying(inner, attempts=2)

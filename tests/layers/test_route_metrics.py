@@ -105,6 +105,7 @@ async def test_each_try_at_a_backend_counts() -> None:
     ]
 
 
+@pytest.mark.parity("U-10")
 async def test_what_comes_in_for_the_application_has_linkerds_names() -> None:
     registry = Registry()
     service = RouteMetrics(registry, "inbound").wrap(mock_service(), HttpRoute("api", parent="inbound"))

@@ -52,6 +52,7 @@ async def start(network: Any, nursery: trio.Nursery, resolve: Any, **balancing: 
 # ----- zones -----
 
 
+@pytest.mark.parity("B-28")
 @pytest.mark.parametrize("policy", ["p2c-ewma", "round-robin", "least-request"])
 async def test_the_own_zone_gets_everything_while_enough_of_it_is_ready(
     network: Network, nursery: trio.Nursery, autojump_clock: MockClock, policy: str
@@ -67,6 +68,7 @@ async def test_the_own_zone_gets_everything_while_enough_of_it_is_ready(
     assert 1.0 == zone(seen, 1)
 
 
+@pytest.mark.parity("B-28")
 async def test_what_the_rest_of_the_zone_would_be_too_much_for_spills_over_and_comes_back(
     network: Network, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:

@@ -104,7 +104,7 @@ async def test_a_backend_that_is_not_ready_is_passed_over_and_the_rest_keep_thei
     assert inner.picks["a"] == pytest.approx(500, abs=60)
 
 
-@pytest.mark.parity("B-13")
+@pytest.mark.parity("B-13", "U-18")
 async def test_where_none_is_ready_a_request_waits_where_it_may(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:

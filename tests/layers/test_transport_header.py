@@ -46,7 +46,7 @@ class Below:
         return here
 
 
-@pytest.mark.parity("D-19", "D-20")
+@pytest.mark.parity("D-19", "D-20", "U-11")
 async def test_it_is_the_first_that_is_sent_where_it_was_negotiated() -> None:
     below = Below()
     connection = await SendTransportHeader().layer(below)(ENDPOINT)
@@ -59,6 +59,7 @@ async def test_it_is_the_first_that_is_sent_where_it_was_negotiated() -> None:
     assert encode(HEADER) + b"EHLO" == data
 
 
+@pytest.mark.parity("U-11")
 async def test_endpoints_without_one_are_left_alone() -> None:
     below = Below()
     connect = SendTransportHeader().layer(below)

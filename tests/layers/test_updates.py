@@ -180,7 +180,7 @@ async def test_a_balancer_tells_how_it_is_and_whether_it_is_used(
         asking.cancel_scope.cancel()
 
 
-@pytest.mark.parity("X-08")
+@pytest.mark.parity("X-08", "B-23")
 async def test_discovery_begins_with_the_first_request_and_serves_every_client_after_it(
     network: Network, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:

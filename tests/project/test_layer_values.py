@@ -29,3 +29,10 @@ def test_a_table_that_is_no_such_value_is_told(table: dict[str, Any], problem: s
     with pytest.raises(ConfigError) as caught:
         registry.make("failure_accrual", {"accrual": table})
     assert [problem] == caught.value.problems
+
+
+def test_a_table_becomes_pairs_in_its_order() -> None:
+    layer = registry.make("request_headers", {"set": {"x-b": "2", "x-a": "1"}})
+    assert (("x-b", "2"), ("x-a", "1")) == layer.set
+    with pytest.raises(ConfigError, match="1 is not text"):
+        registry.make("request_headers", {"set": {"x-b": 1}})

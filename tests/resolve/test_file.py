@@ -385,6 +385,7 @@ async def test_unchanged_endpoints_keep_their_connections(
     assert all(connection.closed for connection in servers[A.address].connected[: made[A.address]])
 
 
+@pytest.mark.parity("X-10")
 async def test_a_file_without_endpoints_empties_a_backend_and_the_next_fills_it(
     path: Path, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:

@@ -109,7 +109,7 @@ async def test_a_prefix_in_many_pieces_is_not_mistyped(
     assert [{"h2": "http/2"}.get(protocol, protocol)] == [result for result, _ in proxy.observed]
 
 
-@pytest.mark.parity("D-04", "D-09")
+@pytest.mark.parity("D-04", "D-09", "U-01")
 @pytest.mark.parametrize("data", [b"custom tcp hello\n", b"\x16\x03\x01\x02\0\1", b"\0\1\2", b"hello"])
 async def test_anything_else_is_forwarded_with_every_byte(
     autojump_clock: Any, nursery: trio.Nursery, data: bytes
@@ -121,7 +121,7 @@ async def test_anything_else_is_forwarded_with_every_byte(
     assert [("not_http", 0.0)] == proxy.observed
 
 
-@pytest.mark.parity("D-04")
+@pytest.mark.parity("D-04", "U-01")
 async def test_an_end_before_the_first_byte_closes_quietly(autojump_clock: Any, nursery: trio.Nursery) -> None:
     server = MemoryServer(nursery, echo)
     proxy = Proxy(nursery, server)
@@ -197,7 +197,7 @@ async def test_after_a_second_of_silence_the_servers_bytes_are_passed_on(
     assert [("read_timeout", 1.0)] == proxy.observed
 
 
-@pytest.mark.parity("D-06")
+@pytest.mark.parity("D-06", "U-01")
 @pytest.mark.parametrize("pieces", [(GET,), (GET[:2], GET[2:]), (GET[:14], GET[14:])])
 async def test_http_after_silence_is_served_as_http_if_the_server_has_not_spoken(
     autojump_clock: Any, nursery: trio.Nursery, pieces: tuple[bytes, ...]
@@ -260,6 +260,7 @@ async def test_http_after_the_server_spoke_is_closed(
     assert b"".join(pieces[:-1]) == b"".join(seen)
 
 
+@pytest.mark.parity("U-01", "D-06")
 async def test_a_few_bytes_and_then_silence_are_forwarded(autojump_clock: Any, nursery: trio.Nursery) -> None:
     # A client of a protocol that begins as HTTP might, and whose server is to answer that.
     proxy = Proxy(nursery, MemoryServer(nursery, echo))
@@ -310,7 +311,7 @@ async def test_a_silent_connection_ends_with_the_drain(autojump_clock: Any, nurs
     assert [] == server.connected
 
 
-@pytest.mark.parity("D-06")
+@pytest.mark.parity("D-06", "U-02")
 @pytest.mark.parametrize(("protocol", "first"), [("http/1", b"\0\1"), ("h2", GET), ("opaque", GET)])
 async def test_a_protocol_can_be_forced(
     autojump_clock: Any, nursery: trio.Nursery, protocol: str, first: bytes

@@ -128,7 +128,7 @@ async def exchange(client: Connection, *pieces: bytes, pause: float = 0.0) -> by
     return await read_all(client)
 
 
-@pytest.mark.parity("D-10", "D-12")
+@pytest.mark.parity("D-10", "D-12", "U-02")
 @pytest.mark.parametrize("nowait", [True, False])
 @pytest.mark.parametrize("alpn", [(), ("h2",), ("transport.l5d.io/v1",)])
 async def test_tls_for_the_own_name_is_terminated(
@@ -149,7 +149,7 @@ async def test_tls_for_the_own_name_is_terminated(
     assert ["terminated"] == [result for result, _ in proxy.observed]
 
 
-@pytest.mark.parity("D-12", "D-09")
+@pytest.mark.parity("D-12", "D-09", "U-19")
 @pytest.mark.parametrize("nowait", [True, False])
 async def test_tls_for_another_name_passes_untouched(
     autojump_clock: Any, own: Any, nursery: trio.Nursery, nowait: bool
@@ -161,7 +161,7 @@ async def test_tls_for_another_name_passes_untouched(
     assert [("passthrough", 0.0)] == proxy.observed
 
 
-@pytest.mark.parity("D-11", "D-12")
+@pytest.mark.parity("D-11", "D-12", "U-02")
 @pytest.mark.parametrize("nowait", [True, False])
 @pytest.mark.parametrize("data", [GET, PREFACE, b"\x16\x02", b"\x16\3\1\0\5\2", b"\0", NAMELESS])
 async def test_what_is_no_tls_or_asks_for_nobody_goes_on_at_once(

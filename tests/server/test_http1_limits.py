@@ -77,6 +77,7 @@ async def test_a_service_may_take_its_time(autojump_clock: object) -> None:
         assert trio.current_time() == 150
 
 
+@pytest.mark.parity("R-17", "R-18", "U-09")
 @pytest.mark.parametrize("limit", ["request", "response", "idle", "option"])
 async def test_a_response_that_exceeds_a_limit_after_its_head_is_cut(limit: str, autojump_clock: object) -> None:
     body = Chunks()
@@ -96,6 +97,7 @@ async def test_a_response_that_exceeds_a_limit_after_its_head_is_cut(limit: str,
     assert isinstance(body.end.error, StreamTimeout)
 
 
+@pytest.mark.parity("R-17")
 async def test_bytes_in_either_direction_put_the_idle_limit_off(autojump_clock: object) -> None:
     body = Chunks()
 

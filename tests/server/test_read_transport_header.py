@@ -149,6 +149,7 @@ async def test_anything_else_is_refused(nursery: trio.Nursery, data: bytes, text
     assert [] == proxy.served
 
 
+@pytest.mark.parity("U-03")
 async def test_who_has_no_identity_may_not_say_where_its_connection_goes(nursery: trio.Nursery) -> None:
     proxy = Proxy(nursery, identity=None)
     client = proxy.connect()

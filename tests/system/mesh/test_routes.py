@@ -81,7 +81,7 @@ def test_curl_is_routed_rewritten_redirected_and_failed(
     assert (status, len(body)) == ("200", 1 << 20)
     status, body = get("/teapot?hot=yes", "-X", "POST", "-D", "-")
     assert status == "418"
-    assert "l5d-proxy-error: short and stout" in body
+    assert "route route-2: short and stout\r\n" in body
     assert get("/teapot?hot=no", "-X", "POST")[0] == "404"
     labels = {"parent_name": "public", "route_name": "route-0"}
     assert metric(public, "outbound_http_route_request_statuses_total", **labels, http_status="200") == 1

@@ -68,7 +68,7 @@ def test_websockets_between_sidecars_are_encrypted(sidecars: Sidecars, websocket
         assert_unreadable(wire, b"upgrade", b"websocket", b"HTTP/1.1")
 
 
-@pytest.mark.parity("D-19")
+@pytest.mark.parity("D-19", "X-06")
 def test_bytes_between_sidecars_are_encrypted(sidecars: Sidecars) -> None:
     with tcp_server(echo) as port:
         inbound = sidecars.inbound(port)
