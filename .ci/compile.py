@@ -65,7 +65,10 @@ MODULES = (
     "metrics/histogram",
     "metrics/requests",
     "metrics/route_requests",
-    # Who takes them.
+    # Who may send them, and who takes them.
+    "layers/authorize/guard",
+    "layers/retry/retrying",
+    "layers/failure_accrual/gate",
     "layers/balance/balancer",
     "layers/balance/exchange",
     "layers/balance/ready",
@@ -76,6 +79,7 @@ MODULES = (
     "client/_http2_connection",
     "client/_http2_stream",
     "client/http2",
+    "client/limits",
 )
 """Those that run for every request, in the order of a request.  Not among them: what attrs makes, such as layers; what
 is subclassed without saying so (``meshcore._native``); generators that Trio drives (``_wakeup``)."""
