@@ -60,6 +60,7 @@ MODULES = (
     "transport/relay",
     "transport/readiness",
     "transport/socket",
+    "transport/sweep",
     "transport/tls",
     # What is counted of them.
     "metrics/histogram",
@@ -67,6 +68,7 @@ MODULES = (
     "metrics/route_requests",
     # Who may send them, and who takes them.
     "layers/authorize/guard",
+    "layers/retry/peek",
     "layers/retry/retrying",
     "layers/failure_accrual/gate",
     "layers/balance/balancer",

@@ -53,7 +53,8 @@ class Peeked(Body):
         self._chunks = chunks
         self._aborting = False
         self.known: EndOfStream | None = inner.end if len(chunks) < 2 else None
-        inner.on_end(self._inner_ended)
+        if inner.end is None or not chunks:
+            inner.on_end(self._inner_ended)
 
     def _inner_ended(self, end: EndOfStream) -> None:
         # With something left of what was taken, the end comes after that.
