@@ -13,6 +13,7 @@ import trio
 
 from meshcore import layers
 from meshcore.abc import Status
+from meshcore.compiled import is_compiled
 from meshcore.http.body import Full
 from meshcore.http.classification import Classification
 from meshcore.http.headers import Headers
@@ -102,7 +103,8 @@ def layer_costs(settings: Settings) -> str:
     reasons = "; ".join(f"`{name}` ({why})" for name, why in LEFT_OUT.items())
     return (
         "Each layer by itself, over a service that answers at once: what it adds to a request whose head has come over "
-        "HTTP/2, in µs of this process.\n\n"
+        "HTTP/2, in µs of this process. "
+        f"The data path is {'compiled' if is_compiled() else 'interpreted'}.\n\n"
         f"{each}\n\nLeft out: {reasons}.\n\n"
         "And together: a gateway that only forwards, and one whose route has retries with gRPC statuses, limits, a "
         "breaker and a policy.\n\n"

@@ -18,7 +18,9 @@ async def peek(body: Body) -> Body:
     Its ``end`` is known if there was nothing more: trailers that come after at most one piece, and with it or right
     after it.  Whatever comes later is not waited for.
     """
-    if body.end is not None:
+    # By a name of its own: the compiler would take it that the body's is None from here on.
+    end = body.end
+    if end is not None:
         return body
     chunks: deque[bytes] = deque()
     try:

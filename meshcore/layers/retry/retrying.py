@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from meshcore._native import mypyc_attr
 from meshcore._unwrap import status_source
 from meshcore._wakeup import Wakeup
 from meshcore.abc import HttpService, Status
@@ -76,6 +77,7 @@ class Plan:
         return Plan(attempts, on, timeout, self.backoff or _PAUSES)
 
 
+@mypyc_attr(native_class=False)
 class Retrying:
     """The service that :class:`~meshcore.layers.Retry` makes for one target, with its budget."""
 
