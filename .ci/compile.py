@@ -60,12 +60,17 @@ MODULES = (
     "transport/relay",
     "transport/readiness",
     "transport/socket",
+    "transport/sweep",
     "transport/tls",
     # What is counted of them.
     "metrics/histogram",
     "metrics/requests",
     "metrics/route_requests",
-    # Who takes them.
+    # Who may send them, and who takes them.
+    "layers/authorize/guard",
+    "layers/retry/peek",
+    "layers/retry/retrying",
+    "layers/failure_accrual/gate",
     "layers/balance/balancer",
     "layers/balance/exchange",
     "layers/balance/ready",
@@ -76,6 +81,7 @@ MODULES = (
     "client/_http2_connection",
     "client/_http2_stream",
     "client/http2",
+    "client/limits",
 )
 """Those that run for every request, in the order of a request.  Not among them: what attrs makes, such as layers; what
 is subclassed without saying so (``meshcore._native``); generators that Trio drives (``_wakeup``)."""

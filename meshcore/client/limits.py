@@ -49,9 +49,9 @@ class ExchangeLimits:
         self._moved = now
         timeouts = request.timeouts
         if timeouts is not None:
-            limits = [limit for limit in (timeouts.request, timeouts.response, timeouts.idle) if limit is not None]
-            if limits:
-                sweeper.add(self, min(limits))
+            smallest = timeouts.smallest
+            if smallest is not None:
+                sweeper.add(self, smallest)
 
     def stop(self) -> None:
         """Watches no more.  Idempotent."""

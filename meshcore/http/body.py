@@ -281,6 +281,15 @@ class Chunks(Body):
             await self._wakeup.wait()
         return self.receive_nowait()
 
+    def take_whole(self, limit: int) -> bytes | None:
+        """What is left of it, where that has come in one chunk of at most *limit* bytes, without trailers; else None,
+        and nothing is taken."""
+        last = self._last
+        chunks = self._chunks
+        if last is None or last.trailers or len(chunks) != 1 or len(chunks[0]) > limit:
+            return None
+        return self.receive_nowait()
+
     @property
     def buffered(self) -> int:
         """Bytes pushed and not yet taken."""

@@ -6,9 +6,9 @@ import trio
 
 from meshcore._wakeup import WakeupQueue
 from meshcore.errors import MeshError, StreamReset
-from meshcore.http.body import Body, EndOfStream
+from meshcore.http.body import Body, EndOfStream, Full
 
-__all__ = ["REPLAY_LIMIT", "Replay", "ReplayBody"]
+__all__ = ["REPLAY_LIMIT", "Replay", "ReplayBody", "Whole"]
 
 REPLAY_LIMIT = 65_536
 """Bytes of a request body that are kept for another try (R-07)."""
@@ -143,6 +143,28 @@ class Replay:
             self._inner.abort(error)
         else:
             self._aborted = error
+
+
+class Whole:
+    """What stands for a :class:`Replay` where the body had come whole, in one chunk, before the first try.
+
+    Attributes:
+        replayable: it is.
+        complete: it is.
+    """
+
+    __slots__ = ("_data", "complete", "replayable")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.complete = self.replayable = True
+
+    def body(self) -> Body:
+        """The body of the next try."""
+        return Full(self._data)
+
+    def commit(self) -> None:
+        """There is nothing to let go of."""
 
 
 class ReplayBody(Body):

@@ -20,11 +20,18 @@ class Timeouts:
         request: from the request's head to the response's last byte.
         response: from the end of the request body to the response's last byte.
         idle: without a byte in either direction.
+        smallest: of them; None: there is none.
     """
 
     request: float | None = None
     response: float | None = None
     idle: float | None = None
+    smallest: float | None = attrs.field(init=False, repr=False, eq=False)
+
+    @smallest.default
+    def _smallest(self) -> float | None:
+        limits = (self.request, self.response, self.idle)
+        return min((limit for limit in limits if limit is not None), default=None)
 
 
 def time_is_up(request: Request, now: float) -> float:

@@ -25,7 +25,7 @@ from meshcore.errors import (
 )
 from meshcore.server._limits import RATE_WINDOW, StreamLimits
 from meshcore.server.unexpected import unexpected
-from meshcore.transport.http2 import send_body
+from meshcore.transport.http2 import send_body, send_ready
 
 if TYPE_CHECKING:
     from contextvars import Context
@@ -230,10 +230,14 @@ class StreamTask:
             self._refuse(error)
             return
         if not last:
-            if request.timeouts is not None:
-                self._limit(request)
             try:
-                if not await send_body(link, self, body):
+                rest: bytes | None = b""
+                if request.timeouts is not None:
+                    # What is there already is sent before anything can be late.
+                    rest = send_ready(link, self, body)
+                    if rest is not None:
+                        self._limit(request)
+                if rest is not None and not await send_body(link, self, body, rest):
                     return
             except Exception as error:
                 self._broke(response, error)

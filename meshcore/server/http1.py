@@ -17,7 +17,7 @@ from meshcore._wakeup import Wakeup, checkpoint
 from meshcore.codec.events import NEED_DATA, Fields, RequestReceived
 from meshcore.codec.h1 import server_codec
 from meshcore.errors import ConnectionLost, LocalProtocolError, MeshError, RemoteProtocolError
-from meshcore.http.body import Body, Empty
+from meshcore.http.body import Body, Empty, Full
 from meshcore.http.forward import accept_websocket
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
@@ -247,7 +247,11 @@ class _Http1(Watched):
             await self._send(head)
             return await self._next_cycle()
         if request.timeouts is not None:
-            self._limit(request, request.timeouts)
+            if type(body) is Full:
+                # All there: only a client that does not take it can make it late.
+                self._later = request
+            else:
+                self._limit(request, request.timeouts)
         parts = [head]
         try:
             await self._send_body(parts, body)
@@ -333,6 +337,7 @@ class _Http1(Watched):
                 await linger(connection, options.linger_timeout)
             return False
         self._served += 1
+        self._later = None
         if self._prompt:
             self._watch_idle()
         return True

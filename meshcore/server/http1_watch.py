@@ -28,7 +28,6 @@ _PROMPT: Final = 2.0
 so that a slow head is cut within half a second of its limit."""
 
 
-
 class Watched:
     """The part of a connection that its sweeper, its drain and its client's hang-up act upon.
 
@@ -44,6 +43,7 @@ class Watched:
         "_connection",
         "_forget_drain",
         "_gone",
+        "_later",
         "_limited",
         "_moved",
         "_options",
@@ -74,6 +74,8 @@ class Watched:
         self._body: RequestBody | TunnelBody | None = None
         # The request whose limits are enforced now, and since when its response is being sent.
         self._limited: Request | None = None
+        # One whose limits are enforced once its response waits for the client.
+        self._later: Request | None = None
         self._begun = self._since = self._moved = trio.current_time()
         self._seen = 0
         self._window = (self._moved, 0)
@@ -141,21 +143,25 @@ class Watched:
         """Enforces the limits of an exchange whose response is about to be sent (R-17); until then the
         connecting side does."""
         sweeper = self._connection.sweeper
-        limits = [limit for limit in (timeouts.request, timeouts.response, timeouts.idle) if limit is not None]
-        if sweeper is None or not limits:
+        smallest = timeouts.smallest
+        if sweeper is None or smallest is None:
             return
         if self._options.write_timeout is not None:
-            limits.append(self._options.write_timeout)
+            smallest = min(smallest, self._options.write_timeout)
         now = self._since = self._moved = trio.current_time()
         if request.started is None:
             request.started = now
         self._limited = request
         self._prompt = True
-        sweeper.add(self, min(limits))
+        sweeper.add(self, smallest)
 
     def _write_began(self) -> None:
         """The client does not take at once what is sent to it; ``_blocked`` is reset when it has."""
         self._blocked = True
+        later = self._later
+        if later is not None and later.timeouts is not None:
+            self._later = None
+            self._limit(later, later.timeouts)
         self._took = self._connection.bytes_written
         self._took_at = trio.current_time()
 

@@ -8,6 +8,7 @@ from tests.bench import loads
 from tests.bench.contenders import CONTENDERS, OURS
 from tests.bench.growth import growth
 from tests.bench.idle import idle_memory
+from tests.bench.layers import layer_costs
 from tests.bench.measure import Sample, Settings, chosen, in_turns, one, started
 from tests.bench.mesh import grpc_through_two, handshakes
 from tests.bench.report import number, side_by_side, table
@@ -131,6 +132,11 @@ def p10(settings: Settings) -> str:
     return side_by_side(series, "µs/request", _per_request, reference=OURS)
 
 
+def layers(settings: Settings) -> str:
+    """What layers cost a request, one by one and together on a route."""
+    return layer_costs(settings)
+
+
 def _warm_h1(port: int) -> loads.Load:
     return loads.wrk(port, connections=8, seconds=1)
 
@@ -151,4 +157,5 @@ CASES: dict[str, Callable[[Settings], str]] = {
     "P8": p8,
     "P9": p9,
     "P10": p10,
+    "layers": layers,
 }

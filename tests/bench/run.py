@@ -14,7 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent.parent))
+# Last: what is installed, compiled or not, goes before the sources.
+sys.path.append(str(Path(__file__).parent.parent.parent))
 
 from tests.bench.cases import CASES
 from tests.bench.measure import Settings, say

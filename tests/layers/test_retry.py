@@ -183,9 +183,7 @@ async def test_a_body_of_up_to_64_kib_is_sent_again_from_its_first_byte(
 
 @pytest.mark.parity("R-07", "U-16", "X-32")
 @pytest.mark.parametrize("size_hint", [None, 65_537])
-async def test_a_longer_body_is_not(
-    size_hint: int | None, nursery: trio.Nursery, autojump_clock: MockClock
-) -> None:
+async def test_a_longer_body_is_not(size_hint: int | None, nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     body = Chunks(size_hint)
     for _ in range(2):
         body.push(b"a" * 32_768)
@@ -244,6 +242,44 @@ async def test_nothing_is_kept_once_there_is_a_response(autojump_clock: MockCloc
 
     assert b"rest" == await read_all(views[0])
     assert [] == views[0]._replay._chunks  # type: ignore[attr-defined]
+
+
+async def test_a_body_that_has_come_whole_is_sent_again_without_anybody_that_keeps_it(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    body = Chunks()
+    body.push(b"all of it")
+    body.push_end()
+    bodies: list[Body] = []
+    inner = mock_service(GoAway("not processed"), GoAway("not processed"), 200)
+
+    async def reads(sent: Request) -> Response:
+        bodies.append(sent.body)
+        assert b"all of it" == await read_all(sent.body)
+        return await inner(sent)
+
+    sent = request(b"POST")
+    sent.body = body
+    answer = await retrying(reads, attempts=2)(sent)
+
+    assert 200 == answer.status
+    assert [Full, Full, Full] == [type(each) for each in bodies]
+    assert body.end is not None
+    assert body.end.error is None
+
+
+@pytest.mark.parametrize("case", ["two chunks", "trailers", "not ended", "longer", "nothing"])
+def test_a_body_that_has_not_come_whole_is_not_touched(case: str) -> None:
+    body = Chunks()
+    if case != "nothing":
+        body.push(b"12345")
+    if case == "two chunks":
+        body.push(b"6")
+    if case != "not ended":
+        body.push_end([(b"a", b"b")] if case == "trailers" else None)
+
+    assert body.take_whole(4 if case == "longer" else 5) is None
+    assert (b"" if case == "nothing" else b"12345") == body.receive_nowait()
 
 
 @pytest.mark.parity("U-16")

@@ -137,6 +137,26 @@ async def test_a_client_that_does_not_read_is_cut_by_the_idle_limit(autojump_clo
     assert body.end is not None
 
 
+@pytest.mark.parametrize("limit", ["request", "response", "idle"])
+async def test_a_client_that_does_not_take_an_answer_that_is_all_there_is_cut_by_its_limits(
+    limit: str, autojump_clock: object
+) -> None:
+    async def service(request: Request) -> Response:
+        request.timeouts = Timeouts(**{limit: 2.0})
+        size = 10 if request.path == b"/small" else 10_000_000
+        return Response(200, Headers([(b"content-length", b"%d" % size)]), Full(bytes(size)))
+
+    async with serving(service) as served:
+        await served.client.send(b"GET /small HTTP/1.1\r\nhost: a\r\n\r\n")
+        await served.client.head()
+        await served.client.expect(bytes(10))
+        # What did not wait leaves nothing behind that is enforced.
+        await trio.sleep(100)
+        await served.client.send(GET)
+        await served.over.wait()
+        assert 102 <= trio.current_time() <= 104
+
+
 @pytest.mark.parametrize("timeouts", [None, Timeouts(idle=3_600.0)])
 async def test_a_client_that_does_not_take_its_answer_is_cut_by_default(
     autojump_clock: object, timeouts: Timeouts | None

@@ -18,7 +18,9 @@ async def peek(body: Body) -> Body:
     Its ``end`` is known if there was nothing more: trailers that come after at most one piece, and with it or right
     after it.  Whatever comes later is not waited for.
     """
-    if body.end is not None:
+    # By a name of its own: the compiler would take it that the body's is None from here on.
+    end = body.end
+    if end is not None:
         return body
     chunks: deque[bytes] = deque()
     try:
@@ -53,7 +55,8 @@ class Peeked(Body):
         self._chunks = chunks
         self._aborting = False
         self.known: EndOfStream | None = inner.end if len(chunks) < 2 else None
-        inner.on_end(self._inner_ended)
+        if inner.end is None or not chunks:
+            inner.on_end(self._inner_ended)
 
     def _inner_ended(self, end: EndOfStream) -> None:
         # With something left of what was taken, the end comes after that.

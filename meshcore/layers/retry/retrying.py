@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from meshcore._native import mypyc_attr
 from meshcore._unwrap import status_source
 from meshcore._wakeup import Wakeup
 from meshcore.abc import HttpService, Status
 from meshcore.errors import FailFastError, MeshError, ResponseTimeout
+from meshcore.http.body import Chunks, Full
 from meshcore.http.grpc import is_grpc, pass_on_deadline, status_of
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
-from meshcore.http.replay import Replay
+from meshcore.http.replay import Replay, Whole
 from meshcore.http.retry_on import RetryOn
 from meshcore.http.timeouts import time_is_up
 from meshcore.layers.retry.latencies import Latencies
@@ -75,6 +77,7 @@ class Plan:
         return Plan(attempts, on, timeout, self.backoff or _PAUSES)
 
 
+@mypyc_attr(native_class=False)
 class Retrying:
     """The service that :class:`~meshcore.layers.Retry` makes for one target, with its budget."""
 
@@ -158,13 +161,21 @@ class Retrying:
                 timeout, judged, peeks = plan.timeout if plan.attempts else None, plan.on.statuses, bool(plan.on.grpc)
             if not plan.attempts and self._hedge is None:
                 return await self._inner(request)
-        replay = None
-        if request.body.end is None:
-            replay = Replay(request.body, self._limit)
-            if replay.replayable:
-                request.body = replay.body()
+        replay: Replay | Whole | None = None
+        body = request.body
+        if body.end is None:
+            limit = self._limit
+            # What has come whole (a unary call of gRPC, mostly) needs nobody to keep it while it is read.
+            data = body.take_whole(limit) if isinstance(body, Chunks) else None
+            if data is not None:
+                request.body = Full(data)
+                replay = Whole(data)
             else:
-                replay.commit()
+                replay = Replay(body, limit)
+                if replay.replayable:
+                    request.body = replay.body()
+                else:
+                    replay.commit()
         # Whatever is below edits the fields in place.
         fields = request.headers.raw.copy()
         try:
@@ -181,7 +192,10 @@ class Retrying:
                 replay.commit()
             raise
         else:
-            if response.status in judged or (peeks and request.version == 20):
+            # Calls of gRPC are all POST.
+            if response.status in judged or (
+                peeks and request.version == 20 and request.method == b"POST" and is_grpc(fields)
+            ):
                 return await self._judged(request, response, replay, fields, tokens, plan)
             if replay is not None:
                 replay.commit()
@@ -197,7 +211,7 @@ class Retrying:
         self,
         request: Request,
         response: Response,
-        replay: Replay | None,
+        replay: Replay | Whole | None,
         fields: Fields,
         tokens: Tokens,
         plan: Plan,
@@ -220,7 +234,7 @@ class Retrying:
         self,
         request: Request,
         outcome: MeshError | Response,
-        replay: Replay | None,
+        replay: Replay | Whole | None,
         fields: Fields,
         tokens: Tokens,
         plan: Plan,
@@ -273,7 +287,7 @@ class Retrying:
         self,
         request: Request,
         outcome: MeshError | Response,
-        replay: Replay | None,
+        replay: Replay | Whole | None,
         tokens: Tokens,
         plan: Plan,
         attempt: int,

@@ -1,0 +1,109 @@
+"""What a route with everything on it adds to a gateway, beside a listener that only forwards."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.bench import loads
+from tests.bench.measure import in_turns
+from tests.bench.report import number, table
+from tests.peers import servers
+from tests.peers.sidecar import sidecar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from tests.bench.measure import Sample, Settings
+
+__all__ = ["guarded"]
+
+ROUNDS = 7
+"""More of them than elsewhere, and shorter ones: what is compared is close together."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A gateway's listener.
+
+    Attributes:
+        name: in the table.
+        listen: more of its table.
+        backend: more of its backend's.
+    """
+
+    name: str
+    listen: dict[str, Any]
+    backend: dict[str, Any]
+
+
+TO = [{"backend": "origin"}]
+RETRY = {"limit": 2, "on": ["connect-failure", "reset", "gateway-error", "unavailable"]}
+POLICY = [{"networks": ["127.0.0.0/8"], "unauthenticated": True}]
+KINDS = (
+    Kind("forwards, nothing configured", {"to": TO}, {}),
+    Kind("a route, nothing configured", {"route": [{"match": [{"path": {"prefix": "/"}}], "to": TO}]}, {}),
+    Kind(
+        "a route with retry, timeout, breaker and authorization",
+        {
+            "route": [
+                {
+                    "match": [{"path": {"prefix": "/"}}],
+                    "to": TO,
+                    "retry": RETRY,
+                    "timeout": {"request": "10s", "idle": "5s"},
+                }
+            ],
+            "policy": POLICY,
+        },
+        {"failure_accrual": {}},
+    ),
+)
+
+
+def guarded(settings: Settings) -> str:
+    """The table of it, over both versions of HTTP."""
+    rows = []
+    with servers.nginx() as nginx, servers.nghttpd() as nghttpd:
+        rows += _rows("HTTP/1.1", f"http1://127.0.0.1:{nginx.port}", loads.wrk, settings)
+        rows += _rows("HTTP/2", f"h2c://127.0.0.1:{nghttpd.port}", loads.h2load, settings)
+    return table(["", "listener", "CPU µs/request", "÷ the first", "failed"], rows)
+
+
+def _rows(protocol: str, origin: str, load: Callable[..., loads.Load], settings: Settings) -> list[list[str]]:
+    with ExitStack() as stack:
+        live = [
+            (
+                kind,
+                stack.enter_context(
+                    sidecar(
+                        {
+                            "listen": {"public": {"bind": "127.0.0.1:0", **kind.listen}},
+                            "backend": {"origin": {"endpoints": [origin], **kind.backend}},
+                            "admin": {"listen": "off"},
+                        }
+                    )
+                ),
+            )
+            for kind in KINDS
+        ]
+        # For each other's sake: short turns, and many of them.
+        short = type(settings)(max(1.0, settings.seconds / 2), max(ROUNDS, settings.rounds))
+        series = in_turns(live, lambda port: load(port, seconds=short.seconds), short)
+    base = series[0]
+    return [
+        [
+            protocol,
+            each.name,
+            number(each.median(_per_request)),
+            number(each.ratio(base, _per_request), 2),
+            str(each.failed),
+        ]
+        for each in series
+    ]
+
+
+def _per_request(sample: Sample) -> float:
+    return sample.per_request
