@@ -55,8 +55,8 @@ MEASURED: dict[str, tuple[Callable[[], Any], Any]] = {
     "failure_accrual": (lambda: layers.FailureAccrual(Accrual()), ENDPOINT),
     "filters": (lambda: layers.Filters((layers.RequestHeaders(set={"x-team": "shop"}),)), ROUTE),
     "idle_cache": (layers.IdleCache, ROUTE),
-    "inject_delay": (lambda: layers.InjectDelay(1.0, ratio=0.0), ROUTE),
-    "inject_failure": (lambda: layers.InjectFailure(503, ratio=0.0), ROUTE),
+    "inject_delay": (lambda: layers.InjectDelay(1.0, ratio=1e-9), ROUTE),
+    "inject_failure": (lambda: layers.InjectFailure(503, ratio=1e-9), ROUTE),
     "load_shed": (layers.LoadShed, ROUTE),
     "metrics": (lambda: layers.Metrics(Registry()), ENDPOINT),
     "proxy_errors": (layers.ProxyErrors, ENDPOINT),
@@ -157,7 +157,7 @@ async def _added(bare: HttpService, service: HttpService, connection: Any, secon
     for _ in range(TURNS):
         without = await _turn(bare, make, connection, count)
         found.append(await _turn(service, make, connection, count) - without)
-    return statistics.median(found) * 1e6
+    return max(0.0, statistics.median(found) * 1e6)
 
 
 async def _turn(service: HttpService, make: Callable[[Any], Request], connection: Any, count: int) -> float:
