@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from meshcore.config.match import Match, RequestConfig
     from meshcore.config.mesh import MeshConfig
     from meshcore.config.report import Report
+    from meshcore.config.route import GatewayRoute
     from meshcore.config.sidecar import Inbound
     from meshcore.config.toml_lines import KeyPath
     from meshcore.config.upstream import Destination
@@ -34,7 +35,7 @@ def check_gateway_routes(here: KeyPath, gateway: Gateway, config: MeshConfig, re
             report.error((*here, "to", index), 'bytes go to one backend: protocol = "tcp" has no requests to spread')
     routes = _routes(here, gateway.route)
     for place, route in routes:
-        if route.to == ():
+        if route.to == () and not _answers(route):
             report.error((*place, "to"), 'has to be given: a list such as [{ backend = "NAME" }]')
         if bytes_alone:
             report.error(place, 'bytes have no host to route by; with protocol = "tcp" only `to` is left')
@@ -42,6 +43,18 @@ def check_gateway_routes(here: KeyPath, gateway: Gateway, config: MeshConfig, re
         check_retry((*place, "retry"), route.retry, report)
     _matches(routes, report, (*here, "to") if gateway.to else None)
     _filters(routes, config, report)
+
+
+def _answers(route: GatewayRoute) -> bool:
+    """Whether a route needs no backend: a filter of its own answers whatever it takes."""
+    return right(route.filters) and any(
+        right(each)
+        and (
+            (right(each.redirect) and each.redirect is not None)
+            or (right(each.inject_failure) and each.inject_failure is not None and each.inject_failure.ratio == 1)
+        )
+        for each in route.filters
+    )
 
 
 def check_destination_routes(here: KeyPath, destination: Destination, config: MeshConfig, report: Report) -> None:

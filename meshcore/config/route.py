@@ -40,7 +40,8 @@ class GatewayRoute:
         retry: further tries; absent: those of the listener.
         rate_limit: how many requests are let in (429), beside what the listener says; absent: all.
         failover: the first of *to* that is ready gets everything, and their weights mean nothing but 0.
-        to: the backends, by their shares.
+        to: the backends, by their shares; none where a filter answers everything (``redirect``, or ``inject_failure``
+            without a ratio).
     """
 
     name: Name | None = None

@@ -228,6 +228,24 @@ async def test_a_routes_filters_change_redirect_and_fail_its_requests(gateway: R
         assert [each["path"] for each in run.origins["stable"].asked] == ["/v2/a?q=1"]
 
 
+ANSWERS = """
+[[listen.public.route]]
+match = [{ path = { prefix = "/old" } }]
+filters = [{ redirect = { path = "/new", status = 308 } }]
+[[listen.public.route]]
+match = [{ path = { exact = "/gone" } }]
+filters = [{ inject_failure = { status = 410, message = "gone" } }]
+"""
+
+
+async def test_a_route_that_answers_by_itself_needs_no_backend(gateway: Run) -> None:
+    async with gateway(ANSWERS) as run:
+        status, _, headers = await run.ask("/old/a")
+        assert (308, b"http://a.test/new") == (status, headers.get(b"location"))
+        assert 410 == (await run.ask("/gone"))[0]
+        assert 404 == (await run.ask("/else"))[0]
+
+
 @pytest.mark.parity("B-13", "R-27")
 async def test_weights_spread_requests_and_can_be_changed(gateway: Run) -> None:
     text = 'to = [{ backend = "stable", weight = 90 }, { backend = "canary", weight = 10 }]\n'
