@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 __all__ = ["Timeouts", "time_is_up"]
 
 
+def _smallest(timeouts: Timeouts) -> float | None:
+    limits = (timeouts.request, timeouts.response, timeouts.idle)
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 @attrs.frozen
 class Timeouts:
     """Limits of one exchange in seconds, enforced by the connection's sweeper (R-17, R-18).
@@ -26,12 +31,9 @@ class Timeouts:
     request: float | None = None
     response: float | None = None
     idle: float | None = None
-    smallest: float | None = attrs.field(init=False, repr=False, eq=False)
-
-    @smallest.default
-    def _smallest(self) -> float | None:
-        limits = (self.request, self.response, self.idle)
-        return min((limit for limit in limits if limit is not None), default=None)
+    smallest: float | None = attrs.field(
+        default=attrs.Factory(_smallest, takes_self=True), init=False, repr=False, eq=False
+    )
 
 
 def time_is_up(request: Request, now: float) -> float:

@@ -72,8 +72,9 @@ def test_ten_signals_under_load_fail_no_request(gateway: Running, nginx: Running
     counted = summary(output)
     assert (0, 0) == (counted["failed"], counted["errored"]), output
     assert counted["succeeded"] == counted["done"] > 100
-    # No more connections to the backend than there are requests at a time, and a few: none was made for a reload.
-    assert metric(gateway, "tcp_open_total", peer="dst") <= 40
+    # Up to 32 requests at a time, and some connections that were begun for one which another then took: had reloads
+    # made them anew, there would be more than three hundred.
+    assert metric(gateway, "tcp_open_total", peer="dst") <= 64
     assert 10 == metric(gateway, "config_reload_total", result="applied")
     assert "config v11: changed: listen.public.timeout.request (SIGHUP)" in gateway.output()
 
