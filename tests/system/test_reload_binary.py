@@ -57,6 +57,15 @@ def summary(output: str) -> dict[str, int]:
     return {name: int(number) for number, name in parts}
 
 
+def pools(stack: Any) -> list[dict[str, int]]:
+    """The statistics of every pool of HTTP/1 connections in a live stack that was used."""
+    if isinstance(stack, dict):
+        if {"hits", "misses", "expired"} <= set(stack):
+            return [stack] if stack["hits"] else []
+        stack = list(stack.values())
+    return [pool for each in stack for pool in pools(each)] if isinstance(stack, list) else []
+
+
 @pytest.mark.parametrize("protocol", ["--h1", "h2"])
 def test_ten_signals_under_load_fail_no_request(gateway: Running, nginx: Running, peer: Peer, protocol: str) -> None:
     url = f"http://127.0.0.1:{gateway.port}/"
@@ -72,9 +81,11 @@ def test_ten_signals_under_load_fail_no_request(gateway: Running, nginx: Running
     counted = summary(output)
     assert (0, 0) == (counted["failed"], counted["errored"]), output
     assert counted["succeeded"] == counted["done"] > 100
-    # Up to 32 requests at a time, and some connections that were begun for one which another then took: had reloads
-    # made them anew, there would be more than three hundred.
-    assert metric(gateway, "tcp_open_total", peer="dst") <= 64
+    # No more connections to the backend than there are requests at a time, and a few: none was made for a reload.
+    # Those that nobody needed for three seconds (D-33) are made anew; the pool that counts them is there from the start.
+    (pool,) = pools(json.loads(admin(gateway, "/stack")[1]))
+    assert pool["hits"] + pool["misses"] >= counted["done"]
+    assert metric(gateway, "tcp_open_total", peer="dst") <= 40 + pool["expired"]
     assert 10 == metric(gateway, "config_reload_total", result="applied")
     assert "config v11: changed: listen.public.timeout.request (SIGHUP)" in gateway.output()
 
