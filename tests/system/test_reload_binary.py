@@ -82,7 +82,7 @@ def test_ten_signals_under_load_fail_no_request(gateway: Running, nginx: Running
     assert (0, 0) == (counted["failed"], counted["errored"]), output
     assert counted["succeeded"] == counted["done"] > 100
     # No more connections to the backend than there are requests at a time, and a few: none was made for a reload.
-    # Those that nobody needed for three seconds (D-33) are made anew; the pool that counts them is there from the start.
+    # Those that nobody needed for three seconds (D-33) are made anew; the pool that counts them was never replaced.
     (pool,) = pools(json.loads(admin(gateway, "/stack")[1]))
     assert pool["hits"] + pool["misses"] >= counted["done"]
     assert metric(gateway, "tcp_open_total", peer="dst") <= 40 + pool["expired"]
