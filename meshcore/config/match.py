@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any, TypeAlias
 
 import attrs
@@ -11,7 +10,7 @@ from meshcore.codec.validate import is_field_name, is_method
 from meshcore.config.kinds import Kind, Text, parsed, text
 from meshcore.config.places import host_pattern
 from meshcore.config.report import WRONG, At, shown
-from meshcore.config.tables import Table
+from meshcore.config.tables import Table, Tables
 from meshcore.errors import ConfigError
 from meshcore.http.matching import PathMatch
 from meshcore.http.regex import Regex
@@ -145,44 +144,15 @@ def _parameter(value: str) -> str:
     return value
 
 
-@attrs.frozen
-class ValuesKind(Kind):
-    """Values by a name.
+class ValuesKind(Tables):
+    """Values by a name."""
 
-    Attributes:
-        key: checks a name, and says how it is kept.
-    """
-
-    key: Callable[[str], str]
     title = "a table: text, or `{ regex = … }`, by name"
     table = ValueConfig
 
-    def read(self, value: object, at: At, /) -> Any:
-        """The values by name."""
-        if not isinstance(value, dict):
-            return at.error(f"{shown(value)} is not a table; did you mean {{ NAME = {shown(value)} }}?")
-        found: dict[str, Any] = {}
-        for name, item in value.items():
-            here = at.child(name)
-            read = ValueKind().read(item, here)
-            try:
-                key = self.key(name)
-            except ConfigError as error:
-                here.error(error.problems[0])
-                continue
-            if key in found:
-                here.error("is there already, in other letters")
-            elif read is not WRONG:
-                found[key] = read
-        return found
-
-    def show(self, value: Any, /) -> Any:
-        """The values."""
-        return {name: ValueKind().show(item) for name, item in value.items()}
-
-    def schema(self) -> dict[str, Any]:
-        """Its JSON Schema."""
-        return {"type": "object", "additionalProperties": ValueKind().schema()}
+    def refused(self, value: object, at: At, /) -> Any:
+        """Says that *value* is no table."""
+        return at.error(f"{shown(value)} is not a table; did you mean {{ NAME = {shown(value)} }}?")
 
 
 @attrs.frozen(kw_only=True)
@@ -211,8 +181,8 @@ class RequestConfig:
     """
 
     path: PathConfig | None = None
-    headers: Annotated[dict[str, ValueConfig], ValuesKind(_field)] = attrs.Factory(dict)
-    query: Annotated[dict[str, ValueConfig], ValuesKind(_parameter)] = attrs.Factory(dict)
+    headers: Annotated[dict[str, ValueConfig], ValuesKind(ValueKind(), _field)] = attrs.Factory(dict)
+    query: Annotated[dict[str, ValueConfig], ValuesKind(ValueKind(), _parameter)] = attrs.Factory(dict)
     method: Annotated[str | None, MethodKind()] = None
     grpc: GrpcConfig | None = None
 

@@ -168,7 +168,7 @@ class Tables(Kind):
     def read(self, value: object, at: At, /) -> Any:
         """The tables by name; those whose name is wrong are judged and left out."""
         if not isinstance(value, dict):
-            return at.error(f"{shown(value)} is not a table of tables")
+            return self.refused(value, at)
         found: dict[str, Any] = {}
         for name, table in value.items():
             here = at.child(name)
@@ -183,6 +183,10 @@ class Tables(Kind):
             elif read is not WRONG:
                 found[key] = read
         return found
+
+    def refused(self, value: object, at: At, /) -> Any:
+        """Says that *value* is no table."""
+        return at.error(f"{shown(value)} is not a table of tables")
 
     def show(self, value: Any, /) -> Any:
         """The tables."""
