@@ -1,7 +1,8 @@
 """Compiles the data path, where that is possible: ``pip install .`` runs this through hatchling's build hook.
 
 The modules below are ordinary Python with types; mypyc makes extension modules of them, which lie beside the sources in
-the wheel and are imported instead.  What a small request costs falls by a third, and nothing else changes.
+the wheel and are imported instead.  What a small request costs falls by a third; what else may be noticed of it is told
+in docs/explanation/what-it-costs.md.
 
 ``MESHCORE_COMPILE`` decides: ``0`` leaves them as they are, ``1`` fails where they cannot be compiled; by default they
 are compiled where there is a C compiler with Python's headers, and else left as they are.  An editable install is never
