@@ -19,6 +19,7 @@ from meshcore.codec.h1 import engines as h1
 from meshcore.config import MeshConfig, ProxyConfig
 from meshcore.errors import ConfigError, leaves
 from meshcore.metrics import Registry, crashes_total, process_metrics
+from meshcore.metrics.feed import Feed
 from meshcore.pipeline.keep import Keeper
 from meshcore.pipeline.plan import identity_of, pipelines
 from meshcore.pipeline.runtime import Runtime
@@ -71,6 +72,7 @@ class Proxy:
         admin: the admin server; None where the configuration has none.
         weights: of the routes with several backends, as ``listen.NAME/ROUTE`` or ``outbound.to.NAME/ROUTE``; may be
             changed at any time.
+        feed: what has happened to it; None before it runs.
         crashes: in what serves the endpoints; those of accepted connections are counted by their server.
         reloader: takes other configurations; None for a reverse proxy without a config file.
     """
@@ -82,6 +84,7 @@ class Proxy:
     policies: dict[str, Policies] = attrs.Factory(dict)
     admin: Server | None = None
     weights: dict[str, Weights] = attrs.Factory(dict)
+    feed: Feed | None = None
     crashes: int = 0
     reloader: Reloader | None = None
     _serving: bool = attrs.field(default=False, init=False)
@@ -206,6 +209,7 @@ async def run(
     """
     proxy = Proxy(config, Registry() if registry is None else registry, Drain() if drain is None else drain)
     clock = _wall_clock if clock is None else clock
+    proxy.feed = Feed(clock)
     if isinstance(config, MeshConfig) and config.identity is not None:
         proxy.identity, told = identity_of(config, clock, proxy.registry)
         source = told if source is None else source
@@ -213,6 +217,7 @@ async def run(
         registry=proxy.registry,
         identity=proxy.identity,
         clock=clock,
+        feed=proxy.feed,
         owner=proxy,
         policies=proxy.policies,
         connect=connect,

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import gzip
 import ipaddress
-import json
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from meshcore.admin.page import (
+    accepts_gzip,
+    json_page,
+    method_not_allowed,
+    not_by_hand,
+    response_of,
+    set_body,
+    text_page,
+)
 from meshcore.admin.render import config_value, stack_text, stack_value
-from meshcore.http.body import Empty, Full
-from meshcore.http.headers import Headers
-from meshcore.http.message import Request, Response
+from meshcore.http.body import Empty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from meshcore.abc import HttpService
     from meshcore.config import ConfigFile
+    from meshcore.http.message import Request, Response
     from meshcore.stack import Stack
     from meshcore.transport.drain import Drain
 
 __all__ = ["Admin"]
 
-TEXT = b"text/plain; charset=utf-8"
-JSON = b"application/json"
 PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
 
@@ -65,6 +71,7 @@ class Admin:
         live: for each pipeline's name what its services know of themselves, JSON-able; called for ``/stack``.
         shutdown: whether ``POST /shutdown`` is enabled; otherwise it is 404; or a function that says so.
         reloader: gives what ``POST /reload`` asks to read the file anew; None: there is no such file.
+        pages: further pages, each a service by its path; they are asked once the host is allowed.
         hosts: names that may stand in ``host``, beside addresses.
     """
 
@@ -79,6 +86,7 @@ class Admin:
         live: Callable[[], Mapping[str, Any]] = dict,
         shutdown: bool | Callable[[], bool] = False,
         reloader: Callable[[], Reloads | None] = _no_reloads,
+        pages: Mapping[bytes, HttpService] | None = None,
         hosts: frozenset[str] = frozenset({"localhost"}),
     ) -> None:
         self._drain = drain
@@ -90,6 +98,7 @@ class Admin:
         self._shutdown = shutdown
         self._reloader = reloader
         self._hosts = hosts
+        self._further = {b"/reload": self._post_reload, **(pages or {})}
         self._pages: dict[bytes, Callable[[Request], Response]] = {
             b"/live": self._get_live,
             b"/ready": self._get_ready,
@@ -100,24 +109,25 @@ class Admin:
 
     async def __call__(self, request: Request) -> Response:
         """The answer; never raises for what a client asks."""
-        path = request.path.partition(b"?")[0]
-        response = await self._post_reload(request) if path == b"/reload" else self._answer(request)
+        further = self._further.get(request.path.partition(b"?")[0])
+        if not self._host_allowed(request):
+            response = text_page(403, "this host is not one that the admin server answers to\n")
+        else:
+            response = self._answer(request) if further is None else await further(request)
         request.body.abort()
         if request.method == b"HEAD":
             response.body = Empty()
         return response
 
     def _answer(self, request: Request) -> Response:
-        if not self._host_allowed(request):
-            return _text(403, "this host is not one that the admin server answers to\n")
         path = request.path.partition(b"?")[0]
         if path == b"/shutdown":
             return self._post_shutdown(request)
         page = self._pages.get(path)
         if page is None:
-            return _text(404, "not found\n")
+            return text_page(404, "not found\n")
         if request.method not in (b"GET", b"HEAD"):
-            return _method_not_allowed(b"GET, HEAD")
+            return method_not_allowed(b"GET, HEAD")
         return page(request)
 
     def _host_allowed(self, request: Request) -> bool:
@@ -140,25 +150,25 @@ class Admin:
         return True
 
     def _get_live(self, request: Request) -> Response:
-        return _text(200, "live\n")
+        return text_page(200, "live\n")
 
     def _get_ready(self, request: Request) -> Response:
         addresses = self._ready()
         if addresses is None:
-            return _text(503, "not ready\n")
+            return text_page(503, "not ready\n")
         if isinstance(addresses, str):
-            return _text(503, f"not ready: {addresses}\n")
+            return text_page(503, f"not ready: {addresses}\n")
         if self._drain.started:
-            return _text(503, "draining\n")
-        return _text(200, f"ready from={','.join(addresses)}\n")
+            return text_page(503, "draining\n")
+        return text_page(200, f"ready from={','.join(addresses)}\n")
 
     def _get_metrics(self, request: Request) -> Response:
         openmetrics = b"application/openmetrics-text" in (request.headers.get(b"accept") or b"")
         text = self._metrics(openmetrics)
         data = text.encode() if isinstance(text, str) else text
-        response = _response(200, OPENMETRICS if openmetrics else PROMETHEUS, data)
+        response = response_of(200, OPENMETRICS if openmetrics else PROMETHEUS, data)
         if len(data) >= _COMPRESS_FROM and accepts_gzip(request.headers):
-            _set_body(response, gzip.compress(data, 5, mtime=0))
+            set_body(response, gzip.compress(data, 5, mtime=0))
             response.headers.add(b"content-encoding", b"gzip")
         response.headers.add(b"vary", b"accept, accept-encoding")
         return response
@@ -168,108 +178,35 @@ class Admin:
         stacks = self._stacks() if callable(self._stacks) else self._stacks
         if (request.headers.get(b"accept") or b"").startswith(b"text/plain"):
             text = "\n".join(stack_text(name, stack, live.get(name)) for name, stack in stacks.items())
-            return _text(200, text)
-        return _json({name: stack_value(stack, live.get(name)) for name, stack in stacks.items()})
+            return text_page(200, text)
+        return json_page({name: stack_value(stack, live.get(name)) for name, stack in stacks.items()})
 
     def _get_config(self, request: Request) -> Response:
         value = config_value(self._config() if callable(self._config) else self._config)
         reloader = self._reloader()
         if reloader is not None:
             value["reload"] = reloader.value()
-        return _json(value)
+        return json_page(value)
 
     def _post_shutdown(self, request: Request) -> Response:
         if not (self._shutdown() if callable(self._shutdown) else self._shutdown):
-            return _text(404, "shutdown endpoint is not enabled\n")
-        refused = _not_by_hand(request, "shutdown")
+            return text_page(404, "shutdown endpoint is not enabled\n")
+        refused = not_by_hand(request, "shutdown")
         if refused is not None:
             return refused
         self._drain.start("POST /shutdown")
-        return _text(200, "shutdown\n")
+        return text_page(200, "shutdown\n")
 
 
     async def _post_reload(self, request: Request) -> Response:
-        if not self._host_allowed(request):
-            return _text(403, "this host is not one that the admin server answers to\n")
         reloader = self._reloader()
         if reloader is None or reloader.source is None:
-            return _text(404, "this proxy has no config file that could be reloaded, or does not serve yet\n")
-        refused = _not_by_hand(request, "reload")
+            return text_page(404, "this proxy has no config file that could be reloaded, or does not serve yet\n")
+        refused = not_by_hand(request, "reload")
         if refused is not None:
             return refused
         reloaded = await reloader.reload("POST /reload")
-        response = _json(attrs.asdict(reloaded))
+        response = json_page(attrs.asdict(reloaded))
         # What the file has cannot be processed; the request was fine.
         response.status = 422 if reloaded.result == "failed" else 200
         return response
-
-
-def _not_by_hand(request: Request, what: str) -> Response | None:
-    """The refusal of what only somebody at this host may ask for, and no web page."""
-    if request.method != b"POST":
-        return _method_not_allowed(b"POST")
-    if not _from_loopback(request):
-        return _text(403, f"{what} is for loopback clients only\n")
-    # A browser says where a form came from; nobody has a page that is meant to do this.
-    if b"origin" in request.headers or (request.headers.get(b"sec-fetch-site") or b"none") != b"none":
-        return _text(403, f"{what} is not for web pages\n")
-    return None
-
-
-def _from_loopback(request: Request) -> bool:
-    if request.connection is None:
-        return False
-    try:
-        address = ipaddress.ip_address(request.connection.peer[0].partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return bool((mapped or address).is_loopback)
-
-
-def accepts_gzip(headers: Headers) -> bool:
-    """Whether ``accept-encoding`` allows gzip (RFC 9110 §12.5.3): named or starred, and not with weight 0."""
-    named: bool | None = None
-    starred = False
-    for value in headers.get_all(b"accept-encoding"):
-        for item in value.split(b","):
-            coding, _, parameters = item.partition(b";")
-            weight = parameters.strip().lower().removeprefix(b"q=")
-            wanted = not weight or weight.strip(b"0.") != b""
-            coding = coding.strip().lower()
-            if coding == b"gzip":
-                named = wanted
-            elif coding == b"*":
-                starred = wanted
-    return starred if named is None else named
-
-
-def _response(status: int, content_type: bytes, data: bytes) -> Response:
-    headers = Headers(
-        [
-            (b"content-type", content_type),
-            (b"content-length", b"%d" % len(data)),
-            (b"cache-control", b"no-store"),
-            (b"x-content-type-options", b"nosniff"),
-        ]
-    )
-    return Response(status, headers, Full(data))
-
-
-def _set_body(response: Response, data: bytes) -> None:
-    response.headers.set(b"content-length", b"%d" % len(data))
-    response.body = Full(data)
-
-
-def _text(status: int, text: str) -> Response:
-    return _response(status, TEXT, text.encode())
-
-
-def _json(value: Any) -> Response:
-    return _response(200, JSON, json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")
-
-
-def _method_not_allowed(allow: bytes) -> Response:
-    response = _text(405, "method not allowed\n")
-    response.headers.add(b"allow", allow)
-    return response

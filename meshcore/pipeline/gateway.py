@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from meshcore.config.match import Match
-from meshcore.layers.access_log import AccessLog
 from meshcore.layers.authorize import Authorize, Policies, ServerPolicy
 from meshcore.layers.balance import Balance
 from meshcore.layers.classify import Classify
 from meshcore.layers.concurrency_limit import ConcurrencyLimit
 from meshcore.layers.jwt import Jwt
 from meshcore.layers.load_shed import LoadShed
-from meshcore.layers.metrics import Metrics
 from meshcore.layers.rate_limit import RateLimit, RateLimits
 from meshcore.layers.rescue import Rescue
 from meshcore.layers.retry import Retry
@@ -33,6 +31,7 @@ from meshcore.pipeline.authorization import authorization
 from meshcore.pipeline.discovery import discovery
 from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.limits import limits_of, route_limits
+from meshcore.pipeline.observed import observed
 from meshcore.pipeline.policies import policies_of
 from meshcore.pipeline.routes import Judged, gateway_routes, named_backends, plain_hosts, route_of, routed
 from meshcore.pipeline.runtime import Runtime
@@ -184,16 +183,10 @@ def http(config: ProxyConfig, registry: Registry) -> Stack[Connect, NewAccept[Ac
 
 
 def _http(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]]:
-    top = (
-        accept(Accepted)
-        # Turns a connection into requests; above it there are only bytes.
-        .then(ServeHttp(counting_abuse(plan.server, runtime.registry)))
-        # Sees what the client sees, so: above Rescue.
-        .then(Metrics(runtime.registry, "inbound", name="server_metrics"))
-    )
-    if plan.access_log != "off":
-        # The same; a line tells the status that the client got.
-        top = top.then(AccessLog(runtime.write, format=plan.access_log, clock=runtime.clock))
+    # Turns a connection into requests; above it there are only bytes.
+    top = accept(Accepted).then(ServeHttp(counting_abuse(plan.server, runtime.registry)))
+    # See what the client sees, so: above Rescue.
+    top = observed(top, runtime, access_log=plan.access_log, counted="server_metrics")
     # The only place where errors become responses.
     rescued = top.then(Rescue(plan.informational, logical=True, registry=runtime.registry))
     if plan.concurrency is not None:

@@ -6,13 +6,11 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from meshcore.errors import ConfigError
-from meshcore.layers.access_log import AccessLog
 from meshcore.layers.authorize import Authorize
 from meshcore.layers.balance import Balance
 from meshcore.layers.concurrency_limit import ConcurrencyLimit
 from meshcore.layers.downgrade_orig_proto import DowngradeOrigProto
 from meshcore.layers.filters import Filters
-from meshcore.layers.metrics import Metrics
 from meshcore.layers.rate_limit import RateLimit
 from meshcore.layers.rescue import Rescue
 from meshcore.layers.route import Route
@@ -26,6 +24,7 @@ from meshcore.pipeline.abuse import counting_abuse
 from meshcore.pipeline.authorization import authorization
 from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.limits import limits_of, route_limits
+from meshcore.pipeline.observed import observed
 from meshcore.pipeline.policies import INBOUND, policies_of
 from meshcore.pipeline.routes import Judged, inbound_routes, route_of
 from meshcore.pipeline.runtime import Runtime
@@ -115,16 +114,10 @@ def http(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewAccept[Accep
     """From a connection that speaks HTTP to the application."""
     side = _side(config)
     server, client = config.proxy.server_options(), config.proxy.client_options()
-    top = (
-        accept(Accepted)
-        # Turns a connection into requests; above it there are only bytes.
-        .then(ServeHttp(counting_abuse(server, runtime.registry)))
-        # Sees what the peer sees, refusals too, so: above Rescue.
-        .then(Metrics(runtime.registry, "inbound"))
-    )
-    if config.proxy.access_log != "off":
-        # The same; a line tells the status that the peer got.
-        top = top.then(AccessLog(runtime.write, format=config.proxy.access_log, clock=runtime.clock))
+    # Turns a connection into requests; above it there are only bytes.
+    top = accept(Accepted).then(ServeHttp(counting_abuse(server, runtime.registry)))
+    # See what the peer sees, refusals too, so: above Rescue.
+    top = observed(top, runtime, access_log=config.proxy.access_log, counted="metrics")
     # The only place where errors become responses; what went wrong in here is told to the mesh alone (E-06).
     rescued = top.then(Rescue("meshed", registry=runtime.registry, direction="inbound"))
     if side.concurrency_limit is not None:

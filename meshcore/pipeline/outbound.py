@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from meshcore.config.failures import ClassifyConfig
 from meshcore.errors import ConfigError
-from meshcore.layers.access_log import AccessLog
 from meshcore.layers.balance import Balance
 from meshcore.layers.classify import Classify
 from meshcore.layers.concurrency_limit import ConcurrencyLimit
@@ -26,6 +25,7 @@ from meshcore.pipeline.discovery import discovery
 from meshcore.pipeline.endpoint import forwarding, requesting
 from meshcore.pipeline.gateway import NOWHERE
 from meshcore.pipeline.limits import LimitsOf, route_limits
+from meshcore.pipeline.observed import observed
 from meshcore.pipeline.routes import Judged, destination_routes, named_backends, routed
 from meshcore.pipeline.runtime import Runtime
 from meshcore.pipeline.targets import backend_of, own_zone, retrying
@@ -92,14 +92,10 @@ def http(
 ) -> Stack[Connect, NewAccept[Accepted]]:
     """From a connection that speaks HTTP to a connected endpoint; *name* instead of the pattern, where there is one."""
     side = _side(config)
-    top = (
-        accept(Accepted)
-        # Turns a connection into requests; above it there are only bytes.
-        .then(ServeHttp(counting_abuse(config.proxy.server_options(), runtime.registry)))
-    )
-    if config.proxy.access_log != "off":
-        # A line tells what the application got, so: above Rescue.
-        top = top.then(AccessLog(runtime.write, format=config.proxy.access_log, clock=runtime.clock))
+    # Turns a connection into requests; above it there are only bytes.
+    top = accept(Accepted).then(ServeHttp(counting_abuse(config.proxy.server_options(), runtime.registry)))
+    # See what the application sees, so: above Rescue.
+    top = observed(top, runtime, access_log=config.proxy.access_log)
     return (
         # The only place where errors become responses.
         top.then(
