@@ -13,7 +13,6 @@ import attrs
 import trio
 
 from meshcore.addresses import format_address
-from meshcore.admin import Admin
 from meshcore.codec import h2
 from meshcore.codec.h1 import engines as h1
 from meshcore.config import MeshConfig, ProxyConfig
@@ -24,14 +23,12 @@ from meshcore.pipeline.keep import Keeper
 from meshcore.pipeline.plan import identity_of, pipelines
 from meshcore.pipeline.runtime import Runtime
 from meshcore.running import AddressError, Reloader, reload_on_signal
+from meshcore.running.admin import admin_address, serve_admin
 from meshcore.running.clients import Clients
 from meshcore.running.listeners import Listener, Listeners
 from meshcore.running.live import Live
-from meshcore.server.http import ServeHttp
-from meshcore.server.serve import Server, drain_on_signal, serve
-from meshcore.stack import Stack, accept
+from meshcore.server.serve import Server, drain_on_signal
 from meshcore.transport.drain import Drain
-from meshcore.transport.target import Accepted, Address
 from meshcore.transport.tcp import connect_tcp, open_listeners
 from meshcore.wrap import run_command
 
@@ -47,6 +44,8 @@ if TYPE_CHECKING:
     from meshcore.layers.authorize import Policies
     from meshcore.layers.split import Weights
     from meshcore.running import Reloaded
+    from meshcore.stack import Stack
+    from meshcore.transport.target import Accepted, Address
 
 __all__ = ["AddressError", "Proxy", "main", "main_mesh", "run", "serve_config", "stacks"]
 
@@ -54,9 +53,6 @@ log = logging.getLogger(__name__)
 
 _COMPLAINT = 15.0
 """Seconds between two warnings that there is no certificate yet (A-05)."""
-
-_ADMIN_GRACE = 1.0
-"""Seconds that requests to the admin server may take once the proxy itself has drained."""
 
 
 @attrs.define(eq=False)
@@ -75,6 +71,7 @@ class Proxy:
         feed: what has happened to it; None before it runs.
         crashes: in what serves the endpoints; those of accepted connections are counted by their server.
         reloader: takes other configurations; None for a reverse proxy without a config file.
+        serving: whether everything is up.
     """
 
     config: ProxyConfig | MeshConfig
@@ -87,7 +84,7 @@ class Proxy:
     feed: Feed | None = None
     crashes: int = 0
     reloader: Reloader | None = None
-    _serving: bool = attrs.field(default=False, init=False)
+    serving: bool = attrs.field(default=False, init=False)
     _listeners: Listeners | None = attrs.field(default=None, init=False)
     _clients: Clients | None = attrs.field(default=None, init=False)
 
@@ -230,15 +227,12 @@ async def run(
     listeners.grace = config.proxy.grace_period if isinstance(config, MeshConfig) else config.grace_period
     # Built before anything is bound: here certificates are read.
     prepared = listeners.prepare(pipelines(config, runtime))
-    bound_admin = await listeners.bind(prepared, _admin_address(config))
+    bound_admin = await listeners.bind(prepared, admin_address(config))
     listeners.commit(prepared)
     async with trio.open_nursery() as instruments:
         stop_admin = Drain()
         for bound in bound_admin:
-            service = _admin(proxy)
-            admin = accept(Accepted).then(ServeHttp()).layer(_Single(service))
-            start = partial(serve, admin, bound, upstreams=instruments, drain=stop_admin, grace=_ADMIN_GRACE)
-            proxy.admin = await instruments.start(partial(start, name="admin"))
+            proxy.admin = await instruments.start(serve_admin, proxy, bound, instruments, stop_admin)
         async with trio.open_nursery() as upstreams:
             if source is not None and proxy.identity is not None:
                 upstreams.start_soon(source.run, proxy.identity, name="identity")
@@ -255,7 +249,7 @@ async def run(
                     if file is not None:
                         upstreams.start_soon(proxy.reloader.watch, name="config file")
                 await listeners.start(prepared, servers, upstreams)
-                proxy._serving = True
+                proxy.serving = True
                 _measure(proxy)
                 log.info("%s", _ready_line(proxy))
                 task_status.started(proxy)
@@ -292,53 +286,6 @@ def _taken(proxy: Proxy, tell: Callable[[MeshConfig], object] | None, config: Me
     proxy.config = config
     if tell is not None:
         tell(config)
-
-
-def _admin_address(config: ProxyConfig | MeshConfig) -> list[tuple[str, Address]]:
-    if isinstance(config, MeshConfig):
-        option, address = "admin.listen", config.admin.listen
-    else:
-        option, address = "--admin", config.admin
-    return [] if address is None else [(option, address)]
-
-
-class _Single:
-    """The same service for every target."""
-
-    __slots__ = ("_service",)
-
-    def __init__(self, service: HttpService) -> None:
-        self._service = service
-
-    def __repr__(self) -> str:
-        return repr(self._service)
-
-    def new_service(self, target: object, nursery: trio.Nursery, /) -> HttpService:
-        """The service."""
-        return self._service
-
-
-def _admin(proxy: Proxy) -> Admin:
-    def ready() -> list[str] | str | None:
-        if proxy.identity is not None and not proxy.identity.certified:
-            refused = proxy.identity.refused
-            return f"waiting for the identity{f': {refused}' if refused else ''}"
-        if not proxy._serving:
-            return None
-        return [format_address(address) for address in proxy.addresses]
-
-    return Admin(
-        proxy.drain,
-        metrics=lambda openmetrics: proxy.registry.render(openmetrics, now=trio.current_time()),
-        ready=ready,
-        config=lambda: proxy.config,
-        stacks=lambda: proxy.stacks,
-        live=proxy.statistics,
-        shutdown=lambda: (
-            proxy.config.admin.shutdown if isinstance(proxy.config, MeshConfig) else proxy.config.admin_shutdown
-        ),
-        reloader=lambda: proxy.reloader,
-    )
 
 
 def _measure(proxy: Proxy) -> None:
