@@ -14,11 +14,13 @@ import trio
 
 from meshcore.addresses import format_address
 from meshcore.admin import Admin
+from meshcore.admin.pipeline import pipeline as admin_pipeline
 from meshcore.codec import h2
 from meshcore.codec.h1 import engines as h1
 from meshcore.config import MeshConfig, ProxyConfig
 from meshcore.errors import ConfigError, leaves
 from meshcore.metrics import Registry, crashes_total, process_metrics
+from meshcore.metrics.exposition import Exposition
 from meshcore.metrics.feed import Feed
 from meshcore.pipeline.keep import Keeper
 from meshcore.pipeline.plan import identity_of, pipelines
@@ -27,11 +29,8 @@ from meshcore.running import AddressError, Reloader, reload_on_signal
 from meshcore.running.clients import Clients
 from meshcore.running.listeners import Listener, Listeners
 from meshcore.running.live import Live
-from meshcore.server.http import ServeHttp
 from meshcore.server.serve import Server, drain_on_signal, serve
-from meshcore.stack import Stack, accept
 from meshcore.transport.drain import Drain
-from meshcore.transport.target import Accepted, Address
 from meshcore.transport.tcp import connect_tcp, open_listeners
 from meshcore.wrap import run_command
 
@@ -47,6 +46,8 @@ if TYPE_CHECKING:
     from meshcore.layers.authorize import Policies
     from meshcore.layers.split import Weights
     from meshcore.running import Reloaded
+    from meshcore.stack import Stack
+    from meshcore.transport.target import Accepted, Address
 
 __all__ = ["AddressError", "Proxy", "main", "main_mesh", "run", "serve_config", "stacks"]
 
@@ -236,7 +237,7 @@ async def run(
         stop_admin = Drain()
         for bound in bound_admin:
             service = _admin(proxy)
-            admin = accept(Accepted).then(ServeHttp()).layer(_Single(service))
+            admin = admin_pipeline(service, proxy.registry)
             start = partial(serve, admin, bound, upstreams=instruments, drain=stop_admin, grace=_ADMIN_GRACE)
             proxy.admin = await instruments.start(partial(start, name="admin"))
         async with trio.open_nursery() as upstreams:
@@ -302,22 +303,6 @@ def _admin_address(config: ProxyConfig | MeshConfig) -> list[tuple[str, Address]
     return [] if address is None else [(option, address)]
 
 
-class _Single:
-    """The same service for every target."""
-
-    __slots__ = ("_service",)
-
-    def __init__(self, service: HttpService) -> None:
-        self._service = service
-
-    def __repr__(self) -> str:
-        return repr(self._service)
-
-    def new_service(self, target: object, nursery: trio.Nursery, /) -> HttpService:
-        """The service."""
-        return self._service
-
-
 def _admin(proxy: Proxy) -> Admin:
     def ready() -> list[str] | str | None:
         if proxy.identity is not None and not proxy.identity.certified:
@@ -329,7 +314,7 @@ def _admin(proxy: Proxy) -> Admin:
 
     return Admin(
         proxy.drain,
-        metrics=lambda openmetrics: proxy.registry.render(openmetrics, now=trio.current_time()),
+        metrics=Exposition(proxy.registry),
         ready=ready,
         config=lambda: proxy.config,
         stacks=lambda: proxy.stacks,

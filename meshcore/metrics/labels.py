@@ -38,12 +38,13 @@ def extra_labels(target: object) -> Labels:
     """What discovery says of an endpoint (``dst_…``); of a backend its name; of a listener its name, and who the
     client is."""
     if isinstance(target, Endpoint):
-        return tuple((f"dst_{name}", value) for name, value in target.labels)
+        # In one order: discovery may tell the same ones in another, which is the same series.
+        return tuple([(f"dst_{name}", value) for name, value in sorted(target.labels)])
     if isinstance(target, Backend):
         return (("backend", target.name),)
     if isinstance(target, Accepted):
-        listener = ("listener", target.listener)
-        return (listener,) if target.client_id is None else (listener, ("client_id", target.client_id))
+        listener = (("listener", target.listener), ("srv_name", target.listener))
+        return listener if target.client_id is None else (*listener, ("client_id", target.client_id))
     return ()
 
 
