@@ -36,7 +36,8 @@ def samples(registry: Registry, family: str) -> dict[str, float]:
     for line in registry.render().splitlines():
         match = re.fullmatch(rf"{family}\{{(.*)\}} (\S+)", line)
         if match:
-            labels = re.sub(r'(direction|target_\w+|tls|no_tls_reason|dst_pod|listener|srv_name)="[^"]*",?', "", match[1])
+            always = r'(direction|target_\w+|tls|no_tls_reason|dst_pod|listener|srv_name)="[^"]*",?'
+            labels = re.sub(always, "", match[1])
             found[labels.strip(",")] = float(match[2])
     return found
 

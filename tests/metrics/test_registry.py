@@ -14,6 +14,8 @@ from meshcore.metrics import LATENCY_MS, Histogram, Registry, crashes_total, h2_
 from meshcore.metrics.prometheus import MAX_VALUE, label_name, label_value, labels_text, number
 from tests.metrics.exposed import parse
 
+VALUES = st.text(st.characters(), max_size=300) | st.text('a="\\\n,{}', max_size=9)
+PAIRS = st.lists(st.tuples(st.text(max_size=8), VALUES), max_size=4)
 
 
 def samples(text: str) -> dict[str, float]:
@@ -91,9 +93,7 @@ def test_every_family_has_help_and_type_and_labels_without_value_are_left_out() 
 
 @pytest.mark.parity("M-02", "X-50")
 @pytest.mark.parametrize("openmetrics", [False, True])
-@hypothesis.given(
-    st.lists(st.tuples(st.text(max_size=8), st.text(st.characters(), max_size=300)), max_size=4), st.text(max_size=30)
-)
+@hypothesis.given(PAIRS, st.text(max_size=30))
 def test_whatever_stands_in_labels_and_help_the_text_can_be_read(
     openmetrics: bool, pairs: list[tuple[str, str]], help_text: str
 ) -> None:
@@ -180,19 +180,6 @@ def test_a_family_is_the_same_one_again_and_cannot_be_another() -> None:
             registry.histogram("h", "", buckets=bounds)
 
 
-def test_series_are_bounded_and_what_is_too_much_shares_one() -> None:
-    registry = Registry(max_series=3)
-    family = registry.counter("c_total", "C.", "path")
-
-    cells = [family.labels(str(number)) for number in range(10)]
-    for cell in cells:
-        cell.value += 1
-
-    assert 4 == len(family.series())
-    assert 'c_total{overflow="true"} 7\n' in registry.render()
-    assert cells[0] is family.labels("0")
-
-
 def test_a_collector_is_called_before_each_scrape_until_it_is_taken_back() -> None:
     registry = Registry()
     cell = registry.gauge("g", "G.").labels()
@@ -213,8 +200,8 @@ def test_a_collector_that_has_much_to_do_gives_way_between() -> None:
     cell = registry.gauge("g", "G.").labels()
 
     def collect() -> Iterator[None]:
-        for number in range(3):
-            cell.value = number
+        for value in range(3):
+            cell.value = value
             yield
 
     registry.collect(collect)
@@ -240,7 +227,7 @@ def test_the_process_tells_its_start_its_cpu_its_memory_and_its_descriptors() ->
     found = samples(registry.render())
 
     assert 1_700_000_000.25 == found["process_start_time_seconds"]
-    assert 1 == found['proxy_build_info{version="1.2.3",engines="ngh2"}']
+    assert any(name.startswith('proxy_build_info{version="1.2.3",engines="ngh2",python="3.') for name in found)
     assert found["process_cpu_seconds_total"] > 0
     assert found["process_resident_memory_bytes"] > 1 << 20
     assert found["process_virtual_memory_bytes"] > found["process_resident_memory_bytes"]
