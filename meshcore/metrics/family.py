@@ -104,6 +104,7 @@ class Family(Generic[C]):
         description: what it counts.
         label_names: of the labels that all of its series may have.
         max_series: the bound, the one for overflow apart.
+        histograms: how they are written; None where the series are no histograms.
         folded: series that have made room so far.
         shared: how often there was no room.
     """
@@ -126,7 +127,7 @@ class Family(Generic[C]):
         self.folded = 0
         self.shared = 0
         self._make = make
-        self._histograms = histograms
+        self.histograms = histograms
         self._series: dict[Labels, Series[C]] = {}
         self._overflow: Series[C] | None = None
         # Gauges for which there is no room, for as long as somebody sets them.
@@ -254,7 +255,7 @@ class Family(Generic[C]):
     @property
     def lines(self) -> int:
         """Of each series."""
-        return 1 if self._histograms is None else self._histograms.lines
+        return 1 if self.histograms is None else self.histograms.lines
 
     def head(self, openmetrics: bool) -> str:
         """What goes before the series."""
@@ -280,8 +281,8 @@ class Family(Generic[C]):
         if isinstance(cell, Histogram):
             if inner is None:
                 inner = series.inner = inner_text(series.labels)
-            assert self._histograms is not None
-            text = self._histograms.text(inner, cell, openmetrics)
+            assert self.histograms is not None
+            text = self.histograms.text(inner, cell, openmetrics)
         else:
             if inner is None:
                 # A counter's name ends in _total in both formats, so that all before the number stays the same.

@@ -111,7 +111,7 @@ class HistogramText:
         scale: what observations are multiplied with to get the unit of *bounds*; those of *of* are in it already.
     """
 
-    __slots__ = ("_name", "_openmetrics", "_picked", "_plain", "_scale", "lines")
+    __slots__ = ("_bounds", "_name", "_openmetrics", "_picked", "_plain", "_scale", "lines")
 
     def __init__(
         self, name: str, bounds: Sequence[float], of: Sequence[float] | None = None, scale: float = 1.0
@@ -125,20 +125,28 @@ class HistogramText:
             self._picked = (*(known.index(bound) for bound in bounds), len(known))
         plain = (*(number(bound) for bound in bounds), "+Inf")
         # OpenMetrics wants bounds as floats, so that everybody writes the same one the same way.
-        canonical = (*(str(float(bound)) for bound in bounds), "+Inf")
+        canonical = self._bounds = (*(str(float(bound)) for bound in bounds), "+Inf")
         self._plain = "".join(f'{_HOLE}{bound}"}} %d\n' for bound in plain)
         self._openmetrics = "".join(f'{_HOLE}{bound}"}} %d\n' for bound in canonical)
         self.lines = len(plain) + 2
 
     def text(self, inner: str, cell: Histogram, openmetrics: bool) -> str:
         """The lines of one series; *inner* are its labels."""
-        # Once, so that what is counted meanwhile by another thread cannot make the lines disagree.
-        running = tuple(accumulate(cell.counts))
-        count = running[-1]
-        if self._picked is not None:
-            running = tuple([running[index] for index in self._picked])
+        running, total = self._read(cell)
         name = self._name
         labels = f"{{{inner}}}" if inner else ""
         template = self._openmetrics if openmetrics else self._plain
         buckets = (template % running).replace(_HOLE, f'{name}_bucket{{{inner}{"," if inner else ""}le="')
-        return f"{buckets}{name}_sum{labels} {number(cell.total * self._scale)}\n{name}_count{labels} {count}\n"
+        return f"{buckets}{name}_sum{labels} {number(total)}\n{name}_count{labels} {running[-1]}\n"
+
+    def _read(self, cell: Histogram) -> tuple[tuple[int, ...], float]:
+        # Once, so that what is counted meanwhile cannot make one of them disagree with another.
+        running = tuple(accumulate(cell.counts))
+        if self._picked is not None:
+            running = tuple([running[index] for index in self._picked])
+        return running, cell.total * self._scale
+
+    def buckets(self, cell: Histogram) -> tuple[list[tuple[str, int]], float]:
+        """The bounds that are shown, as OpenMetrics writes them, each with what is not above it; and the sum."""
+        running, total = self._read(cell)
+        return list(zip(self._bounds, running, strict=True)), total

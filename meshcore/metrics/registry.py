@@ -33,6 +33,7 @@ class Exposed(Protocol):
     name: str
     kind: str
     description: str
+    histograms: HistogramText | None
 
     @property
     def lines(self) -> int: ...

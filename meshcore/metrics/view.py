@@ -28,6 +28,9 @@ class View:
         sources: for the name of each family that is summed, its labels' new form; those that there are not yet
             count nothing.
         histograms: how histograms are written; None: these are counters.
+
+    Attributes:
+        name, kind, description, histograms: as they were given.
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class View:
         self.description = description
         self._families = families
         self._sources = dict(sources)
-        self._histograms = histograms
+        self.histograms = histograms
         self._renamed: dict[tuple[str, Labels], Labels] = {}
         self._inner: dict[Labels, str] = {}
 
@@ -54,7 +57,7 @@ class View:
     @property
     def lines(self) -> int:
         """Of each series."""
-        return 1 if self._histograms is None else self._histograms.lines
+        return 1 if self.histograms is None else self.histograms.lines
 
     def head(self, openmetrics: bool) -> str:
         """What goes before the series."""
@@ -91,10 +94,10 @@ class View:
     def text(self, series: Series[Any], openmetrics: bool) -> str:
         """The lines of one of them."""
         inner = self._inner.get(series.labels)
-        if self._histograms is not None:
+        if self.histograms is not None:
             if inner is None:
                 inner = self._inner[series.labels] = inner_text(series.labels)
-            return self._histograms.text(inner, series.cell, openmetrics)
+            return self.histograms.text(inner, series.cell, openmetrics)
         if inner is None:
             inner = self._inner[series.labels] = f"{self.name}{labels_text(series.labels)} "
         return f"{inner}{number(series.cell.value)}\n"
