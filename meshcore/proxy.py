@@ -335,9 +335,11 @@ def _measure(proxy: Proxy) -> None:
     version = metadata.version("meshcore-sidecar")
     process_metrics(proxy.registry, start_time=start, version=version, engines=engines(proxy.config))
     cell = crashes_total(proxy.registry)
+    draining = proxy.registry.gauge("proxy_draining", "Whether the drain has begun").labels()
     seen = [0]
 
     def collect() -> None:
+        draining.value = int(proxy.drain.started)
         crashes = proxy.all_crashes()
         cell.value += crashes - seen[0]
         seen[0] = crashes
