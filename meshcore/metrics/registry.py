@@ -21,8 +21,9 @@ __all__ = ["Counter", "Exposed", "Family", "Gauge", "Registry"]
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 _RESERVED = frozenset(("le", "overflow"))
-_PIECE = 400
-"""Lines of a piece of a scrape, or a few more: below a millisecond."""
+_PIECE = 100
+"""Lines of a piece of a scrape, or a few more: a small part of a millisecond, for a request takes several turns of the
+scheduler, and waits for a piece in each."""
 
 S = TypeVar("S")
 
@@ -185,7 +186,7 @@ class Registry:
         self._count_dropped()
 
     def pieces(self, openmetrics: bool = False) -> Iterator[str]:
-        """The text of a scrape, in pieces that take a millisecond each: ``""`` where only time has passed.
+        """The text of a scrape, in pieces that take a part of a millisecond each: ``""`` where only time has passed.
 
         Each series is as it was at one moment; between the pieces somebody else may run.
 
