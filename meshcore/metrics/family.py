@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from meshcore.metrics.histogram import Histogram
 from meshcore.metrics.prometheus import (
+    MAX_VALUE,
     HistogramText,
     Labels,
     family_text,
@@ -151,7 +152,9 @@ class Family(Generic[C]):
         """
         key: Labels = tuple(
             [
-                (name, value if value.isalnum() and len(value) < 64 and value.isascii() else label_value(value))
+                (name, value)
+                if value.isascii() and value.isprintable() and len(value) <= MAX_VALUE
+                else (name, label_value(value))
                 for name, value in zip(self.label_names, values, strict=True)
                 if value
             ]

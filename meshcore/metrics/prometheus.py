@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -44,6 +45,7 @@ _ESCAPED_OPENMETRICS_HELP = {**_ESCAPED_HELP, ord('"'): r"\""}
 _HOLE = "\0"
 
 
+@lru_cache(maxsize=1_024)
 def label_name(name: str) -> str:
     """*name* as a label's name: what may not be in one becomes ``_``."""
     cleaned = _NOT_IN_NAME.sub("_", name) or "_"

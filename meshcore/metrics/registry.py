@@ -89,6 +89,9 @@ class Registry:
         Args:
             shown: those of them that a scrape sees; the others are for views.  None: all.
         """
+        if name in self._families:
+            # Asked for again with each series that is made.
+            return self._family(name, "histogram", description, labels, Histogram)
         bounds = tuple(buckets)
         Histogram(bounds)
         text = HistogramText(name, bounds if shown is None else shown, bounds)
