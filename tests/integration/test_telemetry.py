@@ -336,7 +336,7 @@ async def test_connections_with_a_transport_header_are_counted_by_what_it_told(
 # ----- the admin server, and the text itself -----
 
 
-@pytest.mark.parity("X-45", "M-20")
+@pytest.mark.parity("X-45")
 async def test_admin_traffic_is_counted_under_its_own_labels(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
