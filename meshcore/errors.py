@@ -275,6 +275,12 @@ class StreamTimeout(MeshError):
     source = "upstream"
     closes = False
 
+    @property
+    def limit(self) -> str:
+        """Which limit it was, by the message's first word: ``"request"``, ``"response"``, ``"idle"``, or ``""``."""
+        word = str(self).partition(" ")[0]
+        return word if word in ("request", "response", "idle") else ""
+
 
 class RequestBodyError(MeshError):
     """The client's request body broke before its end (400)."""

@@ -204,7 +204,10 @@ async def run(
         ConfigError: something else of the configuration cannot be used, such as a certificate.  Either way
             nothing was started.
     """
-    proxy = Proxy(config, Registry() if registry is None else registry, Drain() if drain is None else drain)
+    mesh = config if isinstance(config, MeshConfig) else None
+    if registry is None:
+        registry = Registry() if mesh is None else Registry(max_series=mesh.metrics.max_series)
+    proxy = Proxy(config, registry, Drain() if drain is None else drain)
     clock = _wall_clock if clock is None else clock
     proxy.feed = Feed(clock)
     if isinstance(config, MeshConfig) and config.identity is not None:
@@ -219,9 +222,9 @@ async def run(
         policies=proxy.policies,
         connect=connect,
         own=proxy.own_addresses,
+        authority_labels=mesh is not None and mesh.metrics.authority,
     )
     proxy.weights = runtime.splits
-    mesh = config if isinstance(config, MeshConfig) else None
     keeper = Keeper(proxy) if mesh is not None else None
     listeners = proxy._listeners = Listeners(connect, listen, keeper, proxy.drain)
     listeners.grace = config.proxy.grace_period if isinstance(config, MeshConfig) else config.grace_period
@@ -294,9 +297,11 @@ def _measure(proxy: Proxy) -> None:
     version = metadata.version("meshcore-sidecar")
     process_metrics(proxy.registry, start_time=start, version=version, engines=engines(proxy.config))
     cell = crashes_total(proxy.registry)
+    draining = proxy.registry.gauge("proxy_draining", "Whether the drain has begun").labels()
     seen = [0]
 
     def collect() -> None:
+        draining.value = int(proxy.drain.started)
         crashes = proxy.all_crashes()
         cell.value += crashes - seen[0]
         seen[0] = crashes

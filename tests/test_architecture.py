@@ -47,6 +47,8 @@ ROWS = [
     ["meshcore.running"],
     ["meshcore.proxy", "meshcore.wrap"],
     ["meshcore"],
+    # What joins it to other libraries may use all of it.
+    ["meshcore.contrib"],
     ["meshcore.testing"],
     ["meshcore_cli"],
 ]
@@ -105,7 +107,14 @@ TRIO_FREE = [
     "meshcore.grpc.status",
 ]
 # The data path has two; instruments and embedding may look at the scheduler as well.
-LOWLEVEL = ["meshcore._wakeup", "meshcore.transport.socket", "meshcore.admin", "meshcore.metrics", "meshcore.embed"]
+LOWLEVEL = [
+    "meshcore._wakeup",
+    "meshcore.transport.socket",
+    "meshcore.admin",
+    "meshcore.metrics",
+    "meshcore.embed",
+    "meshcore.contrib",
+]
 
 
 def modules(*packages: str) -> dict[str, Path]:

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import ipaddress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from meshcore.admin.page import (
-    accepts_gzip,
-    json_page,
-    method_not_allowed,
-    not_by_hand,
-    response_of,
-    set_body,
-    text_page,
-)
+from meshcore.admin.page import json_page, method_not_allowed, not_by_hand, text_page
 from meshcore.admin.render import config_value, stack_text, stack_value
+from meshcore.admin.scrape import Scrape
 from meshcore.http.body import Empty
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from meshcore.abc import HttpService
     from meshcore.config import ConfigFile
@@ -30,11 +22,6 @@ if TYPE_CHECKING:
     from meshcore.transport.drain import Drain
 
 __all__ = ["Admin"]
-
-PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
-OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
-
-_COMPRESS_FROM = 1_024
 
 
 class Reloads(Protocol):
@@ -64,7 +51,8 @@ class Admin:
 
     Args:
         drain: what ``POST /shutdown`` starts.
-        metrics: makes the exposition; its argument says whether OpenMetrics was asked for.
+        metrics: makes the exposition; its arguments say whether OpenMetrics, and whether gzip was asked for:
+            :class:`meshcore.metrics.exposition.Exposition`.
         ready: the bound addresses once everything is up; before, what is waited for, or None.
         config: the effective configuration, an attrs value; or a function that gives it, where it may change.
         stacks: the pipelines by name; or a function that gives them.
@@ -79,7 +67,7 @@ class Admin:
         self,
         drain: Drain,
         *,
-        metrics: Callable[[bool], str | bytes],
+        metrics: Callable[[bool, bool], Awaitable[bytes]],
         ready: Callable[[], list[str] | str | None],
         config: object,
         stacks: Mapping[str, Stack[Any, Any]] | Callable[[], Mapping[str, Stack[Any, Any]]],
@@ -90,7 +78,6 @@ class Admin:
         hosts: frozenset[str] = frozenset({"localhost"}),
     ) -> None:
         self._drain = drain
-        self._metrics = metrics
         self._ready = ready
         self._config = config
         self._stacks = stacks
@@ -98,11 +85,14 @@ class Admin:
         self._shutdown = shutdown
         self._reloader = reloader
         self._hosts = hosts
-        self._further = {b"/reload": self._post_reload, **(pages or {})}
+        self._further: dict[bytes, HttpService] = {
+            b"/metrics": Scrape(metrics),
+            b"/reload": self._post_reload,
+            **(pages or {}),
+        }
         self._pages: dict[bytes, Callable[[Request], Response]] = {
             b"/live": self._get_live,
             b"/ready": self._get_ready,
-            b"/metrics": self._get_metrics,
             b"/stack": self._get_stack,
             b"/config": self._get_config,
         }
@@ -161,17 +151,6 @@ class Admin:
         if self._drain.started:
             return text_page(503, "draining\n")
         return text_page(200, f"ready from={','.join(addresses)}\n")
-
-    def _get_metrics(self, request: Request) -> Response:
-        openmetrics = b"application/openmetrics-text" in (request.headers.get(b"accept") or b"")
-        text = self._metrics(openmetrics)
-        data = text.encode() if isinstance(text, str) else text
-        response = response_of(200, OPENMETRICS if openmetrics else PROMETHEUS, data)
-        if len(data) >= _COMPRESS_FROM and accepts_gzip(request.headers):
-            set_body(response, gzip.compress(data, 5, mtime=0))
-            response.headers.add(b"content-encoding", b"gzip")
-        response.headers.add(b"vary", b"accept, accept-encoding")
-        return response
 
     def _get_stack(self, request: Request) -> Response:
         live = self._live()

@@ -21,6 +21,7 @@ from meshcore.config.layers import LayerEdit, edited
 from meshcore.config.load import Loaded, examine, load_config, parse_config
 from meshcore.config.match import GrpcConfig, Match, PathConfig, RequestConfig, ValueConfig
 from meshcore.config.mesh import AdminConfig, IdentityConfig, Limits, MeshConfig, Service
+from meshcore.config.metrics import MetricsConfig
 from meshcore.config.policy import PolicyConfig
 from meshcore.config.problems import Problems
 from meshcore.config.proxy import Listen, ProxyConfig, TlsFiles, proxy_config
@@ -75,6 +76,7 @@ __all__ = [
     "Loaded",
     "Match",
     "MeshConfig",
+    "MetricsConfig",
     "MirrorConfig",
     "Outbound",
     "OverrideConfig",

@@ -27,6 +27,7 @@ _MOST = 5
 _RESTART: tuple[KeyPath, ...] = (
     ("admin", "listen"),
     ("identity",),
+    ("metrics",),
     ("proxy", "engine"),
 )
 

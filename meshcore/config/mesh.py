@@ -11,6 +11,7 @@ import attrs
 from meshcore.client.options import ClientOptions
 from meshcore.config.gateway import Gateway
 from meshcore.config.kinds import Choice, Duration, Name, NameKind, Seconds
+from meshcore.config.metrics import MetricsConfig
 from meshcore.config.places import AwaitedFile, DnsServer, Folder, OptionalListenAddress, Peer
 from meshcore.config.sidecar import Inbound, Outbound
 from meshcore.config.tables import Table, Tables
@@ -136,6 +137,7 @@ class MeshConfig:
         listen: listeners of a gateway by name.
         backend: sets of endpoints by name, for the gateway.
         admin: probes, metrics, and questions about the proxy itself.
+        metrics: what is counted, and how much of it is kept.
         proxy: what holds for the whole process.
     """
 
@@ -146,6 +148,7 @@ class MeshConfig:
     listen: Annotated[dict[str, Gateway], Tables(Table(Gateway), NameKind.check)] = attrs.Factory(dict)
     backend: Annotated[dict[str, BackendConfig], Tables(Table(BackendConfig), NameKind.check)] = attrs.Factory(dict)
     admin: AdminConfig = attrs.Factory(AdminConfig)
+    metrics: MetricsConfig = attrs.Factory(MetricsConfig)
     proxy: Limits = attrs.Factory(Limits)
 
     @property

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 from meshcore.errors import (
     BodyAbandoned,
     ConnectTimeout,
+    FailFastError,
+    GoAway,
+    LoadShedError,
     MeshError,
+    NoEndpoints,
     ResponseTimeout,
     StreamReset,
     StreamTimeout,
@@ -17,7 +21,7 @@ from meshcore.http.grpc import GrpcStatus, status_of
 if TYPE_CHECKING:
     from meshcore.codec.events import Fields
 
-__all__ = ["GRPC_FAILURES", "error_label", "grpc_outcome", "is_failure"]
+__all__ = ["GRPC_FAILURES", "error_label", "grpc_outcome", "is_failure", "status_error"]
 
 GRPC_FAILURES: frozenset[int] = frozenset(
     {
@@ -76,3 +80,30 @@ def error_label(error: BaseException) -> str:
     if isinstance(error, ResponseTimeout | StreamTimeout | ConnectTimeout):
         return "timeout"
     return error.code if isinstance(error, MeshError) else "unclassified"
+
+
+def status_error(error: BaseException) -> str:
+    """The ``error`` label of what broke an exchange where its status is counted (M-10): ``FAIL_FAST``, ``LOAD_SHED``,
+    a timeout by its limit, what a stream was reset with, ``GO_AWAY``, ``IO``; ``CANCEL`` where the client gave up,
+    ``UNKNOWN`` for all else."""
+    if isinstance(error, BodyAbandoned) or not isinstance(error, Exception):
+        return "CANCEL"
+    if isinstance(error, StreamReset):
+        return _RESETS.get(error.h2_code, "RESET")
+    if isinstance(error, StreamTimeout):
+        return _LIMITS.get(error.limit, "UNKNOWN")
+    for kind, label in _KINDS:
+        if isinstance(error, kind):
+            return label
+    return "IO" if isinstance(error, MeshError) and error.kind == "i/o" else "UNKNOWN"
+
+
+_RESETS = {7: "REFUSED", 8: "CANCEL", 11: "ENHANCE_YOUR_CALM"}
+_LIMITS = {"request": "REQUEST_TIMEOUT", "response": "RESPONSE_STREAM_TIMEOUT", "idle": "IDLE_TIMEOUT"}
+_KINDS: tuple[tuple[type[BaseException], str], ...] = (
+    (FailFastError, "FAIL_FAST"),
+    (NoEndpoints, "FAIL_FAST"),
+    (LoadShedError, "LOAD_SHED"),
+    (ResponseTimeout, "RESPONSE_HEADERS_TIMEOUT"),
+    (GoAway, "GO_AWAY"),
+)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 
 from meshcore.abc import HttpService, NewHttp, link
+from meshcore.metrics.by_authority import MeasuredByAuthority
 from meshcore.metrics.labels import extra_labels, target_labels
 from meshcore.metrics.registry import Registry
 from meshcore.metrics.requests import Measured, RequestSeries
@@ -36,12 +38,15 @@ class Metrics:
         registry: where the series are.
         scope: ``"inbound"`` or ``"outbound"``: the label ``direction``.  ``"endpoint"`` is outbound.  One
             layer for each direction, or the same request is counted twice.
+        authority: whether there is a label for the authority that requests name.  Their senders decide then how many
+            series there are, up to the registry's bound.
         name: the role, where a stack has more than one.
     """
 
     registry: Registry = attrs.field(repr=False)
     scope: str = attrs.field(default="outbound", validator=attrs.validators.in_(("inbound", "outbound", "endpoint")))
     name: str = attrs.field(default="metrics", repr=False)
+    authority: bool = attrs.field(default=False, repr=False, kw_only=True)
 
     def layer(self, inner: NewHttp[T], /) -> NewHttp[T]:
         """Measures every service that *inner* makes; equal labels share their series."""
@@ -67,8 +72,18 @@ class _NewMeasured(Generic[T]):
     def new_service(self, target: T, nursery: trio.Nursery, /) -> HttpService:
         """The measured service for *target*."""
         inner = self._inner.new_service(target, nursery)
-        key = (target_labels(self._direction, target), extra_labels(target))
+        labels, extra = target_labels(self._direction, target), extra_labels(target)
+        if self._layer.authority:
+            by_authority = partial(self._of_authority, labels, extra)
+            return link(MeasuredByAuthority(inner, by_authority), inner, self._layer)
+        return link(Measured(inner, self._bound(labels, extra)), inner, self._layer)
+
+    def _of_authority(self, labels: tuple[str, ...], extra: Labels, authority: str) -> RequestSeries:
+        return self._bound(labels, (("authority", authority), *extra))
+
+    def _bound(self, labels: tuple[str, ...], extra: Labels) -> RequestSeries:
+        key = (labels, extra)
         series = self._series.get(key)
         if series is None:
             series = self._series[key] = RequestSeries(self._layer.registry, *key)
-        return link(Measured(inner, series), inner, self._layer)
+        return series

@@ -10,6 +10,7 @@ import attrs
 from meshcore.abc import HttpService, ServiceLayer
 from meshcore.metrics.registry import Registry
 from meshcore.metrics.route_requests import MeasuredRoute, RouteSeries
+from meshcore.metrics.route_views import route_views
 from meshcore.transport.target import BackendRef, HttpRoute
 
 __all__ = ["RouteMetrics"]
@@ -45,4 +46,5 @@ class RouteMetrics(ServiceLayer):
         return MeasuredRoute(inner, partial(self._series, values))
 
     def _series(self, values: tuple[str, ...], kind: str) -> RouteSeries:
+        self.registry.shared(route_views, partial(route_views, self.registry))
         return RouteSeries(self.registry, self.scope, kind, values)

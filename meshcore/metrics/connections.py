@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from meshcore.metrics.labels import TARGET_LABELS, server_tls_labels, target_labels
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from meshcore.metrics.registry import Counter, Registry
     from meshcore.transport.connection import Connection
 
@@ -15,6 +17,8 @@ __all__ = ["ConnectionCounts", "ConnectionSeries"]
 
 _NAMES = (*TARGET_LABELS, "peer", "client_id")
 _PRUNE_FROM = 64
+_AT_ONCE = 500
+"""Connections that are asked before something else may run: about a millisecond."""
 
 
 class ConnectionCounts:
@@ -87,14 +91,15 @@ class ConnectionCounts:
 
     def _forget_idle(self) -> None:
         for labels, series in list(self._series.items()):
-            series.collect()
+            for _ in series.collect():
+                pass
             if not series.live:
                 del self._series[labels]
 
-    def collect(self) -> None:
-        """Sets the cells to what is true now; called before each scrape."""
-        for series in self._series.values():
-            series.collect()
+    def collect(self) -> Iterator[None]:
+        """Sets the cells to what is true now; runs before each scrape, which gives way now and then."""
+        for series in list(self._series.values()):
+            yield from series.collect()
 
 
 class ConnectionSeries:
@@ -152,11 +157,15 @@ class ConnectionSeries:
         for connection in [each for each in self.live if each.closed]:
             self.close(connection)
 
-    def collect(self) -> None:
-        """Sets the cells to what is true now."""
-        self._prune()
-        for connection in list(self.live):
-            self._count(connection)
+    def collect(self) -> Iterator[None]:
+        """Sets the cells to what is true now, giving way now and then."""
+        for number, connection in enumerate(list(self.live), start=1):
+            if connection.closed:
+                self.close(connection)
+            elif connection in self.live:
+                self._count(connection)
+            if not number % _AT_ONCE:
+                yield
         self._open.value = len(self.live)
 
 

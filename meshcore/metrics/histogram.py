@@ -43,6 +43,13 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
+    def add(self, other: Histogram) -> None:
+        """Counts what *other* has counted, too; its bounds are the same."""
+        counts = self.counts
+        for index, count in enumerate(other.counts):
+            counts[index] += count
+        self.total += other.total
+
     @property
     def count(self) -> int:
         """How many observations there were."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshcore.transport.target import Accepted, Address, Backend, Endpoint
+from meshcore.transport.target import Accepted, Address, Backend, Endpoint, HttpRoute
 
 if TYPE_CHECKING:
     from meshcore.metrics.prometheus import Labels
@@ -35,15 +35,18 @@ def target_labels(direction: str, target: object) -> tuple[str, ...]:
 
 
 def extra_labels(target: object) -> Labels:
-    """What discovery says of an endpoint (``dst_…``); of a backend its name; of a listener its name, and who the
-    client is."""
+    """What discovery says of an endpoint (``dst_…``); of a backend its name; of a route its parent's and its
+    own; of a listener its name, twice, for that is linkerd's server, and who the client is."""
     if isinstance(target, Endpoint):
-        return tuple((f"dst_{name}", value) for name, value in target.labels)
+        # In one order: discovery may tell the same ones in another, which is the same series.
+        return tuple([(f"dst_{name}", value) for name, value in sorted(target.labels)])
     if isinstance(target, Backend):
         return (("backend", target.name),)
+    if isinstance(target, HttpRoute):
+        return (("parent_name", target.parent), ("route_name", target.name))
     if isinstance(target, Accepted):
-        listener = ("listener", target.listener)
-        return (listener,) if target.client_id is None else (listener, ("client_id", target.client_id))
+        listener = (("listener", target.listener), ("srv_name", target.listener))
+        return listener if target.client_id is None else (*listener, ("client_id", target.client_id))
     return ()
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import platform
 import resource
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from meshcore.compiled import is_compiled
 
 if TYPE_CHECKING:
     from meshcore.metrics.registry import Counter, Registry
@@ -24,7 +27,9 @@ def process_metrics(registry: Registry, *, start_time: float, version: str, engi
     started = registry.gauge(
         "process_start_time_seconds", "Time that the process started (in seconds since the UNIX epoch)"
     ).labels()
-    info = registry.gauge("proxy_build_info", "Proxy build info", "version", "engines").labels(version, engines)
+    info = registry.gauge("proxy_build_info", "Proxy build info", "version", "engines", "python", "compiled").labels(
+        version, engines, platform.python_version(), str(is_compiled()).lower()
+    )
     cpu = registry.counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds").labels()
     resident = registry.gauge("process_resident_memory_bytes", "Resident memory size in bytes").labels()
     virtual = registry.gauge("process_virtual_memory_bytes", "Virtual memory size in bytes").labels()

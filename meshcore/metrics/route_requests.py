@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from meshcore._native import mypyc_attr
 from meshcore._wakeup import clock
-from meshcore.http.classify import error_label, grpc_outcome
+from meshcore.http.classify import grpc_outcome, status_error
 from meshcore.http.grpc import is_grpc
+from meshcore.metrics.histogram import LATENCY_MS
 from meshcore.metrics.registry import Counter
 
 if TYPE_CHECKING:
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
     from meshcore.http.message import Request, Response
     from meshcore.metrics.registry import Registry
 
-__all__ = ["MeasuredRoute", "RouteSeries"]
+__all__ = ["DURATIONS", "MeasuredRoute", "RouteSeries"]
 
 _ROUTE = (0.05, 0.5, 1.0, 10.0)
 _BACKEND = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 10.0)
+DURATIONS = tuple(sorted({*(bound / 1000.0 for bound in LATENCY_MS), *_BACKEND}))
+"""What is counted by: shown are fewer, as linkerd does, and views show others."""
 # Names after `outbound_http_` and the like: of requests ("" for none), of statuses, of durations; and their buckets.
 _FAMILIES = {
     "route": ("", "route_request_statuses_total", "route_request_duration_seconds", _ROUTE),
@@ -58,7 +61,11 @@ class RouteSeries:
             "error",
         )
         duration = registry.histogram(
-            prefix + durations, "Seconds from a request to the end of its answer.", *labels, buckets=buckets
+            prefix + durations,
+            "Seconds from a request to the end of its answer.",
+            *labels,
+            buckets=DURATIONS,
+            shown=buckets,
         )
         self.duration = duration.labels(*values)
         # By status; what is rare has a tuple for a key.
@@ -106,7 +113,7 @@ class MeasuredRoute:
         try:
             response = await self._inner(request)
         except BaseException as error:
-            series.status(-1, error_label(error)).value += 1
+            series.status(-1, status_error(error)).value += 1
             series.duration.observe(self._now() - started)
             raise
         response.body.on_end(_Exchange(series, response, self._now, started, grpc).ended)
@@ -136,7 +143,7 @@ class _Exchange:
             if cell is None:
                 cell = series.status(response.status)
         elif end.error is not None:
-            cell = series.status(-1 if self._grpc else response.status, error_label(end.error))
+            cell = series.status(-1 if self._grpc else response.status, status_error(end.error))
         else:
             cell = series.status(grpc_outcome(response.headers.raw, end.trailers)[0])
         cell.value += 1

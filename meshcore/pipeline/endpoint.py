@@ -66,7 +66,9 @@ def requesting(
         top = top.then(FailureAccrual(attrgetter("failure_accrual"), runtime.registry, direction))
     if measured:
         # Counts each try and knows its endpoint, so: below Retry and Balance.
-        top = top.then(Metrics(runtime.registry, direction, name="endpoint_metrics"))
+        top = top.then(
+            Metrics(runtime.registry, direction, name="endpoint_metrics", authority=runtime.authority_labels)
+        )
     if checked:
         # Its requests are nobody's traffic, but go the way of all requests, so: below what counts them and above all
         # that they need.

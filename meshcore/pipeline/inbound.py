@@ -19,7 +19,7 @@ from meshcore.layers.set_client_id import SetClientId
 from meshcore.layers.tcp_errors import TcpErrors
 from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.to_backend import ToBackend
-from meshcore.metrics.detection import detection, tls_detection
+from meshcore.metrics.detection import detection, tls_detection, transport_headers
 from meshcore.pipeline.abuse import counting_abuse
 from meshcore.pipeline.authorization import authorization
 from meshcore.pipeline.endpoint import forwarding, requesting
@@ -59,7 +59,7 @@ def inbound(config: MeshConfig, runtime: Runtime | None = None) -> Stack[Connect
         # Knows what TLS has found out, so: below it, in each of its branches.
         .then(TcpMetrics(runtime.registry, "inbound"))
         # Another proxy may say what the connection is: the first bytes inside of TLS, so: below it.
-        .then(ReadTransportHeader(timeout=side.detect_timeout))
+        .then(ReadTransportHeader(timeout=side.detect_timeout, observe=transport_headers(runtime.registry)))
         # Nothing below may guess the protocol: from here on there are requests, or bytes.
         .then(
             Detect(

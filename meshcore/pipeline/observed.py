@@ -33,7 +33,7 @@ def observed(
         counted: the role of what counts requests here; None: they are counted elsewhere.
     """
     if counted is not None:
-        top = top.then(Metrics(runtime.registry, "inbound", name=counted))
+        top = top.then(Metrics(runtime.registry, "inbound", name=counted, authority=runtime.authority_labels))
     if access_log != "off":
         # A line tells the status that the client got.
         top = top.then(AccessLog(runtime.write, format=access_log, clock=runtime.clock))

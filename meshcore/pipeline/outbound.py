@@ -19,7 +19,7 @@ from meshcore.layers.stream_timeouts import StreamTimeouts
 from meshcore.layers.tcp_errors import TcpErrors
 from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.to_backend import ToBackend
-from meshcore.metrics.detection import detection
+from meshcore.metrics.detection import detection, protocols
 from meshcore.pipeline.abuse import counting_abuse
 from meshcore.pipeline.discovery import discovery
 from meshcore.pipeline.endpoint import forwarding, requesting
@@ -82,6 +82,7 @@ def _detecting(
                 timeout=side.detect_timeout,
                 protocol="opaque" if opaque else None,
                 observe=detection(runtime.registry, "outbound"),
+                served=protocols(runtime.registry),
             )
         )
     )

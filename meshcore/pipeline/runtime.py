@@ -41,6 +41,7 @@ class Runtime:
         own: the addresses of the process's listeners, which are no endpoints; by default nothing is checked.
         connect: how the services are connected to that the proxy itself asks; endpoints are by what is under the stack.
         feed: is told what happens, for whoever looks on; None: nobody is.
+        authority_labels: whether requests are counted by the authority that they name, too (M-04).
         splits: the weights of routes with several backends, as ``listen.NAME/ROUTE`` or ``outbound.to.NAME/ROUTE``; put
             here by the pipelines, to be changed by whoever likes.
     """
@@ -56,6 +57,7 @@ class Runtime:
     own: Callable[[], Iterable[Address]] | None = None
     connect: Connect = connect_tcp
     feed: Feed | None = None
+    authority_labels: bool = False
     splits: dict[str, Weights] = attrs.Factory(dict)
 
     def draft(self) -> Runtime:

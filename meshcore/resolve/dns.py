@@ -72,7 +72,7 @@ class Dns:
         template: what endpoints are where DNS does not say it (TLS, protocol, ``mesh_proxy``); a value, or a function
             of the backend.  A ``server_name`` of ``""`` stands for the name asked for.
         servers: whom to ask instead of those of ``/etc/resolv.conf``.
-        registry: where ``dns_resolutions_total`` and ``dns_answer_age_seconds`` are; None: nowhere.
+        registry: where ``control_dns_resolutions_total`` and ``dns_answer_age_seconds`` are; None: nowhere.
         min_ttl: seconds between two questions, at the least.
         max_ttl: seconds between two questions, at the most.
         max_negative_ttl: the same after an answer that there is nothing.

@@ -29,9 +29,9 @@ class DnsMetrics:
         if registry is None:
             registry = Registry()
         resolutions = registry.counter(
-            "dns_resolutions_total",
+            "control_dns_resolutions_total",
             "Questions to DNS, by what came of them.",
-            "source",
+            "client",
             "record_type",
             "result",
         )

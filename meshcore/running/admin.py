@@ -50,7 +50,7 @@ def admin_service(proxy: Proxy) -> Admin:
 
     return Admin(
         proxy.drain,
-        metrics=lambda openmetrics: proxy.registry.render(openmetrics, now=trio.current_time()),
+        metrics=Exposition(proxy.registry),
         ready=ready,
         config=lambda: proxy.config,
         stacks=lambda: proxy.stacks,

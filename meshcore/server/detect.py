@@ -29,6 +29,7 @@ and the seconds it took (D-07)."""
 _MakeService: TypeAlias = Callable[[], "Service[Connection, None]"]
 
 _PROTOCOLS = {Detection.HTTP1: "http/1", Detection.HTTP2: "h2"}
+_WORDS = {"http/1": "http/1", "h2": "http/2", "opaque": "opaq", "silent": "detect"}
 
 
 @attrs.frozen
@@ -51,6 +52,8 @@ class Detect(Generic[T]):
         timeout: seconds of silence before the server may speak (D-05: linkerd waits 10 s).
         protocol: forces one: ``"http/1"``, ``"h2"`` or ``"opaque"``; None detects.
         observe: hears of each detection.
+        served: hears what each connection is served as: ``"http/1"``, ``"http/2"``, ``"opaq"``, or ``"detect"`` while
+            the client is silent.
     """
 
     http: Stack[Connect, NewAccept[T]]
@@ -59,6 +62,7 @@ class Detect(Generic[T]):
     timeout: float = 1.0
     protocol: str | None = attrs.field(default=None, validator=attrs.validators.in_((None, "http/1", "h2", "opaque")))
     observe: Observe | None = attrs.field(default=None, repr=False)
+    served: Callable[[str], None] | None = attrs.field(default=None, repr=False)
 
     def __repr__(self) -> str:
         if self.protocol is not None:
@@ -110,6 +114,8 @@ class _NewDetect(Generic[T]):
             protocol = layer.protocol or _known(layer, target, connection)
             if protocol is None:
                 protocol = await _first_bytes(layer, connection)
+            if layer.served is not None and protocol is not None:
+                layer.served(_WORDS[protocol])
             if protocol is None:
                 connection.close()
             elif protocol == "silent":

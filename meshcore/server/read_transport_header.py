@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
@@ -34,10 +35,12 @@ class ReadTransportHeader:
     Attributes:
         timeout: seconds for the header to come whole.
         ports: those that may be asked for; None: any, which are then for what is below to judge.
+        observe: told of each header, and who sent it.
     """
 
     timeout: float = 10.0
     ports: frozenset[int] | None = None
+    observe: Callable[[TransportHeader, str], None] | None = attrs.field(default=None, repr=False)
 
     def layer(self, inner: NewAccept[T], /) -> NewAccept[T]:
         """Services of *inner* behind the header."""
@@ -64,6 +67,8 @@ class _NewRead(Generic[T]):
             if connection.alpn == ALPN:
                 header = await self._read(connection)
                 connection.protocol = header.protocol or "opaque"
+                if self._layer.observe is not None:
+                    self._layer.observe(header, connection.identity or "")
                 told = _told(target, connection, header)
             await self._inner.new_service(told, nursery)(connection)
 

@@ -57,7 +57,7 @@ class Server:
         self.drain = Drain()
         self.addresses: list[str] | None = ["127.0.0.1:41243", "[::1]:41243"]
         self.metrics = METRICS
-        self.asked: list[bool] = []
+        self.asked: list[tuple[bool, bool]] = []
         self.stack = meshcore.stack.stack(Backend).then(Pass("endpoint")).then(Pass())
         self.admin = Admin(
             self.drain,
@@ -71,9 +71,10 @@ class Server:
             **options,
         )
 
-    def _render(self, openmetrics: bool) -> str:
-        self.asked.append(openmetrics)
-        return self.metrics
+    async def _render(self, openmetrics: bool, compressed: bool) -> bytes:
+        self.asked.append((openmetrics, compressed))
+        data = self.metrics.encode()
+        return gzip.compress(data) if compressed else data
 
     async def ask(
         self,
@@ -123,7 +124,7 @@ async def test_metrics_are_prometheus_text(server: Server) -> None:
     status, headers, body = await server.ask(b"/metrics")
     assert (200, METRICS.encode()) == (status, body)
     assert headers[b"content-type"] == b"text/plain; version=0.0.4; charset=utf-8"
-    assert server.asked == [False]
+    assert server.asked == [(False, False)]
 
 
 async def test_metrics_are_openmetrics_where_that_is_accepted(server: Server) -> None:
@@ -131,7 +132,7 @@ async def test_metrics_are_openmetrics_where_that_is_accepted(server: Server) ->
         b"/metrics", accept="application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.1"
     )
     assert headers[b"content-type"].startswith(b"application/openmetrics-text")
-    assert server.asked == [True]
+    assert server.asked == [(True, False)]
 
 
 @pytest.mark.parity("M-01", "X-53")

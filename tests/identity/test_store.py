@@ -33,7 +33,7 @@ def test_new_credentials_replace_the_old_ones_and_are_counted() -> None:
     assert 2 == kept.generation
     assert first[0] is not kept.server_context()
     assert first[1] is not kept.client_context()
-    text = registry.render(now=0)
+    text = registry.render()
     assert 'control_identity_cert_refreshes_total{result="ok"} 2' in text
     assert 'control_identity_cert_refreshes_total{result="error"} 0' in text
     values = dict(line.split(" ") for line in text.splitlines() if line.startswith("control_identity_cert_"))
@@ -62,7 +62,7 @@ def test_what_must_not_be_used_is_refused_and_the_old_one_stays(caplog: pytest.L
     assert good is kept.current
     assert contexts == (kept.server_context(), kept.client_context())
     assert 1 == kept.generation
-    assert 'control_identity_cert_refreshes_total{result="error"} 4' in registry.render(now=0)
+    assert 'control_identity_cert_refreshes_total{result="error"} 4' in registry.render()
 
 
 def test_an_authority_that_has_expired_vouches_for_nobody(caplog: pytest.LogCaptureFixture) -> None:

@@ -114,7 +114,7 @@ class Mesh:
 
 
 def counted(proxy: meshcore.Proxy, family: str, *labels: str) -> float:
-    lines = proxy.registry.render(now=trio.current_time()).splitlines()
+    lines = proxy.registry.render().splitlines()
     found = [line for line in lines if line.startswith(family + "{") and all(label in line for label in labels)]
     return sum(float(line.rpartition(" ")[2]) for line in found)
 

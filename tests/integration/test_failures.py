@@ -43,7 +43,7 @@ class Web:
 
     def metrics(self, *names: str) -> dict[str, float]:
         """Samples by name and, of their labels, the last."""
-        text = self.mesh.proxies["proxy"].registry.render(now=trio.current_time())
+        text = self.mesh.proxies["proxy"].registry.render()
         found = {}
         for line in text.splitlines():
             name, _, rest = line.partition("{")

@@ -87,7 +87,7 @@ async def test_limits_hold_on_every_side_whatever_the_connection(tmp_path: Path)
             got = [await ask(public, b"host: x\r\n") for _ in range(3)]
             assert [answer[9:12] for answer in got] == [b"200", b"200", b"429"]
 
-            text = mesh.registry.render(now=trio.current_time())
+            text = mesh.registry.render()
             assert 'inbound_http_local_ratelimit_total{target_addr="127.0.0.1:' in text
             assert 'srv_name="public",ratelimit_kind="total",ratelimit_name="public",ratelimit_scope="total"} 1' in text
             assert 'outbound_http_local_ratelimit_total{backend="app:80",ratelimit_kind="per-header"' in text

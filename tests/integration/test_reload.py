@@ -81,7 +81,7 @@ class World:
         return f"{answer.status} {body.decode()}"
 
     def value(self, metric: str) -> float:
-        text = self.proxy.registry.render(now=trio.current_time())
+        text = self.proxy.registry.render()
         return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(metric))
 
     def balancers(self) -> dict[str, dict[str, Any]]:

@@ -104,7 +104,8 @@ async def test_a_retry_that_the_budget_has_no_room_for_leaves_the_failure_and_is
     assert len(service.requests) == 1_000 + told["retries"]
     assert 200 <= told["retries"] <= 300
     text = web.mesh.proxies["proxy"].registry.render()
-    assert f'route_retryable_total{{skipped="no_budget",backend="orders:80"}} {1_000 - told["retries"]}' in text
+    labels = 'skipped="no_budget",direction="outbound",backend="orders:80"'
+    assert f"route_retryable_total{{{labels}}} {1_000 - told['retries']}" in text
     nursery.cancel_scope.cancel()
 
 

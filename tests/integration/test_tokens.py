@@ -113,7 +113,7 @@ async def test_a_token_opens_the_application_and_nothing_else_does(tmp_path: Pat
             assert (await ask(public, get(None))).endswith(b"nobody without")
             assert (await ask(public, get(issuer.token("RS256")))).endswith(b"nobody with")
             assert (await ask(public, get(issuer.token("ES256")))).startswith(b"HTTP/1.1 401 ")
-            text = mesh.registry.render(now=trio.current_time())
+            text = mesh.registry.render()
             assert 'inbound_http_jwt_total{srv_name="inbound",result="ok"} 2' in text
             assert 'inbound_http_jwt_total{srv_name="public",result="unknown_key"} 1' in text
             nursery.cancel_scope.cancel()

@@ -36,7 +36,8 @@ def samples(registry: Registry, family: str) -> dict[str, float]:
     for line in registry.render().splitlines():
         match = re.fullmatch(rf"{family}\{{(.*)\}} (\S+)", line)
         if match:
-            labels = re.sub(r'(direction|target_\w+|tls|no_tls_reason|dst_pod|listener)="[^"]*",?', "", match[1])
+            always = r'(direction|target_\w+|tls|no_tls_reason|dst_pod|listener|srv_name)="[^"]*",?'
+            labels = re.sub(always, "", match[1])
             found[labels.strip(",")] = float(match[2])
     return found
 
@@ -196,7 +197,8 @@ async def test_the_labels_are_the_targets(nursery: trio.Nursery, autojump_clock:
         (
             Accepted("public", ("10.0.0.9", 80), ("10.1.1.1", 5)),
             "inbound",
-            'direction="inbound",target_addr="10.0.0.9:80",target_ip="10.0.0.9",target_port="80",listener="public"',
+            'direction="inbound",target_addr="10.0.0.9:80",target_ip="10.0.0.9",target_port="80",listener="public",'
+            'srv_name="public"',
         ),
         (Backend("users"), "outbound", 'direction="outbound",backend="users"'),
         ("anything", "inbound", 'direction="inbound"'),

@@ -136,7 +136,7 @@ async def test_without_a_budget_the_first_response_is_what_the_client_sees(autoj
     )
 
     assert (533, b"first") == await ask(service)
-    assert 'route_retryable_total{skipped="no_budget",backend="users"} 1' in registry.render()
+    assert 'route_retryable_total{skipped="no_budget",direction="outbound",backend="users"} 1' in registry.render()
 
 
 @pytest.mark.parity("R-11")

@@ -51,7 +51,7 @@ async def test_a_route_counts_what_clients_see_by_status_once_it_has_ended(autoj
     assert lines(registry, name) == [
         f'{name}{{{LABELS},http_status="200"}} 2',
         f'{name}{{{LABELS},http_status="404"}} 1',
-        f'{name}{{{LABELS},error="connect-failed"}} 1',
+        f'{name}{{{LABELS},error="IO"}} 1',
     ]
     duration = "outbound_http_route_request_duration_seconds"
     assert f'{duration}_bucket{{{LABELS},le="0.5"}} 3' in registry.render()
@@ -68,8 +68,8 @@ async def test_a_body_that_breaks_or_is_given_up_says_so() -> None:
     (await service(request())).body.abort()
     name = "outbound_http_route_request_statuses_total"
     assert lines(registry, name) == [
-        f'{name}{{{LABELS},http_status="200",error="h2(INTERNAL_ERROR)"}} 1',
-        f'{name}{{{LABELS},http_status="200",error="cancelled"}} 1',
+        f'{name}{{{LABELS},http_status="200",error="RESET"}} 1',
+        f'{name}{{{LABELS},http_status="200",error="CANCEL"}} 1',
     ]
 
 
@@ -97,7 +97,7 @@ async def test_each_try_at_a_backend_counts() -> None:
     labels = f'{LABELS},backend_name="b"'
     assert lines(registry, requests, statuses) == [
         f"{requests}{{{labels}}} 2",
-        f'{statuses}{{{labels},error="connect-failed"}} 1',
+        f'{statuses}{{{labels},error="IO"}} 1',
         f'{statuses}{{{labels},http_status="200"}} 1',
     ]
     assert lines(registry, "outbound_http_route_request_statuses_total") == [

@@ -232,7 +232,7 @@ async def test_what_was_found_last_stays_and_its_age_shows(
     assert want[how] in told.error
     text = registry.render()
     assert 'dns_answer_age_seconds{source="dns:web.test:80"} 60' in text
-    assert 'dns_resolutions_total{source="dns:web.test:80",record_type="A/AAAA",result="ok"} 1' in text
+    assert 'control_dns_resolutions_total{client="dns:web.test:80",record_type="A/AAAA",result="ok"} 1' in text
     result = "not_found" if how == "missing" else "error"
     assert f'result="{result}"}} 0' not in text
 

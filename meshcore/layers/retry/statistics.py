@@ -9,6 +9,7 @@ import attrs
 from meshcore.metrics.labels import extra_labels
 
 if TYPE_CHECKING:
+    from meshcore.metrics.prometheus import Labels
     from meshcore.metrics.registry import Counter, Registry
 
 __all__ = ["RetryCounts", "RetryStatistics"]
@@ -111,8 +112,13 @@ class RetryCounts:
             cell = self._cells.get((reason, False))
             if cell is None:
                 family = self._registry.counter("route_retryable_total", "Further tries that were not made.", "skipped")
-                cell = self._cells[reason, False] = family.labels(reason, extra=self._labels)
+                cell = self._cells[reason, False] = family.labels(reason, extra=self._legacy())
             cell.value += 1
+
+    def _legacy(self) -> Labels:
+        """The labels as the ``route_*`` families have them."""
+        names = {"parent_name": "dst", "route_name": "rt_route"}
+        return (("direction", "outbound"), *((names.get(name, name), value) for name, value in self._labels))
 
     def _count(self, what: str, grpc: bool) -> None:
         if self._registry is None:
