@@ -17,6 +17,7 @@ from meshcore.codec import h2
 from meshcore.codec.h1 import engines as h1
 from meshcore.config import MeshConfig, ProxyConfig
 from meshcore.errors import ConfigError, leaves
+from meshcore.layers.tap import Subscription, TapFilter, TapHub, TapQuery
 from meshcore.metrics import Registry, crashes_total, process_metrics
 from meshcore.metrics.feed import Feed
 from meshcore.pipeline.keep import Keeper
@@ -69,6 +70,7 @@ class Proxy:
         weights: of the routes with several backends, as ``listen.NAME/ROUTE`` or ``outbound.to.NAME/ROUTE``; may be
             changed at any time.
         feed: what has happened to it; None before it runs.
+        taps: who looks at its requests; see :meth:`tap`.
         crashes: in what serves the endpoints; those of accepted connections are counted by their server.
         reloader: takes other configurations; None for a reverse proxy without a config file.
         serving: whether everything is up.
@@ -82,6 +84,7 @@ class Proxy:
     admin: Server | None = None
     weights: dict[str, Weights] = attrs.Factory(dict)
     feed: Feed | None = None
+    taps: TapHub = attrs.Factory(TapHub)
     crashes: int = 0
     reloader: Reloader | None = None
     serving: bool = attrs.field(default=False, init=False)
@@ -141,6 +144,22 @@ class Proxy:
         if self.reloader is None:
             raise ConfigError(["this proxy has no configuration that could be reloaded"])
         return await self.reloader.take(config, cause)
+
+    def tap(
+        self, wanted: TapFilter | None = None, *, rate: float | None = None, limit: int | None = None
+    ) -> Subscription:
+        """Its requests as they pass: ``async with proxy.tap(TapFilter(path="/v1")) as events``, then ``async for``.
+        The events are those of ``/tap``.
+
+        Args:
+            wanted: which; all by default.
+            rate: events a second at the most; None: any number.
+            limit: requests in all, after which the iteration ends; None: any number.
+
+        Raises:
+            LoadShedError: as many look on as may.
+        """
+        return self.taps.subscribe(TapQuery(filter=wanted or TapFilter(), rate=rate, limit=limit))
 
     def statistics(self) -> dict[str, Any]:
         """What its servers and their live services know of themselves, by the pipeline's name."""
@@ -207,6 +226,7 @@ async def run(
     proxy = Proxy(config, Registry() if registry is None else registry, Drain() if drain is None else drain)
     clock = _wall_clock if clock is None else clock
     proxy.feed = Feed(clock)
+    proxy.taps = TapHub(clock)
     if isinstance(config, MeshConfig) and config.identity is not None:
         proxy.identity, told = identity_of(config, clock, proxy.registry)
         source = told if source is None else source
@@ -215,6 +235,7 @@ async def run(
         identity=proxy.identity,
         clock=clock,
         feed=proxy.feed,
+        tap=proxy.taps,
         owner=proxy,
         policies=proxy.policies,
         connect=connect,
