@@ -24,7 +24,7 @@ from meshcore.pipeline.keep import Keeper
 from meshcore.pipeline.plan import identity_of, pipelines
 from meshcore.pipeline.runtime import Runtime
 from meshcore.running import AddressError, Reloader, reload_on_signal
-from meshcore.running.admin import admin_address, serve_admin
+from meshcore.running.admin import admin_address, prepare_admin, serve_admin
 from meshcore.running.clients import Clients
 from meshcore.running.listeners import Listener, Listeners
 from meshcore.running.live import Live
@@ -248,12 +248,13 @@ async def run(
     listeners.grace = config.proxy.grace_period if isinstance(config, MeshConfig) else config.grace_period
     # Built before anything is bound: here certificates are read.
     prepared = listeners.prepare(pipelines(config, runtime))
+    pages = prepare_admin(proxy)
     bound_admin = await listeners.bind(prepared, admin_address(config))
     listeners.commit(prepared)
     async with trio.open_nursery() as instruments:
         stop_admin = Drain()
         for bound in bound_admin:
-            proxy.admin = await instruments.start(serve_admin, proxy, bound, instruments, stop_admin)
+            proxy.admin = await instruments.start(serve_admin, proxy, pages, bound, instruments, stop_admin)
         async with trio.open_nursery() as upstreams:
             if source is not None and proxy.identity is not None:
                 upstreams.start_soon(source.run, proxy.identity, name="identity")
