@@ -83,6 +83,10 @@ class WorkloadKind(Text):
 
     def read(self, value: object, at: At, /) -> Any:
         """The name or the suffix."""
+        if value == "*":
+            return at.error(
+                "'*' would be everybody with a certificate; name them, or say how their names end: '*.shop'"
+            )
         kind = SuffixKind() if isinstance(value, str) and value.startswith("*") else PeerKind()
         return kind.read(value, at)
 

@@ -98,6 +98,9 @@ class _NewOffer(Generic[T]):
                 await self._inner.new_service(plain, nursery)(connection)
             else:
                 secured = await self._secure(connection)
+                if secured.alpn == MESH:
+                    # It says who the client is, and nothing of what it speaks.
+                    secured.alpn = None
                 try:
                     known = _told(target, secure=True, client_id=secured.identity)
                     await self._inner.new_service(known, nursery)(secured)
