@@ -12,6 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from meshcore.abc import HttpService
 from meshcore.client.http import Http
+from meshcore.errors import ConfigError
 from meshcore.http.body import Full, read_all
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
@@ -192,10 +193,11 @@ async def test_tap_rejects_incorrect_identity_when_identity_is_expected(
     stranger = await world.sidecar("eve", 'listen = "off"')
     assert 403 == (await get(world.plain(("orders", 4191)), b"/tap")).status
     assert 403 == (await get(world.meshed(("orders", 4191), stranger), b"/tap")).status
-    stream = await get(world.meshed(("orders", 4191), world.web), b"/tap?limit=1")
-    assert 200 == stream.status
-    await world.call()
-    assert 3 == len(await events(stream))
+    for client in (world.meshed(("orders", 4191), world.web), world.sidecar_of(("orders", 4191), world.web)):
+        stream = await get(client, b"/tap?limit=1")
+        assert 200 == stream.status
+        await world.call()
+        assert 3 == len(await events(stream))
 
 
 @pytest.mark.parity("X-41")
@@ -242,6 +244,45 @@ async def test_tls_and_plaintext_are_told_apart_and_certificates_open_what_is_cl
     friend = world.meshed(("orders", 4191), world.web)
     assert 200 == (await get(friend, b"/stack")).status
     assert 200 == (await get(world.sidecar_of(("orders", 4191), world.web), b"/stack", )).status
+
+
+@pytest.mark.parametrize("asked", [True, False])
+async def test_a_certificate_of_its_own_needs_no_identity_of_the_proxy(
+    world: World, tmp_path: Path, asked: bool, autojump_clock: MockClock
+) -> None:
+    await world.start()
+    authority = world.mesh.authority
+    cert, key = authority.issue("admin.shop", now=world.mesh.now(), days=365)
+    for name, data in (("cert", cert), ("key", key), ("ca", authority.cert_pem())):
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "token").write_text("0123456789abcdef")
+    ca = f', client_ca = "{tmp_path / "ca"}"' if asked else ""
+    names = '\nidentities = ["web.shop"]' if asked else ""
+    await world.mesh.start(
+        '[listen.public]\nbind = "gateway:80"\nto = [{ backend = "b" }]\n[backend.b]\nendpoints = ["orders:8000"]\n'
+        f'[admin]\nlisten = "gateway:4191"\ntoken = "{tmp_path / "token"}"{names}\n'
+        f'tls = {{ cert = "{tmp_path / "cert"}", key = "{tmp_path / "key"}"{ca} }}\n'
+    )
+    gateway = ("gateway", 4191)
+    assert [200, 401] == [(await get(world.plain(gateway), path)).status for path in (b"/live", b"/stack")]
+    secured = world.meshed(gateway, world.web, "admin.shop")
+    assert (200 if asked else 401) == (await get(secured, b"/stack")).status
+    assert 200 == (await get(secured, b"/stack", authorization="Bearer 0123456789abcdef")).status
+
+
+async def test_a_certificate_that_cannot_be_used_is_told_before_anything_starts(
+    world: World, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    for name in ("cert", "key"):
+        (tmp_path / name).write_text("nothing of that kind")
+    with pytest.raises(ExceptionGroup) as caught:
+        async with trio.open_nursery() as nursery:
+            await MemoryMesh(nursery).start(
+                f'[listen.public]\nbind = "gateway:80"\nto = [{{ backend = "b" }}]\n[backend.b]\n'
+                f'endpoints = ["orders:8000"]\n[admin]\ntls = {{ cert = "{tmp_path / "cert"}", '
+                f'key = "{tmp_path / "key"}" }}\n'
+            )
+    assert caught.group_contains(ConfigError, match="cert", depth=1)
 
 
 async def test_a_token_is_enough_from_anywhere(world: World, tmp_path: Path, autojump_clock: MockClock) -> None:
