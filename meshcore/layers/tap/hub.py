@@ -149,13 +149,11 @@ class _Followed:
         self._subscription = subscription
         self._exchange = exchange
         self._held: list[Event] = []
-        self._told = False
+        # Where the request decides, it was admitted before.
+        self._told = subscription.decided == KINDS[0]
         self._over = False
         subscription.followed += 1
-        event = exchange.request_init(subscription.filter)
-        if subscription.decided == KINDS[0]:
-            self._begin()
-        self._put(event)
+        self._put(exchange.request_init(subscription.filter))
 
     def answered(self, now: float) -> None:
         """The head of the response has come."""
@@ -255,13 +253,14 @@ class Subscription:
     # ----- what the hub tells -----
 
     def wants(self, request: Request, direction: str) -> bool:
-        """Whether an exchange may be one for it."""
+        """Whether an exchange may be one for it; where the request alone decides, the rate has its say at once, so that
+        what is not told of costs next to nothing."""
         if self._ended or self._left == 0 or not self.filter.wants_request(request, direction):
             return False
-        if self.followed < _MOST_FOLLOWED:
-            return True
-        self._drop_request()
-        return False
+        if self.followed >= _MOST_FOLLOWED:
+            self._drop_request()
+            return False
+        return self.decided != KINDS[0] or self.admit()
 
     def admit(self) -> bool:
         """Whether the rate, and the limit, allow for another exchange; its events are then accounted for."""
