@@ -40,6 +40,9 @@ _GRACE = 1.0
 _MOST = 256
 """Connections that the admin server accepts at a time, those that are about to be closed included."""
 
+_PUBLIC = ("/",)
+"""Pages that say nothing of the proxy, and so need no token: what a browser shows its user before there is one."""
+
 _OPTIONS = ServerOptions(
     header_timeout=10.0,
     idle_timeout=300.0,
@@ -87,7 +90,7 @@ def admin_service(proxy: Proxy) -> Admin:
         shutdown=lambda: settings().shutdown,
         reloader=lambda: proxy.reloader,
         pages={b"/tap": TapPage(lambda: proxy.taps)},
-        access=Access(settings),
+        access=Access(settings, public=_PUBLIC),
     )
 
 
