@@ -31,7 +31,8 @@ Arrows: <- what others send to this proxy, -> what its application sends.  Ctrl-
 _ARROWS = {"inbound": "<-", "outbound": "->"}
 _KINDS = {"request_init": "req", "response_init": "rsp", "response_end": "end"}
 _WIDTH = 44
-"""Characters for who talks to whom."""
+"""Characters for who talks to whom, where there is room."""
+_NARROW = 18
 
 _LISTS = (
     ("from", "WHO", "whose requests: an address, a network, :PORT, an identity or *.SUFFIX"),
@@ -110,19 +111,22 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def told(event: dict[str, Any]) -> list[str]:
-    """An event for people: a line, and one for each header field that came with it."""
+    """An event for people: a line, and one for each header field that came with it.  On a terminal a line is one."""
     if event["event"] == "dropped":
         return [dim(f"{'':6} .. {event['requests']} requests and {event['events']} events more were not shown")]
     kind = _KINDS.get(event["event"], event["event"])
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    wide = _WIDTH if columns is None else min(max((columns - 40) // 2, _NARROW), _WIDTH)
     head = (
         f"{event['id']:>6} {_ARROWS.get(event['direction'], '  ')} {kind} {_outcome(event)} {_time(event):>9} "
-        f"{_tls(event):<4} {_who(event):<{_WIDTH}} "
+        f"{_tls(event):<4} {_who(event, wide):<{wide}} "
     )
-    rest = f"{plain(event['method']):<6} {plain(event['authority'] + event['path'])}{_more(event)}"
-    if sys.stdout.isatty():
-        # A line is a line; what of it has no colour yet is cut.
-        width = max(shutil.get_terminal_size().columns - _bare(head), 20)
-        rest = rest if len(rest) <= width else f"{rest[: width - 1]}~"
+    method, where, more = f"{plain(event['method']):<6} ", plain(event["authority"] + event["path"]), _more(event)
+    if columns is not None:
+        room = columns - _bare(head)
+        where = _begin(where, max(room - len(method) - len(more), 10))
+        more = _begin(more, max(room - len(method) - len(where), 0))
+    rest = f"{method}{where}{more}"
     found = [(dim(head) + rest) if kind == "req" else head + rest]
     for name, mark in (("headers", ">"), ("response_headers", "<"), ("trailer_fields", "<")):
         found += [dim(f"{'':14}{mark} {plain(key)}: {plain(value)}") for key, value in event.get(name) or ()]
@@ -158,13 +162,13 @@ def _tls(event: dict[str, Any]) -> str:
     return ("mtls" if side["identity"] else "tls") if event["secured"] else "-"
 
 
-def _who(event: dict[str, Any]) -> str:
+def _who(event: dict[str, Any], width: int) -> str:
     source, target = event["source"], event["target"]
     ends = [plain(end["identity"] or end["addr"] or "?") for end in (source, target)]
     if target["addr"] is None:
         # Nobody has been picked yet.
-        return _cut(ends[0], _WIDTH)
-    half = (_WIDTH - 3) // 2
+        return _cut(ends[0], width)
+    half = (width - 3) // 2
     spare = sum(max(half - len(end), 0) for end in ends)
     return " > ".join(_cut(end, half + spare) for end in ends)
 
@@ -172,6 +176,11 @@ def _who(event: dict[str, Any]) -> str:
 def _cut(text: str, width: int) -> str:
     """*text* in so many characters, its end kept: that is where names and ports differ."""
     return text if len(text) <= width else f"~{text[len(text) - width + 1 :]}"
+
+
+def _begin(text: str, width: int) -> str:
+    """*text* in so many characters, its beginning kept."""
+    return text if len(text) <= width else f"{text[: max(width - 1, 0)]}~"[:width]
 
 
 def _more(event: dict[str, Any]) -> str:

@@ -94,6 +94,18 @@ def test_long_names_keep_their_ends() -> None:
     assert line.index("GET") == tap.told(event())[0].index("GET")
 
 
+def test_on_a_terminal_a_line_is_a_line_and_its_end_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("NO_COLOR", "1")
+    for columns in (80, 100, 200):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        (line,) = tap.told(event(path="/" + "x" * 300, grpc_status=14))
+        assert columns == len(line)
+        assert line.endswith("x~  512B grpc=14" if columns > 80 else "~")
+    (short,) = tap.told(event())
+    assert short.endswith("127.0.0.1:5000 > orders.shop                 GET    orders:80/v1  512B")
+
+
 # ----- with an admin server -----
 
 
