@@ -247,8 +247,8 @@ async def run(
     listeners = proxy._listeners = Listeners(connect, listen, keeper, proxy.drain)
     listeners.grace = config.proxy.grace_period if isinstance(config, MeshConfig) else config.grace_period
     # Built before anything is bound: here certificates are read.
-    prepared = listeners.prepare(pipelines(config, runtime))
     pages = prepare_admin(proxy)
+    prepared = listeners.prepare(pipelines(config, runtime))
     bound_admin = await listeners.bind(prepared, admin_address(config))
     listeners.commit(prepared)
     async with trio.open_nursery() as instruments:
