@@ -75,6 +75,8 @@ MODULES = (
     "layers/balance/balancer",
     "layers/balance/exchange",
     "layers/balance/ready",
+    # Whether somebody looks at them.
+    "layers/tap/tapped",
     # Streams, on both sides.
     "server/_http2_server",
     "server/_limits",

@@ -17,13 +17,14 @@ from meshcore.codec import h2
 from meshcore.codec.h1 import engines as h1
 from meshcore.config import MeshConfig, ProxyConfig
 from meshcore.errors import ConfigError, leaves
+from meshcore.layers.tap import Subscription, TapFilter, TapHub, TapQuery
 from meshcore.metrics import Registry, crashes_total, process_metrics
 from meshcore.metrics.feed import Feed
 from meshcore.pipeline.keep import Keeper
 from meshcore.pipeline.plan import identity_of, pipelines
 from meshcore.pipeline.runtime import Runtime
 from meshcore.running import AddressError, Reloader, reload_on_signal
-from meshcore.running.admin import admin_address, serve_admin
+from meshcore.running.admin import admin_address, prepare_admin, serve_admin
 from meshcore.running.clients import Clients
 from meshcore.running.listeners import Listener, Listeners
 from meshcore.running.live import Live
@@ -69,6 +70,7 @@ class Proxy:
         weights: of the routes with several backends, as ``listen.NAME/ROUTE`` or ``outbound.to.NAME/ROUTE``; may be
             changed at any time.
         feed: what has happened to it; None before it runs.
+        taps: who looks at its requests; see :meth:`tap`.
         crashes: in what serves the endpoints; those of accepted connections are counted by their server.
         reloader: takes other configurations; None for a reverse proxy without a config file.
         serving: whether everything is up.
@@ -82,6 +84,7 @@ class Proxy:
     admin: Server | None = None
     weights: dict[str, Weights] = attrs.Factory(dict)
     feed: Feed | None = None
+    taps: TapHub = attrs.Factory(TapHub)
     crashes: int = 0
     reloader: Reloader | None = None
     serving: bool = attrs.field(default=False, init=False)
@@ -141,6 +144,22 @@ class Proxy:
         if self.reloader is None:
             raise ConfigError(["this proxy has no configuration that could be reloaded"])
         return await self.reloader.take(config, cause)
+
+    def tap(
+        self, wanted: TapFilter | None = None, *, rate: float | None = None, limit: int | None = None
+    ) -> Subscription:
+        """Its requests as they pass: ``async with proxy.tap(TapFilter(path="/v1")) as events``, then ``async for``.
+        The events are those of ``/tap``.
+
+        Args:
+            wanted: which; all by default.
+            rate: events a second at the most; None: any number.
+            limit: requests in all, after which the iteration ends; None: any number.
+
+        Raises:
+            LoadShedError: as many look on as may.
+        """
+        return self.taps.subscribe(TapQuery(filter=wanted or TapFilter(), rate=rate, limit=limit))
 
     def statistics(self) -> dict[str, Any]:
         """What its servers and their live services know of themselves, by the pipeline's name."""
@@ -210,6 +229,7 @@ async def run(
     proxy = Proxy(config, registry, Drain() if drain is None else drain)
     clock = _wall_clock if clock is None else clock
     proxy.feed = Feed(clock)
+    proxy.taps = TapHub(clock)
     if isinstance(config, MeshConfig) and config.identity is not None:
         proxy.identity, told = identity_of(config, clock, proxy.registry)
         source = told if source is None else source
@@ -218,6 +238,7 @@ async def run(
         identity=proxy.identity,
         clock=clock,
         feed=proxy.feed,
+        tap=proxy.taps,
         owner=proxy,
         policies=proxy.policies,
         connect=connect,
@@ -229,13 +250,14 @@ async def run(
     listeners = proxy._listeners = Listeners(connect, listen, keeper, proxy.drain)
     listeners.grace = config.proxy.grace_period if isinstance(config, MeshConfig) else config.grace_period
     # Built before anything is bound: here certificates are read.
+    pages = prepare_admin(proxy)
     prepared = listeners.prepare(pipelines(config, runtime))
     bound_admin = await listeners.bind(prepared, admin_address(config))
     listeners.commit(prepared)
     async with trio.open_nursery() as instruments:
         stop_admin = Drain()
         for bound in bound_admin:
-            proxy.admin = await instruments.start(serve_admin, proxy, bound, instruments, stop_admin)
+            proxy.admin = await instruments.start(serve_admin, proxy, pages, bound, instruments, stop_admin)
         async with trio.open_nursery() as upstreams:
             if source is not None and proxy.identity is not None:
                 upstreams.start_soon(source.run, proxy.identity, name="identity")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meshcore_cli.parser import PROBLEM, USAGE, Parser, fail
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "NoAnswer", "add_admin", "add_output", "ask", "get_json", "lines", "refused"]
 
 _MOST = 64 << 20
+_PARAMETER = re.compile(r"^([a-z_]+):")
+TOKEN = "MESHCORE_ADMIN_TOKEN"
+"""The environment variable with the admin server's token."""
 SECONDS = 30.0
 """How long an answer may take."""
 
@@ -46,9 +52,14 @@ class Answer:
 
 
 def add_admin(parser: Parser) -> None:
-    """``--admin HOST:PORT``."""
+    """``--admin HOST:PORT``, and ``--token`` where the admin server asks for one."""
     parser.add_argument(
         "--admin", metavar="HOST:PORT", default="127.0.0.1:4191", help="the proxy's admin server (default %(default)s)"
+    )
+    parser.add_argument(
+        "--token",
+        metavar="@FILE",
+        help=f"the file of its token; default: the token in {TOKEN}, where that is set",
     )
 
 
@@ -90,15 +101,22 @@ def lines(command: str, arguments: argparse.Namespace, path: str) -> Iterator[st
     Raises:
         NoAnswer: there is no proxy, it answers something else, or it is gone before its answer has ended.
     """
+    import http.client
+
     connection, response = _asked(command, arguments, "GET", path, b"", None)
     try:
         if response.status != 200:
             text = response.read(_MOST).decode("utf-8", "replace")
+            if response.status == 400:
+                # A question that is wrong: its parameters are the options.
+                fail(command, [_PARAMETER.sub(_option, line) for line in text.splitlines()])
+                raise NoAnswer(USAGE)
             raise refused(command, arguments, Answer(response.status, text))
         for line in response:
             yield line.decode("utf-8", "replace").rstrip("\r\n")
-    except OSError as error:
-        raise _nobody(command, arguments, error) from None
+    except (OSError, http.client.HTTPException) as error:
+        print(f"{command}: the proxy at {arguments.admin} has gone: {error}", file=sys.stderr)
+        raise NoAnswer(PROBLEM) from None
     finally:
         connection.close()
 
@@ -122,15 +140,39 @@ def _asked(
     except ConfigError as error:
         fail(command, [f"--admin: {problem}" for problem in error.problems])
         raise NoAnswer(USAGE) from None
+    token = _token(command, arguments)
     connection = http.client.HTTPConnection(where.host, where.port, timeout=SECONDS)
     try:
-        connection.request(method, path, body or None, {"content-length": str(len(body))} if method != "GET" else {})
+        headers = {"content-length": str(len(body))} if method != "GET" else {}
+        if token:
+            headers["authorization"] = f"Bearer {token}"
+        connection.request(method, path, body or None, headers)
         if connection.sock is not None:
             connection.sock.settimeout(seconds)
         return connection, connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
         connection.close()
         raise _nobody(command, arguments, error) from None
+
+
+def _token(command: str, arguments: argparse.Namespace) -> str:
+    """The token to show; ``""`` for none."""
+    given: str = getattr(arguments, "token", None) or os.environ.get(TOKEN, "")
+    try:
+        # A file's name, not the token itself, which everybody could see in the list of processes.
+        token = Path(given[1:]).read_text().strip() if given.startswith("@") else given.strip()
+    except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else "it is no text"
+        fail(command, [f"--token: {given[1:]!r}: {str(said).lower()}"])
+        raise NoAnswer(USAGE) from None
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        fail(command, ["--token: it is no token: one line of ASCII without blanks is wanted"])
+        raise NoAnswer(USAGE)
+    return token
+
+
+def _option(found: re.Match[str]) -> str:
+    return f"--{found[1].replace('_', '-')}:"
 
 
 def _nobody(command: str, arguments: argparse.Namespace, error: Exception) -> NoAnswer:

@@ -24,6 +24,7 @@ COMMANDS = {
     "config": "the effective configuration, the JSON Schema, a commented file to start from",
     "demo": "three replicas behind a gateway, load, and faults to watch it absorb",
     "reload": "have a running proxy read its config file again",
+    "tap": "requests as they pass a running proxy",
     "layers": "list the layers that can be stacked, with their fields and defaults",
     "explain": "what an error code means, its usual causes, what to look at",
     "identity": "make a development CA, issue certificates, explain them",

@@ -67,6 +67,15 @@ def add_arguments(parser: Parser) -> None:
     running.add_argument(
         "--admin", metavar="ADDR|off", default="127.0.0.1:4191", help="the admin server (default: 127.0.0.1:4191)"
     )
+    running.add_argument(
+        "--admin-token", metavar="FILE", help="its clients show the token in this file (Authorization: Bearer …)"
+    )
+    running.add_argument(
+        "--admin-open",
+        metavar="/PAGE[,/PAGE…]",
+        help="pages of the admin server that everybody may see (default: /live,/ready); has to be given, or a token, "
+        "where it listens anywhere but on loopback",
+    )
     running.add_argument("--admin-shutdown", action="store_true", help="enable POST /shutdown of the admin server")
     running.add_argument("--access-log", metavar="FORM", default="off", help="off (default), text or json")
     running.add_argument("--log-level", metavar="LEVEL", default="info", help="debug, info (default), warning or error")
@@ -98,6 +107,8 @@ def run(arguments: argparse.Namespace) -> int:
             balance=arguments.balance,
             engine=arguments.engine,
             admin=arguments.admin,
+            admin_token=arguments.admin_token,
+            admin_open=arguments.admin_open,
             admin_shutdown=arguments.admin_shutdown,
             access_log=arguments.access_log,
             grace_period=arguments.grace_period,

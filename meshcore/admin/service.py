@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from meshcore.abc import HttpService
+    from meshcore.admin.access import Access
     from meshcore.config import ConfigFile
     from meshcore.http.message import Request, Response
     from meshcore.stack import Stack
@@ -59,8 +60,9 @@ class Admin:
         live: for each pipeline's name what its services know of themselves, JSON-able; called for ``/stack``.
         shutdown: whether ``POST /shutdown`` is enabled; otherwise it is 404; or a function that says so.
         reloader: gives what ``POST /reload`` asks to read the file anew; None: there is no such file.
-        pages: further pages, each a service by its path; they are asked once the host is allowed.
-        hosts: names that may stand in ``host``, beside addresses.
+        pages: further pages, each a service by its path; they are asked once the host and the client are allowed.
+        hosts: names that may stand in ``host``, beside addresses and those that *access* has.
+        access: who may see which page; by default everybody.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Admin:
         reloader: Callable[[], Reloads | None] = _no_reloads,
         pages: Mapping[bytes, HttpService] | None = None,
         hosts: frozenset[str] = frozenset({"localhost"}),
+        access: Access | None = None,
     ) -> None:
         self._drain = drain
         self._ready = ready
@@ -90,6 +93,7 @@ class Admin:
             b"/reload": self._post_reload,
             **(pages or {}),
         }
+        self._access = access
         self._pages: dict[bytes, Callable[[Request], Response]] = {
             b"/live": self._get_live,
             b"/ready": self._get_ready,
@@ -99,15 +103,26 @@ class Admin:
 
     async def __call__(self, request: Request) -> Response:
         """The answer; never raises for what a client asks."""
-        further = self._further.get(request.path.partition(b"?")[0])
+        path = request.path.partition(b"?")[0]
+        further = self._further.get(path)
+        refused: Response | None = None
         if not self._host_allowed(request):
-            response = text_page(403, "this host is not one that the admin server answers to\n")
+            refused = text_page(403, "this host is not one that the admin server answers to\n")
+        elif self._access is not None:
+            refused = self._access.refusal(request, path.decode("latin-1"))
+        if refused is not None:
+            response = refused
         else:
             response = self._answer(request) if further is None else await further(request)
         request.body.abort()
         if request.method == b"HEAD":
             response.body = Empty()
         return response
+
+    @property
+    def paths(self) -> list[str]:
+        """Every page."""
+        return sorted(path.decode() for path in {*self._pages, *self._further, b"/shutdown"})
 
     def _answer(self, request: Request) -> Response:
         path = request.path.partition(b"?")[0]
@@ -131,7 +146,8 @@ class Admin:
             host = host[1:].partition("]")[0]
         else:
             host = host.partition(":")[0]
-        if host.rstrip(".") in self._hosts:
+        name = host.rstrip(".")
+        if name in self._hosts or (self._access is not None and name in self._access.hosts):
             return True
         try:
             ipaddress.ip_address(host)

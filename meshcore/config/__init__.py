@@ -5,6 +5,7 @@ Nothing is opened, bound or started here; a configuration is a value.
 
 from __future__ import annotations
 
+from meshcore.config.admin import AdminConfig, AdminTls
 from meshcore.config.ext_authz import ExtAuthzConfig
 from meshcore.config.file import ConfigFile
 from meshcore.config.filters import (
@@ -20,7 +21,7 @@ from meshcore.config.jwt import JwtConfig
 from meshcore.config.layers import LayerEdit, edited
 from meshcore.config.load import Loaded, examine, load_config, parse_config
 from meshcore.config.match import GrpcConfig, Match, PathConfig, RequestConfig, ValueConfig
-from meshcore.config.mesh import AdminConfig, IdentityConfig, Limits, MeshConfig, Service
+from meshcore.config.mesh import IdentityConfig, Limits, MeshConfig, Service
 from meshcore.config.metrics import MetricsConfig
 from meshcore.config.policy import PolicyConfig
 from meshcore.config.problems import Problems
@@ -48,6 +49,7 @@ __all__ = [
     "POLICIES",
     "PROTOCOLS",
     "AdminConfig",
+    "AdminTls",
     "BackendConfig",
     "BackendRef",
     "CertificateFiles",

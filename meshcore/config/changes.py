@@ -26,6 +26,7 @@ _MOST = 5
 
 _RESTART: tuple[KeyPath, ...] = (
     ("admin", "listen"),
+    ("admin", "tls"),
     ("identity",),
     ("metrics",),
     ("proxy", "engine"),

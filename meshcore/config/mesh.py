@@ -9,17 +9,18 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 import attrs
 
 from meshcore.client.options import ClientOptions
+from meshcore.config.admin import AdminConfig
 from meshcore.config.gateway import Gateway
 from meshcore.config.kinds import Choice, Duration, Name, NameKind, Seconds
 from meshcore.config.metrics import MetricsConfig
-from meshcore.config.places import AwaitedFile, DnsServer, Folder, OptionalListenAddress, Peer
+from meshcore.config.places import AwaitedFile, DnsServer, Folder, Peer
 from meshcore.config.sidecar import Inbound, Outbound
 from meshcore.config.tables import Table, Tables
 from meshcore.config.upstream import BackendConfig
 from meshcore.config.words import AccessLog, Engine
 from meshcore.server.options import ServerOptions
 
-__all__ = ["AdminConfig", "IdentityConfig", "Limits", "MeshConfig", "Service"]
+__all__ = ["IdentityConfig", "Limits", "MeshConfig", "Service"]
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 LogFormat: TypeAlias = Literal["text", "json"]
@@ -74,21 +75,6 @@ class IdentityConfig:
             return self.directory
         state = os.environ.get("XDG_STATE_HOME", "")
         return (Path(state) if state.startswith("/") else Path.home() / ".local" / "state") / "meshcore" / "dev"
-
-
-@attrs.frozen(kw_only=True)
-class AdminConfig:
-    """``[admin]``: the server for probes, metrics and questions about the proxy itself.
-
-    Attributes:
-        listen: where to accept; ``off``: nowhere.
-        shutdown: whether ``POST /shutdown`` is enabled.
-    """
-
-    LATER: ClassVar[dict[str, str]] = {"allow_hosts": ""}
-
-    listen: OptionalListenAddress = ("127.0.0.1", 4191)
-    shutdown: bool = False
 
 
 @attrs.frozen(kw_only=True)

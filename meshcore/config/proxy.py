@@ -16,9 +16,11 @@ from meshcore.addresses import (
     parse_upstream,
 )
 from meshcore.client.options import ClientOptions
+from meshcore.config.admin import AdminConfig, exposed, open_page, read_token
 from meshcore.config.problems import Problems
 from meshcore.config.words import ACCESS_LOGS, BALANCERS, ENGINES, OPAQUE_PORTS, AccessLog, Balancer
 from meshcore.durations import parse_duration
+from meshcore.errors import ConfigError
 from meshcore.server.options import ServerOptions
 from meshcore.transport.target import Address, Endpoint, TlsClient
 
@@ -68,6 +70,8 @@ class ProxyConfig:
         retries: further tries for a request that is safe to repeat; 0: none.
         balance: ``"p2c-ewma"``, ``"p2c-penalty-ewma"``, ``"round-robin"`` or ``"least-request"``.
         admin: where the admin server listens; None: nowhere.
+        admin_token: a file whose content its clients show as ``Authorization: Bearer …``; None: none is asked for.
+        admin_open: pages that everybody may see; None: ``/live`` and ``/ready``.
         admin_shutdown: whether ``POST /shutdown`` is enabled.
         access_log: ``"off"``, ``"text"`` or ``"json"``.
         grace_period: how long what is in flight may take after the drain began (L-04).
@@ -86,6 +90,8 @@ class ProxyConfig:
     retries: int = 1
     balance: Balancer = "p2c-ewma"
     admin: Address | None = ("127.0.0.1", 4191)
+    admin_token: Path | None = None
+    admin_open: tuple[str, ...] | None = None
     admin_shutdown: bool = False
     access_log: AccessLog = "off"
     grace_period: float = 120.0
@@ -95,6 +101,13 @@ class ProxyConfig:
     opaque_ports: frozenset[int] = OPAQUE_PORTS
     server: ServerOptions = attrs.Factory(ServerOptions)
     client: ClientOptions = attrs.Factory(ClientOptions)
+
+    @property
+    def admin_config(self) -> AdminConfig:
+        """What is said of the admin server, as a config file would."""
+        return AdminConfig(
+            listen=self.admin, token=self.admin_token, open=self.admin_open, shutdown=self.admin_shutdown
+        )
 
 
 def proxy_config(
@@ -109,6 +122,8 @@ def proxy_config(
     balance: str = "p2c-ewma",
     engine: str = "auto",
     admin: str = "127.0.0.1:4191",
+    admin_token: str | None = None,
+    admin_open: str | None = None,
     admin_shutdown: bool = False,
     access_log: str = "off",
     grace_period: str = "120s",
@@ -140,6 +155,8 @@ def proxy_config(
         retries=problems.number("--retries", retries, 0, 10),
         balance=problems.choice("--balance", balance, BALANCERS),
         admin=_admin(problems, admin),
+        admin_token=_token(problems, admin_token),
+        admin_open=_open(problems, admin_open),
         admin_shutdown=admin_shutdown,
         access_log=problems.choice("--access-log", access_log, ACCESS_LOGS),
         grace_period=problems.read("--grace-period", grace_period, parse_duration, 0.0),
@@ -147,6 +164,9 @@ def proxy_config(
         server=ServerOptions(engine=chosen),
         client=ClientOptions(engine=chosen),
     )
+    mine = config.admin_config
+    if mine.listen is not None and not mine.local and admin_token is None and admin_open is None:
+        problems.add("--admin", exposed(mine.listen, "--admin-token FILE", "--admin-open /live,/ready"))
     problems.finish()
     return config
 
@@ -206,6 +226,29 @@ def _admin(problems: Problems, text: str) -> Address | None:
     if location.scheme != "http":
         problems.add("--admin", f"{text!r}: a HOST:PORT or off is wanted, without a scheme")
     return location.host, location.port
+
+
+def _token(problems: Problems, name: str | None) -> Path | None:
+    if name is None:
+        return None
+    try:
+        read_token(Path(name))
+    except ConfigError as error:
+        for problem in error.problems:
+            problems.add("--admin-token", problem)
+    return Path(name)
+
+
+def _open(problems: Problems, text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    found = []
+    for page in _list(text):
+        try:
+            found.append(open_page(page))
+        except ConfigError as error:
+            problems.add("--admin-open", error.problems[0])
+    return tuple(found)
 
 
 def _ports(problems: Problems, text: str) -> frozenset[int]:

@@ -56,6 +56,7 @@ class Request:
         try_until: when the present try is given up for taking too long, set by ``Retry`` or ``Timeout``, so that
             whoever is cancelled then knows whose fault it is; None without such a limit.
         overrides: what the application wishes for this request alone (R-15), set by ``ReadOverrides``; None: nothing.
+        backend: the name of the backend that it was sent to last, set by ``Balance``, for messages; ``""`` before.
         lease: what keeps the build of a pipeline that serves it, set where a reload may exchange that; None elsewhere.
     """
 
@@ -63,6 +64,7 @@ class Request:
         "absolute_form",
         "authority",
         "avoid",
+        "backend",
         "body",
         "classification",
         "client_id",
@@ -132,6 +134,7 @@ class Request:
         self.classification = classification
         self.try_until = try_until
         self.overrides = overrides
+        self.backend = ""
         self.lease: object = None
 
     def __repr__(self) -> str:

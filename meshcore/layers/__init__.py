@@ -38,6 +38,7 @@ from meshcore.layers.route_metrics import RouteMetrics
 from meshcore.layers.set_client_id import SetClientId
 from meshcore.layers.split import Split, Weights
 from meshcore.layers.stream_timeouts import StreamTimeouts
+from meshcore.layers.tap import Tap
 from meshcore.layers.tcp_errors import TcpErrors
 from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.timeout import Timeout
@@ -84,6 +85,7 @@ __all__ = [
     "SetClientId",
     "Split",
     "StreamTimeouts",
+    "Tap",
     "TcpErrors",
     "TcpMetrics",
     "Timeout",

@@ -36,7 +36,7 @@ class Metrics:
 
     Attributes:
         registry: where the series are.
-        scope: ``"inbound"`` or ``"outbound"``: the label ``direction``.  ``"endpoint"`` is outbound.  One
+        scope: ``"inbound"``, ``"outbound"`` or ``"admin"``: the label ``direction``.  ``"endpoint"`` is outbound.  One
             layer for each direction, or the same request is counted twice.
         authority: whether there is a label for the authority that requests name.  Their senders decide then how many
             series there are, up to the registry's bound.
@@ -44,7 +44,9 @@ class Metrics:
     """
 
     registry: Registry = attrs.field(repr=False)
-    scope: str = attrs.field(default="outbound", validator=attrs.validators.in_(("inbound", "outbound", "endpoint")))
+    scope: str = attrs.field(
+        default="outbound", validator=attrs.validators.in_(("inbound", "outbound", "endpoint", "admin"))
+    )
     name: str = attrs.field(default="metrics", repr=False)
     authority: bool = attrs.field(default=False, repr=False, kw_only=True)
 
@@ -61,7 +63,7 @@ class _NewMeasured(Generic[T]):
     def __init__(self, layer: Metrics, inner: NewHttp[T]) -> None:
         self._layer = layer
         self._inner = inner
-        self._direction = "inbound" if layer.scope == "inbound" else "outbound"
+        self._direction = "outbound" if layer.scope == "endpoint" else layer.scope
         self._series: weakref.WeakValueDictionary[tuple[tuple[str, ...], Labels], RequestSeries] = (
             weakref.WeakValueDictionary()
         )

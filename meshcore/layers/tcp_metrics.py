@@ -29,12 +29,12 @@ class TcpMetrics:
 
     Attributes:
         registry: where the series are.
-        direction: ``"inbound"`` or ``"outbound"``.
+        direction: ``"inbound"``, ``"outbound"`` or ``"admin"``.
         name: the role, where a stack has more than one.
     """
 
     registry: Registry = attrs.field(repr=False)
-    direction: str = attrs.field(default="inbound", validator=attrs.validators.in_(("inbound", "outbound")))
+    direction: str = attrs.field(default="inbound", validator=attrs.validators.in_(("inbound", "outbound", "admin")))
     name: str = attrs.field(default="", repr=False, kw_only=True)
 
     def layer(self, inner: NewAccept[T], /) -> NewAccept[T]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshcore.layers.access_log import AccessLog
 from meshcore.layers.metrics import Metrics
+from meshcore.layers.tap import Tap
 
 if TYPE_CHECKING:
     from meshcore.abc import NewAccept, NewHttp
@@ -22,6 +23,7 @@ def observed(
     *,
     access_log: Any,
     counted: str | None = None,
+    direction: str = "inbound",
 ) -> Stack[NewHttp[Accepted], NewAccept[Accepted]]:
     """*top*, which makes requests of a connection, with what sees each of them as its client does, refusals included;
     so: above ``Rescue``.
@@ -31,10 +33,14 @@ def observed(
         runtime: what the process gives.
         access_log: the format of the lines; ``"off"``: there are none.
         counted: the role of what counts requests here; None: they are counted elsewhere.
+        direction: ``"outbound"`` where the requests are the application's own.
     """
     if counted is not None:
         top = top.then(Metrics(runtime.registry, "inbound", name=counted, authority=runtime.authority_labels))
     if access_log != "off":
         # A line tells the status that the client got.
         top = top.then(AccessLog(runtime.write, format=access_log, clock=runtime.clock))
+    if runtime.tap is not None:
+        # Shows what the client gets, so: above Rescue; costs nothing while nobody looks.
+        top = top.then(Tap(runtime.tap, direction))
     return top

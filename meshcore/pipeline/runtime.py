@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from meshcore.layers.ext_authz import ExtAuthz
     from meshcore.layers.jwt import Keys
     from meshcore.layers.split import Weights
+    from meshcore.layers.tap import TapHub
     from meshcore.metrics.feed import Feed
     from meshcore.transport.connection import Owner
     from meshcore.transport.target import Address
@@ -42,6 +43,7 @@ class Runtime:
         connect: how the services are connected to that the proxy itself asks; endpoints are by what is under the stack.
         feed: is told what happens, for whoever looks on; None: nobody is.
         authority_labels: whether requests are counted by the authority that they name, too (M-04).
+        tap: shows requests to whoever looks on; None: to nobody.
         splits: the weights of routes with several backends, as ``listen.NAME/ROUTE`` or ``outbound.to.NAME/ROUTE``; put
             here by the pipelines, to be changed by whoever likes.
     """
@@ -58,6 +60,7 @@ class Runtime:
     connect: Connect = connect_tcp
     feed: Feed | None = None
     authority_labels: bool = False
+    tap: TapHub | None = None
     splits: dict[str, Weights] = attrs.Factory(dict)
 
     def draft(self) -> Runtime:

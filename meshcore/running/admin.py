@@ -2,39 +2,67 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import trio
 
 from meshcore.addresses import format_address
 from meshcore.admin import Admin
-from meshcore.config import MeshConfig
+from meshcore.admin.access import Access
+from meshcore.admin.crowd import Crowd
+from meshcore.admin.tap import TapPage
+from meshcore.config import AdminConfig, MeshConfig
+from meshcore.layers.metrics import Metrics
+from meshcore.layers.tcp_metrics import TcpMetrics
+from meshcore.metrics.exposition import Exposition
 from meshcore.server.http import ServeHttp
+from meshcore.server.offer_tls import OfferTls
+from meshcore.server.options import ServerOptions
+from meshcore.server.read_transport_header import ReadTransportHeader
 from meshcore.server.serve import Server, serve
-from meshcore.stack import accept
+from meshcore.stack import Stack, accept
 from meshcore.transport.target import Accepted, Address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from meshcore.abc import HttpService
+    from meshcore.abc import HttpService, NewAccept, NewHttp
     from meshcore.config import ProxyConfig
     from meshcore.proxy import Proxy
     from meshcore.transport.drain import Drain
 
-__all__ = ["admin_address", "admin_service", "serve_admin"]
+__all__ = ["admin_address", "admin_service", "prepare_admin", "serve_admin"]
 
 _GRACE = 1.0
 """Seconds that requests to the admin server may take once the proxy itself has drained."""
 
+_MOST = 256
+"""Connections that the admin server accepts at a time, those that are about to be closed included."""
+
+_PUBLIC = ("/",)
+"""Pages that say nothing of the proxy, and so need no token: what a browser shows its user before there is one."""
+
+_OPTIONS = ServerOptions(
+    header_timeout=10.0,
+    idle_timeout=300.0,
+    # A client that does not read what it has asked for.
+    write_timeout=10.0,
+    allow_connect=False,
+    allow_upgrade=False,
+)
+
 
 def admin_address(config: ProxyConfig | MeshConfig) -> list[tuple[str, Address]]:
     """The option or key that says where the admin server listens, and the address; nothing without one."""
-    if isinstance(config, MeshConfig):
-        option, address = "admin.listen", config.admin.listen
-    else:
-        option, address = "--admin", config.admin
+    option = "admin.listen" if isinstance(config, MeshConfig) else "--admin"
+    address = _settings(config).listen
     return [] if address is None else [(option, address)]
+
+
+def _settings(config: ProxyConfig | MeshConfig) -> AdminConfig:
+    return config.admin if isinstance(config, MeshConfig) else config.admin_config
 
 
 def admin_service(proxy: Proxy) -> Admin:
@@ -48,6 +76,11 @@ def admin_service(proxy: Proxy) -> Admin:
             return None
         return [format_address(address) for address in proxy.addresses]
 
+    def settings() -> AdminConfig:
+        # Where it listens stays as it was, whatever a reload says.
+        return attrs.evolve(_settings(proxy.config), listen=listening)
+
+    listening = _settings(proxy.config).listen
     return Admin(
         proxy.drain,
         metrics=Exposition(proxy.registry),
@@ -55,15 +88,51 @@ def admin_service(proxy: Proxy) -> Admin:
         config=lambda: proxy.config,
         stacks=lambda: proxy.stacks,
         live=proxy.statistics,
-        shutdown=lambda: (
-            proxy.config.admin.shutdown if isinstance(proxy.config, MeshConfig) else proxy.config.admin_shutdown
-        ),
+        shutdown=lambda: settings().shutdown,
         reloader=lambda: proxy.reloader,
+        pages={b"/tap": TapPage(lambda: proxy.taps)},
+        access=Access(settings, public=_PUBLIC),
     )
+
+
+def prepare_admin(proxy: Proxy) -> NewAccept[Accepted]:
+    """What serves connections to the admin server of *proxy*; nothing is bound or started.
+
+    Raises:
+        ConfigError: its certificate or key cannot be used.
+    """
+    top: Stack[NewAccept[Accepted], NewAccept[Accepted]] = accept(Accepted)
+    offered = _offered(proxy)
+    if offered is not None:
+        # Probes come in plaintext, others show who they are: both are requests below it (M-20).
+        top = top.then(offered).then(ReadTransportHeader())
+    served: Stack[NewHttp[Accepted], NewAccept[Accepted]] = (
+        # Under labels of their own: probes and scrapes are no traffic of the workload (X-45).
+        top.then(TcpMetrics(proxy.registry, "admin", name="admin_tcp_metrics"))
+        .then(ServeHttp(_OPTIONS))
+        .then(Metrics(proxy.registry, "admin", name="admin_metrics"))
+    )
+    # Whoever is one too many costs nothing, so: around everything.
+    crowd = Crowd()
+    return crowd.guarding(served.layer(_Single(crowd.answering(admin_service(proxy)))))
+
+
+def _offered(proxy: Proxy) -> OfferTls | None:
+    tls = _settings(proxy.config).tls
+    if tls is None:
+        return None if proxy.identity is None else OfferTls(proxy.identity)
+    # OpenSSL takes 9 MiB, which is for those to pay who use it.
+    from meshcore.transport.server_tls import ServerTls
+
+    shown = ServerTls(tls.cert, tls.key)
+    if tls.client_ca is not None:
+        shown = attrs.evolve(shown, client_certificates="optional", trust_anchors=tls.client_ca)
+    return OfferTls(tls=shown)
 
 
 async def serve_admin(
     proxy: Proxy,
+    served: NewAccept[Accepted],
     listeners: Sequence[trio.abc.Listener[Any]],
     instruments: trio.Nursery,
     drain: Drain,
@@ -73,15 +142,16 @@ async def serve_admin(
 
     Args:
         proxy: whose pages.
+        served: what :func:`prepare_admin` has made.
         listeners: where it accepts.
         instruments: where what outlives a connection is started.
         drain: ends it.
         task_status: started with the server, once it accepts.
     """
-    served = accept(Accepted).then(ServeHttp()).layer(_Single(admin_service(proxy)))
-    await serve(
-        served, listeners, upstreams=instruments, drain=drain, grace=_GRACE, name="admin", task_status=task_status
-    )
+    # Streams end in order, before they would be cut.
+    drain.on_start(proxy.taps.close)
+    start = partial(serve, served, listeners, upstreams=instruments, drain=drain, grace=_GRACE, name="admin")
+    await start(max_connections=_MOST, task_status=task_status)
 
 
 class _Single:

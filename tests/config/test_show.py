@@ -32,7 +32,8 @@ def test_every_default_is_shown(look: Look) -> None:
         "cluster_networks = []\npolicy = []\n"
         "opaque_ports = [25, 587, 3306, 4444, 5432, 6379, 9300, 11211]\n"
         'connect_timeout = "300ms"\ndetect_timeout = "10s"\nroute = []\nlayer = []\n\n'
-        '[listen]\n\n[backend]\n\n[admin]\nlisten = "127.0.0.1:4191"\nshutdown = false\n\n'
+        '[listen]\n\n[backend]\n\n[admin]\nlisten = "127.0.0.1:4191"\nhosts = []\nidentities = []\ntap = "loopback"\n'
+        "tap_identities = []\nshutdown = false\n\n"
         "[metrics]\nauthority = false\nmax_series = 2000\n\n"
         '[proxy]\ngrace_period = "2m"\nengine = "auto"\naccess_log = "off"\nlog_level = "info"\nlog_format = "text"\n'
         "dns_servers = []\n"

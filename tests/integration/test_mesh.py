@@ -40,6 +40,7 @@ forward = "orders:8000"
 default_policy = "{policy}"
 [admin]
 listen = "orders:4191"
+open = ["/live", "/ready"]
 """
 WEB = """
 [service]

@@ -28,7 +28,7 @@ endpoints = ["blue:80"]
 [backend.green]
 endpoints = ["green:80"]
 [admin]
-listen = "gateway:4191"
+listen = "127.0.0.1:4191"
 """
 BLUE, GREEN = TEXT.format(to="blue"), TEXT.format(to="green")
 
@@ -72,7 +72,7 @@ class Watched:
         return await read_all((await self.client(request())).body)
 
     async def admin(self, path: bytes = b"/config", method: bytes = b"GET") -> tuple[int, Any]:
-        answer = await self.mesh.client(("gateway", 4191))(request(method, path, authority=b"localhost"))
+        answer = await self.mesh.client(("127.0.0.1", 4191))(request(method, path, authority=b"localhost"))
         return answer.status, json.loads(await read_all(answer.body))
 
     def counted(self, result: str) -> float:
@@ -212,7 +212,7 @@ async def test_what_needs_a_restart_is_told_with_its_line(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, tmp_path: Path
 ) -> None:
     watched = await watched_file(nursery, tmp_path)
-    watched.path.write_text(GREEN.replace("gateway:4191", "gateway:4192"))
+    watched.path.write_text(GREEN.replace("127.0.0.1:4191", "127.0.0.1:4192"))
     assert watched.proxy.reloader is not None
     reloaded = await watched.proxy.reloader.reload("a test")
     assert (f"{watched.path}:9: admin.listen: cannot be changed by a reload; restart the proxy",) == reloaded.problems

@@ -347,12 +347,12 @@ async def test_admin_traffic_is_counted_under_its_own_labels(
         assert status == answer.status
         await read_all(answer.body)
 
-    own = {"direction": "inbound", "srv_name": "admin", "listener": "admin", "target_port": "4191"}
+    own = {"direction": "admin", "srv_name": "admin", "listener": "admin", "target_port": "4191"}
     assert 3 == total(pair.orders, "request_total", **own)
     assert 2 == total(pair.orders, "response_total", status_code="200", classification="success", **own)
     assert 1 == total(pair.orders, "response_total", status_code="404", **own)
     assert 3 == total(pair.orders, "request_total")
-    assert 1 == total(pair.orders, "tcp_open_total", direction="inbound", peer="src", target_port="4191")
+    assert 1 == total(pair.orders, "tcp_open_total", direction="admin", peer="src", target_port="4191")
     await pair.ask()
     assert 3 == total(pair.orders, "request_total", **own)
     assert 4 == total(pair.orders, "request_total")

@@ -63,6 +63,7 @@ class Balancer(Generic[Req, Rsp]):
         "_hastened",
         "_members",
         "_metrics",
+        "_name",
         "_next",
         "_now",
         "_policy",
@@ -77,6 +78,7 @@ class Balancer(Generic[Req, Rsp]):
         self.__layer__ = layer
         self._now = clock()
         self._target = target
+        self._name = target.name
         balancing = Balancing.of(resolve(layer.policy, target))
         self._policy = str(balancing.policy)
         picker = balancing.picking().start(layer.rng)
@@ -137,6 +139,7 @@ class Balancer(Generic[Req, Rsp]):
         if not isinstance(request, Request):
             return await self._carry(request)
         now = self._now()
+        request.backend = self._name
         member: Any = None if self._waiting else self._next(now, request)
         if member is None or (request.avoid and member.endpoint in request.avoid):
             member = await self._choose(request.avoid, request, None, 0.0)
