@@ -9,6 +9,7 @@ import trio
 from meshcore.addresses import format_address
 from meshcore.admin import Admin
 from meshcore.config import MeshConfig
+from meshcore.running.pages import live_pages
 from meshcore.server.http import ServeHttp
 from meshcore.server.serve import Server, serve
 from meshcore.stack import accept
@@ -59,6 +60,7 @@ def admin_service(proxy: Proxy) -> Admin:
             proxy.config.admin.shutdown if isinstance(proxy.config, MeshConfig) else proxy.config.admin_shutdown
         ),
         reloader=lambda: proxy.reloader,
+        pages=live_pages(proxy),
     )
 
 
