@@ -24,6 +24,8 @@ MOST_TASKS = 5_000
 _PIECE = 200
 _DEEPEST = 60
 _LONGEST_NAME = 200
+# What everything waits in says nothing.
+_WAITING = ("trio/", f"meshcore{os.sep}_wakeup.py")
 
 
 def tasks_page() -> HttpService:
@@ -42,8 +44,8 @@ async def tasks_value(most: int = MOST_TASKS) -> dict[str, Any]:
 
     Returns:
         ``tasks``, each with its ``depth``, its ``name``, whose ``nursery`` it is in (0: that of its parent's first one),
-        how many ``children`` it has, and its ``stack``, from its own function to where it waits; ``total``, and how
-        many ``more`` there are than are told.  Where the tree changes meanwhile, a task may be told that has ended.
+        how many ``children`` it has, its ``stack``, from its own function to where it waits, and where it ``waits_at``:
+        the last of them that is not the waiting itself; ``total``, and how many ``more`` there are than are told.  Where the tree changes meanwhile, a task may be told that has ended.
     """
     root = trio.lowlevel.current_root_task()
     told: list[dict[str, Any]] = []
@@ -78,12 +80,14 @@ def _order(task: trio.lowlevel.Task) -> tuple[str, int]:
 
 
 def _value(task: trio.lowlevel.Task, depth: int, nursery: int) -> dict[str, Any]:
+    stack = _stack(task)
     return {
         "depth": depth,
         "name": task.name[:_LONGEST_NAME],
         "nursery": nursery,
         "children": sum(len(inner.child_tasks) for inner in task.child_nurseries),
-        "stack": _stack(task),
+        "waits_at": next((each for each in reversed(stack) if not each.startswith(_WAITING)), ""),
+        "stack": stack,
     }
 
 
