@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import tarfile
-import threading
+import threading  # noqa: TID251 (there is no Trio here; events go on for as long as the proxy likes)
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshcore_cli.ask import NoAnswer, lines

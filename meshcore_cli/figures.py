@@ -178,7 +178,9 @@ VIEWS = (
             _plain("backend", "BACKEND", "n", shrinks=True),
             Field(Heading("READY", right=True), _ready, lambda row: _value(row, "ready"), "l", False),
             Field(Heading("BREAKER"), _breakers, lambda row: _value(row, "breakers_open"), "b"),
-            Field(Heading("BUDGET", right=True, rank=2), _budget, lambda row: _value(row, "retry_budget", 2.0), "", False),
+            Field(
+                Heading("BUDGET", right=True, rank=2), _budget, lambda row: _value(row, "retry_budget", 2.0), "", False
+            ),
             *_GOLDEN,
         ),
     ),

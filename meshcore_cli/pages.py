@@ -37,7 +37,8 @@ def page(command: str, arguments: argparse.Namespace, path: str) -> dict[str, An
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        print(f"{command}: what {arguments.admin} answers at {name} is no JSON object: is it meshcore?", file=sys.stderr)
+        said = f"what {arguments.admin} answers at {name} is no JSON object: is it meshcore?"
+        print(f"{command}: {said}", file=sys.stderr)
         raise NoAnswer(PROBLEM)
     return value
 

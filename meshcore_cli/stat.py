@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import select
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 from meshcore_cli.ask import NoAnswer, add_admin, add_output
@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
             _print(arguments, told)
             if not arguments.watch:
                 return OK
-            time.sleep(EVERY)
+            select.select([], [], [], EVERY)
     except NoAnswer as error:
         return error.code
     except KeyboardInterrupt:

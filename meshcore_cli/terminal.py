@@ -10,7 +10,7 @@ import signal
 import sys
 import termios
 import tty
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from meshcore_cli.columns import width
 from meshcore_cli.keys import Keys
@@ -53,7 +53,7 @@ class Terminal:
         for end in (self._wake_read, self._wake_write):
             os.set_blocking(end, False)
 
-    def __enter__(self) -> Terminal:
+    def __enter__(self) -> Self:
         # Before anything is changed: what ends the process from here on gives it back.
         self._before = {
             number: signal.signal(number, handler)

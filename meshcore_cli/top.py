@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
-import threading
+import threading  # noqa: TID251 (there is no Trio here; a question must not keep keys waiting)
 from typing import TYPE_CHECKING, Any
 
 from meshcore_cli.ask import NoAnswer, add_admin
@@ -49,11 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
         from meshcore_cli.terminal import Terminal, usable
     except ImportError:
         # Where there are no POSIX terminals.
-        print(f"{COMMAND}: there is no terminal that could be used here; `meshcore stat` tells the same", file=sys.stderr)
-        return USAGE
+        return _no_terminal()
     if not usable():
-        print(f"{COMMAND}: it needs a terminal; `meshcore stat --watch` tells the same anywhere", file=sys.stderr)
-        return USAGE
+        return _no_terminal()
     try:
         # Before the screen is taken: who has given a wrong address sees why.
         first = page(COMMAND, arguments, f"/stats?window={window:g}")
@@ -90,6 +88,11 @@ def run(arguments: argparse.Namespace) -> int:
         finally:
             asking.stop()
     return OK
+
+
+def _no_terminal() -> int:
+    print(f"{COMMAND}: it needs a terminal; `meshcore stat --watch` tells the same anywhere", file=sys.stderr)
+    return USAGE
 
 
 class _Asking:

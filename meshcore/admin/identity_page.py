@@ -43,7 +43,8 @@ def identity_value(identity: Identity | None, now: float) -> dict[str, Any]:
     if identity is None:
         return {"identity": None}
     current = identity.current
-    refreshes = {dict(labels).get("result", ""): int(cell.value) for labels, cell in identity.metrics.refreshes.series()}
+    counted = identity.metrics.refreshes.series()
+    refreshes = {dict(labels).get("result", ""): int(cell.value) for labels, cell in counted}
     told: dict[str, Any] = {
         "identity": identity.name or None,
         "certified": identity.certified,

@@ -43,9 +43,10 @@ async def tasks_value(most: int = MOST_TASKS) -> dict[str, Any]:
     """Every task of this Trio run, the embedder's own included, in the order in which they are nested.
 
     Returns:
-        ``tasks``, each with its ``depth``, its ``name``, whose ``nursery`` it is in (0: that of its parent's first one),
-        how many ``children`` it has, its ``stack``, from its own function to where it waits, and where it ``waits_at``:
-        the last of them that is not the waiting itself; ``total``, and how many ``more`` there are than are told.  Where the tree changes meanwhile, a task may be told that has ended.
+        ``tasks``, each with its ``depth``, its ``name``, whose ``nursery`` it is in (0: its parent's first one), how
+        many ``children`` it has, its ``stack``, from its own function to where it waits, and where it ``waits_at``: the
+        last of them that is not the waiting itself; ``total``, and how many ``more`` there are than are told.  Where
+        the tree changes meanwhile, a task may be told that has ended.
     """
     root = trio.lowlevel.current_root_task()
     told: list[dict[str, Any]] = []

@@ -151,7 +151,8 @@ class EndpointFigures:
         secured: whether connections to it are TLS.
         state: ``"ready"``; ``"pending"``: not connected yet, or shut; ``"failed"``: it could not be connected;
             ``"draining"``: it was removed.
-        breaker: ``"shut"`` lets requests through, ``"open"`` does not, ``"probation"`` lets one; ``"none"``: it has none.
+        breaker: ``"shut"`` lets requests through, ``"open"`` does not, ``"probation"`` lets one; ``"none"``: it has
+            none.
         load: what the balancer compares; None: it has none.
         pending: requests without a first byte of an answer.
         age: seconds since it was added.

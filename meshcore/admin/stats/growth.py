@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PIECE", "Growth", "grown", "increase", "increases"]
 
-PIECE = 500
+PIECE = 200
 """Series that are looked at in one go; then others have their turn."""
 
 K = TypeVar("K", bound="Hashable")
@@ -130,7 +130,7 @@ async def grown(
     """
     known = len(before)
     for slot, total in enumerate(now):
-        if slot % (PIECE * 4) == PIECE * 4 - 1:
+        if slot % (PIECE * 2) == PIECE * 2 - 1:
             await trio.lowlevel.checkpoint()
         key = keys[slot]
         if key is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["percentile"]
+__all__ = ["percentile", "percentiles"]
 
 
 def percentile(part: float, bounds: Sequence[float], counts: Sequence[float]) -> float | None:
@@ -22,15 +22,23 @@ def percentile(part: float, bounds: Sequence[float], counts: Sequence[float]) ->
     Returns:
         None of nothing.
     """
+    return percentiles((part,), bounds, counts)[0]
+
+
+def percentiles(parts: Sequence[float], bounds: Sequence[float], counts: Sequence[float]) -> list[float | None]:
+    """The same for several ascending *parts*, in one go."""
     total = sum(counts)
     if total <= 0:
-        return None
-    rank = part * total
+        return [None] * len(parts)
+    found: list[float | None] = []
     below = 0.0
     lower = 0.0
     for bound, count in zip(bounds, counts, strict=False):
-        if count > 0 and below + count >= rank:
-            return lower + (bound - lower) * max(rank - below, 0.0) / count
-        below += count
+        if count > 0:
+            while len(found) < len(parts) and below + count >= parts[len(found)] * total:
+                found.append(lower + (bound - lower) * max(parts[len(found)] * total - below, 0.0) / count)
+            below += count
         lower = bound
-    return bounds[-1]
+        if len(found) == len(parts):
+            return found
+    return found + [bounds[-1]] * (len(parts) - len(found))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
+import trio
 
 from meshcore.admin.stats.figures import (
     MOST_ROWS,
@@ -20,17 +22,19 @@ from meshcore.admin.stats.series import OVERFLOW, RouteKey, Where
 from meshcore.admin.stats.tally import Tally, total
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from meshcore.admin.endpoints import LiveBackend, LiveEndpoint
     from meshcore.admin.stats.snapshot import Change
 
-__all__ = ["Known", "Rows", "busiest"]
+__all__ = ["Known", "Row", "Rows", "busiest"]
 
 INBOUND = "inbound"
 DEFAULT = "default"
 UNKNOWN = "unknown"
 
-_STATES = ("ready", "pending", "failed", "draining")
-_BREAKERS = ("open", "probation", "shut", "none")
+_PIECE = 200
+"""Rows that are made in one go; then others have their turn."""
 
 R = TypeVar("R", RouteFigures, BackendFigures, EndpointFigures, EdgeFigures)
 
@@ -58,8 +62,23 @@ class Known:
     routes: tuple[RouteKey, ...] = ()
 
 
+@attrs.frozen(eq=False)
+class Row(Generic[R]):
+    """A row that is made if it is among the busiest.
+
+    Attributes:
+        name: tells it from the others of its list.
+        tally: what came.
+        make: makes it, of its figures.
+    """
+
+    name: tuple[str, ...]
+    tally: Tally
+    make: Callable[[Golden], R]
+
+
 class Rows:
-    """Makes the rows of one window.
+    """The rows of one window; :meth:`gather` comes first.
 
     Args:
         change: what came.
@@ -85,13 +104,9 @@ class Rows:
         # What has endpoints that requests go to comes first: it knows more of them.
         for found in self._backends.values():
             found.sort(key=lambda each: -sum(endpoint.told.successes for endpoint in each.endpoints))
+        self._totals: dict[str, Tally] = defaultdict(Tally)
         self._by_listener: dict[str, Tally] = defaultdict(Tally)
         self._by_address: dict[str, Tally] = defaultdict(Tally)
-        for place, tally in change.requests.items():
-            if place.direction == INBOUND:
-                self._by_listener[place.listener].add(tally)
-            elif place.direction == "outbound":
-                self._by_address[place.address].add(tally)
         self._users: dict[str, set[str]] = defaultdict(set)
         for (direction, name), balancers in self._backends.items():
             if direction == "outbound":
@@ -99,20 +114,26 @@ class Rows:
                     for endpoint in balancer.endpoints:
                         self._users[endpoint.address].add(name)
 
+    async def gather(self) -> None:
+        """Sums up what came; others have their turn now and then."""
+        for number, (place, tally) in enumerate(self._change.requests.items()):
+            if place.direction == INBOUND:
+                self._by_listener[place.listener].add(tally)
+            elif place.direction == "outbound":
+                self._by_address[place.address].add(tally)
+            self._totals[place.direction].add(tally)
+            if number % _PIECE == _PIECE - 1:
+                await trio.lowlevel.checkpoint()
+
     def totals(self) -> dict[str, Golden]:
         """All requests, by direction."""
-        requests = self._change.requests.items()
-        return {
-            direction: total(tally for place, tally in requests if place.direction == direction).golden(self._seconds)
-            for direction in (INBOUND, "outbound")
-        }
+        return {direction: self._totals[direction].golden(self._seconds) for direction in (INBOUND, "outbound")}
 
     def overflow(self) -> Golden:
         """Those that cannot be told apart any more."""
-        found = self._change.requests.get(OVERFLOW)
-        return Golden() if found is None else found.golden(self._seconds)
+        return self._totals[OVERFLOW.direction].golden(self._seconds)
 
-    def routes(self) -> list[RouteFigures]:
+    def routes(self) -> list[Row[RouteFigures]]:
         """By route, those without a request included."""
         found: dict[RouteKey, Tally] = {self._turned(key): Tally() for key in self._known.routes}
         for key, tally in self._change.routes.items():
@@ -125,71 +146,54 @@ class Rows:
             if ("outbound", name) not in parents:
                 found[RouteKey("outbound", name, DEFAULT)] = self._of_backend("outbound", name)
         return [
-            RouteFigures(
-                direction=key.direction, parent=key.parent, route=key.route, golden=tally.golden(self._seconds)
-            )
-            for key, tally in found.items()
+            Row((key.direction, key.parent, key.route), tally, partial(_route, key)) for key, tally in found.items()
         ]
 
     def _turned(self, key: RouteKey) -> RouteKey:
         """The families are called outbound wherever there are backends; what comes in at a gateway is inbound."""
         return attrs.evolve(key, direction=INBOUND) if key.parent in self._known.gateways else key
 
-    def backends(self) -> list[BackendFigures]:
+    def backends(self) -> list[Row[BackendFigures]]:
         """By backend."""
-        found = []
-        for (direction, name), balancers in self._backends.items():
-            first = balancers[0]
-            budgets = [each.retry_budget for each in balancers if each.retry_budget is not None]
-            endpoints = list(self._endpoints_of(balancers).values())
-            ready = sum(each.state == "ready" and each.told.weight > 0 for each in endpoints)
-            found.append(
-                BackendFigures(
-                    backend=name,
-                    direction=direction,
-                    ready=ready,
-                    pending=sum(each.state != "draining" for each in endpoints) - ready,
-                    breakers_open=sum(each.breaker_state == "open" for each in endpoints),
-                    waiting=sum(each.told.waiting for each in balancers),
-                    fail_fast=first.told.fail_fast,
-                    retry_budget=min(budgets, default=None),
-                    golden=self._of_backend(direction, name).golden(self._seconds),
-                )
-            )
-        return found
+        return [
+            Row((direction, name), self._of_backend(direction, name), partial(self._backend, direction, name))
+            for direction, name in self._backends
+        ]
 
-    def endpoints(self) -> list[EndpointFigures]:
+    def _backend(self, direction: str, name: str, golden: Golden) -> BackendFigures:
+        balancers = self._backends[direction, name]
+        budgets = [each.retry_budget for each in balancers if each.retry_budget is not None]
+        endpoints = list(self._endpoints_of(balancers).values())
+        ready = sum(each.state == "ready" and each.told.weight > 0 for each in endpoints)
+        return BackendFigures(
+            backend=name,
+            direction=direction,
+            ready=ready,
+            pending=sum(each.state != "draining" for each in endpoints) - ready,
+            breakers_open=sum(each.breaker_state == "open" for each in endpoints),
+            waiting=sum(each.told.waiting for each in balancers),
+            fail_fast=balancers[0].told.fail_fast,
+            retry_budget=min(budgets, default=None),
+            golden=golden,
+        )
+
+    def endpoints(self) -> list[Row[EndpointFigures]]:
         """By endpoint; those that are gone as long as the window has requests of theirs."""
-        found = []
+        found: list[Row[EndpointFigures]] = []
         for (direction, name), balancers in self._backends.items():
             pending: dict[str, int] = defaultdict(int)
             for balancer in balancers:
                 for each in balancer.endpoints:
                     pending[each.address] += each.told.pending
             for address, endpoint in self._endpoints_of(balancers).items():
-                told = endpoint.told
-                found.append(
-                    EndpointFigures(
-                        backend=name,
-                        direction=direction,
-                        address=address,
-                        labels=endpoint.labels(),
-                        identity=told.identity,
-                        secured=told.secured,
-                        state=endpoint.state,
-                        breaker=endpoint.breaker_state,
-                        load=told.load,
-                        pending=pending[address],
-                        age=told.age,
-                        golden=self._of_endpoint(direction, name, address).golden(self._seconds),
-                    )
-                )
+                make = partial(_endpoint, direction, name, endpoint, pending[address])
+                found.append(Row((direction, name, address), self._of_endpoint(direction, name, address), make))
         for address, tally in self._by_address.items():
             if address not in self._users and tally.requests:
-                found.append(_gone(address, tally.golden(self._seconds)))
+                found.append(Row(("outbound", "", address), tally, partial(_gone, address)))
         return found
 
-    def edges(self) -> list[EdgeFigures]:
+    def edges(self) -> list[Row[EdgeFigures]]:
         """By who talks to whom."""
         return [*self._coming(), *self._going()]
 
@@ -224,7 +228,7 @@ class Rows:
         part.add(tally, share)
         return part
 
-    def _coming(self) -> Iterable[EdgeFigures]:
+    def _coming(self) -> Iterable[Row[EdgeFigures]]:
         known = self._known
         listeners = {place.address: place.listener for place in self._change.requests if place.direction == INBOUND}
         tallies: dict[tuple[str, str, bool, str], Tally] = defaultdict(Tally)
@@ -247,7 +251,8 @@ class Rows:
                 open_now[edge(listener, place)] += count
         for key in dict.fromkeys([*tallies, *open_now]):
             listener, client, secured, reason = key
-            yield EdgeFigures(
+            make = partial(
+                _edge,
                 direction=INBOUND,
                 source=client or UNKNOWN,
                 target=known.name if listener in (INBOUND, "") else listener,
@@ -256,10 +261,10 @@ class Rows:
                 secured=secured,
                 no_tls_reason=reason,
                 connections=open_now[key],
-                golden=tallies[key].golden(self._seconds),
             )
+            yield Row((INBOUND, client, listener, reason), tallies[key], make)
 
-    def _going(self) -> Iterable[EdgeFigures]:
+    def _going(self) -> Iterable[Row[EdgeFigures]]:
         open_now: dict[str, int] = defaultdict(int)
         for (peer, place), count in self._connections.items():
             if (peer, place.direction) == ("dst", "outbound"):
@@ -272,7 +277,8 @@ class Rows:
                 told = endpoint.told
                 edges[told.identity, told.secured, told.mesh, told.no_tls].append(address)
             for (identity, secured, mesh, reason), addresses in edges.items():
-                yield EdgeFigures(
+                make = partial(
+                    _edge,
                     direction="outbound",
                     source=self._known.name,
                     target=name,
@@ -281,27 +287,47 @@ class Rows:
                     secured=secured,
                     no_tls_reason=reason,
                     connections=sum(open_now[address] for address in addresses),
-                    golden=total(self._of_endpoint("outbound", name, address) for address in addresses).golden(
-                        self._seconds
-                    ),
                 )
+                came = total(self._of_endpoint("outbound", name, address) for address in addresses)
+                yield Row(("outbound", name, identity or "", reason), came, make)
 
 
-def busiest(rows: Iterable[R]) -> tuple[tuple[R, ...], int]:
+async def busiest(rows: list[Row[R]], seconds: float) -> tuple[tuple[R, ...], int]:
     """The rows with most requests, at most :data:`MOST_ROWS`, in an order that does not jump; and how many are left
-    out."""
-    ordered = sorted(rows, key=lambda row: (-row.golden.requests, _name(row)))
-    return tuple(ordered[:MOST_ROWS]), max(len(ordered) - MOST_ROWS, 0)
+    out.  Others have their turn now and then."""
+    rows.sort(key=lambda row: (-row.tally.requests, row.name))
+    made = []
+    for number, row in enumerate(rows[:MOST_ROWS]):
+        made.append(row.make(row.tally.golden(seconds)))
+        if number % _PIECE == _PIECE - 1:
+            await trio.lowlevel.checkpoint()
+    return tuple(made), len(rows) - len(made)
 
 
-def _name(row: RouteFigures | BackendFigures | EndpointFigures | EdgeFigures) -> tuple[str, ...]:
-    if isinstance(row, RouteFigures):
-        return row.direction, row.parent, row.route
-    if isinstance(row, BackendFigures):
-        return row.direction, row.backend
-    if isinstance(row, EndpointFigures):
-        return row.direction, row.backend, row.address
-    return row.direction, row.source, row.target, row.no_tls_reason
+def _route(key: RouteKey, golden: Golden) -> RouteFigures:
+    return RouteFigures(direction=key.direction, parent=key.parent, route=key.route, golden=golden)
+
+
+def _endpoint(direction: str, backend: str, endpoint: LiveEndpoint, pending: int, golden: Golden) -> EndpointFigures:
+    told = endpoint.told
+    return EndpointFigures(
+        backend=backend,
+        direction=direction,
+        address=endpoint.address,
+        labels=endpoint.labels(),
+        identity=told.identity,
+        secured=told.secured,
+        state=endpoint.state,
+        breaker=endpoint.breaker_state,
+        load=told.load,
+        pending=pending,
+        age=told.age,
+        golden=golden,
+    )
+
+
+def _edge(golden: Golden, **facts: Any) -> EdgeFigures:
+    return EdgeFigures(golden=golden, **facts)
 
 
 def _gone(address: str, golden: Golden) -> EndpointFigures:

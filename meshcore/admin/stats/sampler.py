@@ -185,21 +185,21 @@ class Sampler:
         change = await self._reader.change(before, now)
         connections = await self._reader.connections()
         rows = Rows(change, self._backends, connections, self._sampled.known())
-        totals, overflow = rows.totals(), rows.overflow()
+        await rows.gather()
+        seconds = change.seconds
+        routes, more_routes = await busiest(rows.routes(), seconds)
         await trio.lowlevel.checkpoint()
-        routes, more_routes = busiest(rows.routes())
+        backends, more_backends = await busiest(rows.backends(), seconds)
         await trio.lowlevel.checkpoint()
-        backends, more_backends = busiest(rows.backends())
+        endpoints, more_endpoints = await busiest(rows.endpoints(), seconds)
         await trio.lowlevel.checkpoint()
-        endpoints, more_endpoints = busiest(rows.endpoints())
-        await trio.lowlevel.checkpoint()
-        edges, more_edges = busiest(rows.edges())
+        edges, more_edges = await busiest(rows.edges(), seconds)
         return Stats(
             time=self._sampled.time(),
-            window=change.seconds,
+            window=seconds,
             proxy=self._sampled.facts(),
-            total=totals,
-            overflow=overflow,
+            total=rows.totals(),
+            overflow=rows.overflow(),
             routes=routes,
             backends=backends,
             endpoints=endpoints,

@@ -82,7 +82,7 @@ def route_ended(direction: str, labels: dict[str, str]) -> tuple[RouteKey, bool]
     error = labels.get("error", "")
     status = labels.get("http_status") or labels.get("grpc_status") or ""
     number = int(status) if status.isascii() and status.isdigit() and len(status) < 4 else -1
-    if "grpc_status" in labels and labels["grpc_status"]:
+    if labels.get("grpc_status"):
         failed = number in GRPC_FAILURES
     else:
         failed = 500 <= number <= 599

@@ -133,8 +133,8 @@ class Reader:
             await each(growth, partial(began, found.routes))
         for responses in self._route_responses:
             await each(responses, partial(ended, found.routes))
-        for key, tally in found.routes.items():
-            if key.direction == "outbound":
+        for known, tally in found.routes.items():
+            if known.direction == "outbound":
                 # They are counted once, at their end.
                 tally.requests = tally.successes + tally.failures
         return found

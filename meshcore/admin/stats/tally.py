@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshcore.admin.stats.figures import Golden
-from meshcore.admin.stats.percentile import percentile
+from meshcore.admin.stats.percentile import percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -58,13 +58,14 @@ class Tally:
     def golden(self, window: float) -> Golden:
         """The figures of a window of so many seconds."""
         ended = self.successes + self.failures
+        p50, p95, p99 = percentiles((0.5, 0.95, 0.99), self.bounds, self.latencies)
         return Golden(
             requests=round(self.requests),
             rps=self.requests / window if window > 0 else 0.0,
             success=self.successes / ended if ended else None,
-            p50=percentile(0.5, self.bounds, self.latencies),
-            p95=percentile(0.95, self.bounds, self.latencies),
-            p99=percentile(0.99, self.bounds, self.latencies),
+            p50=p50,
+            p95=p95,
+            p99=p99,
         )
 
 
