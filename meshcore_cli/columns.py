@@ -152,14 +152,18 @@ def lines_of(
 def _squeezed(headings: Sequence[Heading], widths: list[int], columns: int) -> list[int]:
     """The columns that are shown, their *widths* made less where that is needed."""
     shown = list(range(len(headings)))
-    while (over := _over(shown, widths, columns)) > 0:
-        if _narrowed(headings, shown, widths, over, _COMFORTABLE):
-            break
+    liked = list(widths)
+    while not _narrowed(headings, shown, widths, columns, _COMFORTABLE):
         ranked = [index for index in shown if headings[index].rank]
         if not ranked:
-            _narrowed(headings, shown, widths, _over(shown, widths, columns), _NARROWEST)
             break
+        widths[:] = liked
         shown.remove(max(ranked, key=lambda index: headings[index].rank))
+    if not _narrowed(headings, shown, widths, columns, _NARROWEST):
+        # There is hardly any room at all.
+        while len(shown) > 1 and _over(shown, widths, columns) > 0:
+            shown.pop()
+        widths[shown[0]] = min(widths[shown[0]], columns)
     return shown
 
 
@@ -167,9 +171,9 @@ def _over(shown: list[int], widths: list[int], columns: int) -> int:
     return sum(widths[index] for index in shown) + 2 * (len(shown) - 1) - columns
 
 
-def _narrowed(headings: Sequence[Heading], shown: list[int], widths: list[int], over: int, least: int) -> bool:
-    """Takes *over* columns from what shrinks, the widest first, until it is as wide as the next one; whether there were
-    enough."""
+def _narrowed(headings: Sequence[Heading], shown: list[int], widths: list[int], columns: int, least: int) -> bool:
+    """Makes what shrinks less wide, the widest first, until it is as wide as the next one; whether it all fits."""
+    over = _over(shown, widths, columns)
     shrinking = [index for index in shown if headings[index].shrinks]
     while over > 0 and shrinking:
         widest = max(shrinking, key=lambda index: widths[index])
