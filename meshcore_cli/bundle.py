@@ -87,7 +87,11 @@ def bundle(command: str, arguments: argparse.Namespace, out: Path, *, force: boo
         if found.status != 200 and part is not PARTS[0]:
             told.append(_failed(part, f"status {found.status}: {found.text.strip()[:200]}"))
             continue
-        files[part.file] = _masked_text(part, found.text)
+        content = _content(part, found.text)
+        if content is None:
+            told.append(_failed(part, "it broke off, or is no JSON"))
+            continue
+        files[part.file] = content
         told.append({"file": part.file, "page": part.path, "status": found.status, "ok": True})
     _events(command, arguments, files, told)
     _progress("")
@@ -123,13 +127,14 @@ def masked(value: Any, name: str = "") -> Any:
     return _USER_INFO.sub(f"{_MASK}@", value)
 
 
-def _masked_text(part: Part, text: str) -> bytes:
+def _content(part: Part, text: str) -> bytes | None:
+    """What goes into the file; None: nothing that could be masked came."""
     if not part.file.endswith(".json"):
         return text.encode()
     try:
         return _json(masked(json.loads(text)))
     except (ValueError, RecursionError):
-        return text.encode()
+        return None
 
 
 def _failed(part: Part, why: str) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +43,6 @@ def test_it_makes_no_difference_in_which_pieces_they_come(data: bytes, cuts: lis
     whole, pieces = Keys(), Keys()
     found = []
     edges = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         found += pieces.feed(data[start:end])
     assert [*found, *pieces.flush()] == [*whole.feed(data), *whole.flush()]

@@ -177,7 +177,7 @@ JSON = st.recursive(
 
 @given(
     st.fixed_dictionaries(
-        {name: JSON for name in ("proxy", "total", "window", "more")}
+        dict.fromkeys(("proxy", "total", "window", "more"), JSON)
         | {name: st.one_of(JSON, st.lists(st.dictionaries(keys, JSON), max_size=4)) for name, keys in ROWS}
     ),
     st.text(alphabet="123spr/?ne 059lbqxy", max_size=12),
