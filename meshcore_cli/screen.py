@@ -16,6 +16,8 @@ __all__ = ["Screen"]
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2", "reverse": "7"}
 _FOOTER = "1/2/3 view  s sort  r reverse  / filter  p pause  ? help  q quit"
 _LONGEST_FILTER = 100
+_FEW_ROWS = 10
+"""With fewer, the totals make room for the table."""
 
 HELP = (
     "1 2 3      routes, backends, endpoints; Tab: the next one, Shift-Tab: the one before",
@@ -162,7 +164,7 @@ class Screen:
         if self._help:
             shown = ["meshcore top", "", *HELP]
             return [self._paint("bold" if not n else "", fit(line, columns)) for n, line in enumerate(shown[:rows])]
-        head = [self._head(columns), *self._totals(columns), self._tabs(columns)]
+        head = [self._head(columns), *(self._totals(columns) if rows >= _FEW_ROWS else ()), self._tabs(columns)]
         room = max(rows - len(head) - 2, 1)
         heading, body = self._table(columns, room)
         lines = [*head, self._paint("reverse", fit(heading, columns)), *body]

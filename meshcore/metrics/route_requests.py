@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from meshcore._native import mypyc_attr
 from meshcore._wakeup import clock
 from meshcore.http.classify import error_label, grpc_outcome
 from meshcore.http.grpc import is_grpc
-from meshcore.metrics.histogram import LATENCY_MS, Histogram
-from meshcore.metrics.registry import Counter, Family, Registry
+from meshcore.metrics.registry import Counter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,8 +16,9 @@ if TYPE_CHECKING:
     from meshcore.abc import HttpService
     from meshcore.http.body import EndOfStream
     from meshcore.http.message import Request, Response
+    from meshcore.metrics.registry import Registry
 
-__all__ = ["MeasuredRoute", "RouteSeries", "route_latencies"]
+__all__ = ["MeasuredRoute", "RouteSeries"]
 
 _ROUTE = (0.05, 0.5, 1.0, 10.0)
 _BACKEND = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 10.0)
@@ -37,30 +36,11 @@ _FAMILIES = {
 _LABELS = ("parent_name", "route_name", "backend_name")
 
 
-def route_latencies(registry: Registry) -> Family[Histogram]:
-    """Milliseconds from a request to the end of its answer as clients see it, by direction, parent and route.
-
-    Not among what is scraped: linkerd's families have few buckets there, too few to tell percentiles by.
-    """
-    return registry.shared("route latencies", partial(_unexposed, registry))
-
-
-def _unexposed(registry: Registry) -> Family[Histogram]:
-    return Registry(max_series=registry.max_series).histogram(
-        "route_latency_ms",
-        "Milliseconds from a request to the end of its answer.",
-        "direction",
-        "parent_name",
-        "route_name",
-        buckets=LATENCY_MS,
-    )
-
-
 @mypyc_attr(native_class=False)
 class RouteSeries:
     """The cells of one route, or backend of it, for one kind of requests, bound when they are first needed."""
 
-    __slots__ = ("_statuses", "_values", "duration", "latency", "requests", "statuses")
+    __slots__ = ("_statuses", "_values", "duration", "requests", "statuses")
 
     def __init__(self, registry: Registry, scope: str, kind: str, values: tuple[str, ...]) -> None:
         requests, statuses, durations, buckets = _FAMILIES[scope]
@@ -81,19 +61,8 @@ class RouteSeries:
             prefix + durations, "Seconds from a request to the end of its answer.", *labels, buckets=buckets
         )
         self.duration = duration.labels(*values)
-        # Tries have their endpoints' histogram.
-        self.latency: Histogram | None = None
-        if scope != "backend":
-            direction = "inbound" if scope == "inbound" else "outbound"
-            self.latency = route_latencies(registry).labels(direction, *values)
         # By status; what is rare has a tuple for a key.
         self.statuses: dict[int | tuple[int, str], Counter] = {}
-
-    def took(self, seconds: float) -> None:
-        """An exchange has ended, after that long."""
-        self.duration.observe(seconds)
-        if self.latency is not None:
-            self.latency.observe(seconds * 1000.0)
 
     def status(self, status: int, error: str = "") -> Counter:
         """The counter of a kind of end; a status of -1 is none."""
@@ -138,7 +107,7 @@ class MeasuredRoute:
             response = await self._inner(request)
         except BaseException as error:
             series.status(-1, error_label(error)).value += 1
-            series.took(self._now() - started)
+            series.duration.observe(self._now() - started)
             raise
         response.body.on_end(_Exchange(series, response, self._now, started, grpc).ended)
         return response
@@ -171,4 +140,4 @@ class _Exchange:
         else:
             cell = series.status(grpc_outcome(response.headers.raw, end.trailers)[0])
         cell.value += 1
-        series.took(self._now() - self._started)
+        series.duration.observe(self._now() - self._started)

@@ -119,13 +119,19 @@ def test_what_came_is_the_difference_of_two_looks_whatever_became_of_the_cell(ev
         for event in events:
             if event == "look":
                 await growth.look([(key, cell)] if there else [])
-                seen = cell.value if there else seen
+                if not there:
+                    # What came between the last look and its end cannot be known; when it is back, it is another one.
+                    lost += cell.value - seen
+                    cell = Cell()
+                    cell.value = 0.0
+                seen = cell.value
             elif event == "restart":
                 # What is counted between the last look and a restart cannot be known.
                 lost += cell.value - seen
                 cell = Cell()
                 cell.value = seen = 0.0
-                await growth.look([(key, cell)] if there else [])
+                there = True
+                await growth.look([(key, cell)])
             elif event == "vanish":
                 there = not there
             else:
@@ -206,3 +212,38 @@ async def test_others_have_their_turn_between_the_pieces_of_a_look(nursery: trio
     before = turns
     await all_of(Growth("x", by_name), registry, "x")
     assert turns - before >= 3
+
+
+async def test_what_is_folded_into_the_overflow_series_is_not_counted_again() -> None:
+    class Cell:
+        def __init__(self, value: float) -> None:
+            self.value = value
+
+    growth: Growth[str] = Growth("x", lambda labels: labels.get("name", "overflow"))
+    overflow, a, b = (("overflow", "true"),), (("name", "a"),), (("name", "b"),)
+    first = await growth.look([(overflow, Cell(10)), (a, Cell(100)), (b, Cell(5))])
+    # It has made room, and two more had come for it; another one for overflow itself.
+    last = await growth.look([(overflow, Cell(113)), (b, Cell(6))])
+    found: dict[str, float] = {}
+    await grown(growth.keys(), first, last, found.__setitem__)
+    assert found == {"overflow": 3, "b": 1}
+    # It is back.
+    last = await growth.look([(overflow, Cell(113)), (a, Cell(2)), (b, Cell(6))])
+    await grown(growth.keys(), first, last, found.__setitem__)
+    assert found == {"overflow": 3, "a": 2, "b": 1}
+
+
+async def test_histograms_are_folded_by_bucket() -> None:
+    registry = Registry()
+    family = registry.histogram("x", "…", "name", buckets=(1, 2))
+    cell, into = family.labels("a"), family.labels("b")
+    for value in (0.5, 1.5, 1.5):
+        cell.observe(value)
+    growth: Growth[str] = Growth("x", lambda labels: labels.get("name", "overflow"))
+    overflow, a = (("overflow", "true"),), (("name", "a"),)
+    first = await growth.look([(overflow, into), (a, cell)])
+    into.counts[:] = [1, 2, 1]
+    last = await growth.look([(overflow, into)])
+    found: dict[str, object] = {}
+    await grown(growth.keys(), first, last, found.__setitem__)
+    assert found == {"overflow": (0, 0, 1)}

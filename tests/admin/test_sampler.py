@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,14 @@ async def over(proxy: Proxy, window: float, during: Callable[[], Awaitable[None]
     return await proxy.stats(window)
 
 
+def bucket(proxy: Proxy, family: str, value: float) -> tuple[float, float]:
+    """The bounds of the bucket that a value is counted in."""
+    (found,) = [each for each in proxy.registry.families() if each.name == family]
+    bounds = (0.0, *found.series()[0][1].bounds)
+    index = bisect_left(bounds, value) or 1
+    return bounds[index - 1], bounds[index]
+
+
 async def test_rates_success_and_latencies_are_exact(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     _, proxy, clients = await gateway(nursery)
     await clients.send(b"/", 3)
@@ -99,10 +108,14 @@ async def test_rates_success_and_latencies_are_exact(nursery: trio.Nursery, auto
     slow, quick = rows["public", "slow"], rows["public", "quick"]
     assert (slow.direction, slow.golden.requests, slow.golden.success) == ("inbound", 4, 1.0)
     assert slow.golden.rps == pytest.approx(4 / seconds)
-    # All of them between 100 and 200 ms: evenly spread there.
-    assert (slow.golden.p50, slow.golden.p95, slow.golden.p99) == (150.0, 195.0, 199.0)
+    # All of them in one bucket: evenly spread there.
+    low, high = bucket(proxy, "outbound_http_route_request_duration_seconds", 0.15)
+    spread = [1_000 * (low + part * (high - low)) for part in (0.5, 0.95, 0.99)]
+    assert [slow.golden.p50, slow.golden.p95, slow.golden.p99] == pytest.approx(spread)
     assert (quick.golden.requests, quick.golden.success) == (6, pytest.approx(5 / 6))
-    assert quick.golden.p50 == 0.5
+    assert quick.golden.p50 == pytest.approx(500 * bucket(proxy, "outbound_http_route_request_duration_seconds", 0)[1])
+    # In the other one those of all routes.
+    assert stats.total["inbound"].p99 == pytest.approx(197.5)
     assert (stats.total["inbound"].requests, stats.total["inbound"].success) == (10, 0.9)
     assert stats.total["outbound"].requests == 10
     assert stats.overflow.requests == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import add
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PIECE", "Growth", "grown", "increase", "increases"]
 
+OVERFLOW = ("overflow", "true")
+"""The label of the series that counts what has no room of its own."""
 PIECE = 200
 """Series that are looked at in one go; then others have their turn."""
 
@@ -34,13 +37,20 @@ def increases(before: Sequence[int], now: Sequence[int]) -> tuple[int, ...]:
     return tuple(after - earlier for earlier, after in zip(before, now, strict=True))
 
 
+def _plus(one: Any, other: Any) -> Any:
+    return tuple(map(add, one, other)) if isinstance(one, tuple) else one + other
+
+
 @attrs.define(eq=False)
 class _Seen(Generic[K]):
-    """A series: whose it is, what its cell had at the last look, and what that makes in all."""
+    """A series: whose it is, what its cell had at the last look, what that makes in all, at which look it was last
+    there, and whether it is the one for overflow."""
 
     key: K | None
     raw: Any
     total: Any
+    look: int
+    overflow: bool
 
 
 class Growth(Generic[K]):
@@ -48,6 +58,8 @@ class Growth(Generic[K]):
 
     What its series have in all counts from the first look; a cell that began anew, or vanished and came back, goes on
     where it was.  So what came between two looks is the difference of what they took, in whatever order cells live.
+    What a series that has vanished had is taken to be in the one for overflow from then on, which is no growth of that
+    one.
 
     Args:
         name: the family's.
@@ -59,13 +71,13 @@ class Growth(Generic[K]):
         series: how many are followed, those that have vanished included.
     """
 
-    __slots__ = ("_key", "_looked", "_seen", "_slots", "bounds", "name")
+    __slots__ = ("_key", "_look", "_seen", "_slots", "bounds", "name")
 
     def __init__(self, name: str, key: Callable[[dict[str, str]], K | None]) -> None:
         self.name = name
         self.bounds: tuple[float, ...] = ()
         self._key = key
-        self._looked = False
+        self._look = 0
         self._slots: dict[Labels, int] = {}
         self._seen: list[_Seen[K]] = []
 
@@ -75,44 +87,61 @@ class Growth(Generic[K]):
 
     async def look(self, series: Sequence[tuple[Labels, Any]]) -> list[Any]:
         """Looks at all series; what each has in all, for :func:`grown`.  Others have their turn now and then."""
+        self._look += 1
+        overflow = None
         for start in range(0, len(series), PIECE):
             if start:
                 await trio.lowlevel.checkpoint()
             for labels, cell in series[start : start + PIECE]:
-                self._look(labels, cell)
-        self._looked = True
+                if OVERFLOW in labels:
+                    overflow = labels, cell
+                else:
+                    self._see(labels, cell)
+        folded = self._vanished()
+        if overflow is not None:
+            self._see(*overflow, folded)
         return [seen.total for seen in self._seen]
 
-    def _look(self, labels: Labels, cell: Any) -> None:
-        slot = self._slots.get(labels)
-        if slot is None:
-            self._slots[labels] = len(self._seen)
-            self._seen.append(self._new(labels, cell))
-            return
-        seen = self._seen[slot]
-        if seen.key is None:
-            return
-        if isinstance(cell, Histogram):
-            # Most have not changed: then no new object is kept.
-            if cell.counts != seen.raw:
-                more = increases(seen.raw, cell.counts)
-                seen.total = tuple(map(sum, zip(seen.total, more, strict=True)))
-                seen.raw = list(cell.counts)
-        elif cell.value != seen.raw:
-            seen.total += increase(seen.raw, cell.value)
-            seen.raw = cell.value
+    def _vanished(self) -> Any:
+        """What those had at the last look that are not there any more; 0: nothing."""
+        found: Any = 0
+        for seen in self._seen:
+            # Where it was there at the last look, and is not now.
+            if seen.look == self._look - 1 and not seen.overflow:
+                found = seen.raw if found == 0 else _plus(found, seen.raw)
+                # Should it come back, it begins anew.
+                seen.raw = tuple(0 for _ in seen.raw) if isinstance(seen.raw, tuple) else 0
+        return found
 
-    def _new(self, labels: Labels, cell: Any) -> _Seen[K]:
-        # What a series has that was not there at the look before has all come since.
-        key = self._key(dict(labels))
-        if not isinstance(cell, Histogram):
-            return _Seen(key, cell.value, cell.value if self._looked else 0)
-        if not self.bounds:
+    def _see(self, labels: Labels, cell: Any, folded: Any = 0) -> None:
+        slot = self._slots.get(labels)
+        histogram = isinstance(cell, Histogram)
+        if histogram and not self.bounds:
             self.bounds = cell.bounds
-        if cell.bounds != self.bounds:
-            return _Seen(None, (), ())
-        counts = tuple(cell.counts)
-        return _Seen(key, list(counts), counts if self._looked else (0,) * len(counts))
+        if histogram and cell.bounds != self.bounds:
+            return
+        if slot is None:
+            nothing: Any = (0,) * len(cell.counts) if histogram else 0
+            raw = (tuple(cell.counts) if histogram else cell.value) if self._look == 1 else nothing
+            self._slots[labels] = len(self._seen)
+            seen = _Seen(self._key(dict(labels)), raw, nothing, self._look, OVERFLOW in labels)
+            self._seen.append(seen)
+            if self._look == 1:
+                return
+        else:
+            seen = self._seen[slot]
+            seen.look = self._look
+        # Most have not changed: then no new object is kept.
+        if histogram:
+            counts = tuple(cell.counts)
+            if counts != seen.raw:
+                more = increases(seen.raw, counts)
+                if folded:
+                    more = tuple(max(one - other, 0) for one, other in zip(more, folded, strict=True))
+                seen.total, seen.raw = _plus(seen.total, more), counts
+        elif cell.value != seen.raw:
+            seen.total += max(increase(seen.raw, cell.value) - folded, 0)
+            seen.raw = cell.value
 
     def keys(self) -> list[K | None]:
         """Whose each series is, in the order of what :meth:`look` returns."""
@@ -120,9 +149,9 @@ class Growth(Generic[K]):
 
 
 async def grown(
-    keys: Sequence[K | None], before: Sequence[Any], now: Sequence[Any], add: Callable[[K, Any], None]
+    keys: Sequence[K | None], before: Sequence[Any], now: Sequence[Any], tell: Callable[[K, Any], None]
 ) -> None:
-    """Calls *add* with the key of each series that has grown, and by how much: a number, or one for each bucket.
+    """Calls *tell* with the key of each series that has grown, and by how much: a number, or one for each bucket.
 
     Args:
         keys: of the series.
@@ -137,12 +166,12 @@ async def grown(
             continue
         if slot >= known:
             if any(total) if isinstance(total, tuple) else total:
-                add(key, total)
+                tell(key, total)
             continue
         earlier = before[slot]
         if total is earlier or total == earlier:
             continue
         if isinstance(total, tuple):
-            add(key, tuple(after - at for at, after in zip(earlier, total, strict=True)))
+            tell(key, tuple(after - at for at, after in zip(earlier, total, strict=True)))
         else:
-            add(key, total - earlier)
+            tell(key, total - earlier)

@@ -6,7 +6,10 @@ import attrs
 
 from meshcore.http.classify import GRPC_FAILURES
 
-__all__ = ["OVERFLOW", "RouteKey", "Where", "ended", "route", "route_ended", "route_latency", "where"]
+__all__ = ["OVERFLOW", "RouteKey", "Where", "ended", "route", "route_ended", "where"]
+
+_LEFT = ("", "cancelled", "CANCEL")
+"""The ``error`` of what did not fail, clients that left early included: that is no failure of what they left."""
 
 
 @attrs.frozen(cache_hash=True)
@@ -65,7 +68,7 @@ def ended(labels: dict[str, str]) -> tuple[Where, bool] | None:
 
 
 def route(direction: str, labels: dict[str, str]) -> RouteKey | None:
-    """For ``inbound_http_requests_total`` and its like."""
+    """For ``inbound_http_requests_total``, ``…_request_duration_seconds`` and their like."""
     parent, name = labels.get("parent_name", ""), labels.get("route_name", "")
     return RouteKey(direction, parent, name) if parent and name and "overflow" not in labels else None
 
@@ -86,10 +89,4 @@ def route_ended(direction: str, labels: dict[str, str]) -> tuple[RouteKey, bool]
         failed = number in GRPC_FAILURES
     else:
         failed = 500 <= number <= 599
-    # A client that leaves early is no failure of what it left.
-    return key, failed or error not in ("", "cancelled")
-
-
-def route_latency(labels: dict[str, str]) -> RouteKey | None:
-    """For the latencies of routes."""
-    return route(labels.get("direction", ""), labels)
+    return key, failed or error not in _LEFT

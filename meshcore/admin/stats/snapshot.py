@@ -10,13 +10,12 @@ import attrs
 import trio
 
 from meshcore.admin.stats.growth import Growth, grown
-from meshcore.admin.stats.series import OVERFLOW, RouteKey, Where, ended, route, route_ended, route_latency, where
+from meshcore.admin.stats.series import OVERFLOW, RouteKey, Where, ended, route, route_ended, where
 from meshcore.admin.stats.tally import Tally
 from meshcore.metrics.connections import ConnectionCounts
-from meshcore.metrics.route_requests import route_latencies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from meshcore.admin.endpoints import LiveBackend
     from meshcore.metrics.registry import Registry
@@ -71,7 +70,11 @@ class Reader:
         self._requests = Growth("request_total", where)
         self._responses = Growth("response_total", ended)
         self._latencies = Growth("response_latency_ms", where)
-        self._route_latencies = Growth("route latencies", route_latency)
+        self._route_latencies = [
+            Growth(f"{direction}_{kind}_{rest}request_duration_seconds", partial(route, direction))
+            for direction, rest in (("outbound", "route_"), ("inbound", ""))
+            for kind in ("http", "grpc")
+        ]
         inbound = [Growth(f"inbound_{kind}_requests_total", partial(route, "inbound")) for kind in ("http", "grpc")]
         self._route_requests: list[Growth[RouteKey]] = inbound
         self._route_responses = [
@@ -83,7 +86,7 @@ class Reader:
             self._requests,
             self._responses,
             self._latencies,
-            self._route_latencies,
+            *self._route_latencies,
             *self._route_requests,
             *self._route_responses,
         ]
@@ -97,7 +100,6 @@ class Reader:
         self._number += 1
         at = trio.current_time()
         families = {family.name: family for family in self._registry.families()}
-        families[self._route_latencies.name] = route_latencies(self._registry)
         totals = {}
         for each in self._all:
             family = families.get(each.name)
@@ -128,7 +130,10 @@ class Reader:
         await each(self._requests, partial(began, found.requests))
         await each(self._responses, partial(ended, found.requests))
         await each(self._latencies, partial(timed, found.requests, self._latencies.bounds))
-        await each(self._route_latencies, partial(timed, found.routes, self._route_latencies.bounds))
+        for durations in self._route_latencies:
+            # Seconds there.
+            bounds = tuple(bound * 1000.0 for bound in durations.bounds)
+            await each(durations, partial(timed, found.routes, bounds))
         for growth in self._route_requests:
             await each(growth, partial(began, found.routes))
         for responses in self._route_responses:
@@ -143,7 +148,11 @@ class Reader:
         """Open connections, by ``"src"`` (accepted) or ``"dst"`` (made), and where they were counted."""
         for direction in ("inbound", "outbound"):
             for peer in ("src", "dst"):
-                ConnectionCounts.of(self._registry, direction, peer).collect()
+                collect: Callable[[], Iterable[None] | None] = ConnectionCounts.of(
+                    self._registry, direction, peer
+                ).collect
+                for _ in collect() or ():
+                    await trio.lowlevel.checkpoint()
                 await trio.lowlevel.checkpoint()
         found: dict[tuple[str, Where], int] = defaultdict(int)
         for family in self._registry.families():
