@@ -148,14 +148,14 @@ def test_what_came_is_the_difference_of_two_looks_whatever_became_of_the_cell(ev
 
 async def test_a_series_that_is_new_has_all_come_since_the_look_before() -> None:
     registry = Registry()
-    family = registry.counter("x", "…", "name")
+    family = registry.counter("x_total", "…", "name")
     family.labels("old").value = 100
     growth: Growth[str] = Growth("x", by_name)
-    first = await all_of(growth, registry, "x")
+    first = await all_of(growth, registry, "x_total")
     family.labels("old").value += 1
     family.labels("new").value = 5
     found: dict[str, float] = {}
-    last = await all_of(growth, registry, "x")
+    last = await all_of(growth, registry, "x_total")
     await grown(growth.keys(), first, last, found.__setitem__)
     assert found == {"old": 1, "new": 5}
 
@@ -196,7 +196,7 @@ async def test_what_does_not_grow_is_not_told_and_keeps_no_new_objects() -> None
 
 async def test_others_have_their_turn_between_the_pieces_of_a_look(nursery: trio.Nursery) -> None:
     registry = Registry(max_series=4 * PIECE)
-    family = registry.counter("x", "…", "name")
+    family = registry.counter("x_total", "…", "name")
     for number in range(4 * PIECE):
         family.labels(str(number)).value = random.random()
     turns = 0
@@ -210,7 +210,7 @@ async def test_others_have_their_turn_between_the_pieces_of_a_look(nursery: trio
     nursery.start_soon(other)
     await trio.lowlevel.checkpoint()
     before = turns
-    await all_of(Growth("x", by_name), registry, "x")
+    await all_of(Growth("x_total", by_name), registry, "x_total")
     assert turns - before >= 3
 
 
