@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from meshcore_cli.columns import clean
+from meshcore_cli.figures import millis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["layer_lines", "value_lines"]
 
 _DEEPEST = 40
+_KNOWN = ("role", "layer", "per", "branches", "account")
 
 
 def layer_lines(layers: object, indent: str = "") -> Iterator[str]:
@@ -23,7 +25,10 @@ def layer_lines(layers: object, indent: str = "") -> Iterator[str]:
         if not isinstance(layer, dict):
             continue
         yield f"{indent}└─ {clean(layer.get('layer') or layer.get('role') or '?')}"
-        more = {name: item for name, item in layer.items() if name not in ("role", "layer", "per", "branches")}
+        account = layer.get("account")
+        if isinstance(account, dict) and account.get("calls"):
+            yield f"{indent}     {_account(account)}"
+        more = {name: item for name, item in layer.items() if name not in _KNOWN}
         yield from value_lines(more, f"{indent}     ")
         branches = layer.get("branches")
         for name, branch in (branches if isinstance(branches, dict) else {}).items():
@@ -32,6 +37,24 @@ def layer_lines(layers: object, indent: str = "") -> Iterator[str]:
         if isinstance(layer.get("per"), str):
             yield f"{indent}   ┊ one of these per {clean(layer['per']).capitalize()}"
             indent += "   "
+
+
+def _account(account: dict[str, Any]) -> str:
+    """What a layer has done, on one line; what never happened is left out."""
+    outcomes = account.get("outcomes")
+    errors = account.get("errors")
+    told = [("calls", account["calls"]), ("in flight", account.get("in_flight"))]
+    told += [(name, _micros(account.get(f"{name}_us"))) for name in ("mean", "self")]
+    told += outcomes.items() if isinstance(outcomes, dict) else ()
+    told += [(name, account.get(name)) for name in ("answered", "repeated", "raised")]
+    told += errors.items() if isinstance(errors, dict) else ()
+    return "  ".join(f"{clean(name)} {_scalar(item)}" for name, item in told if item)
+
+
+def _micros(value: object) -> str:
+    if not isinstance(value, int | float):
+        return ""
+    return f"{value:.1f}µs" if value < 1_000 else millis(value / 1_000)
 
 
 def value_lines(value: object, indent: str = "", depth: int = 0) -> Iterator[str]:

@@ -165,6 +165,27 @@ outbound
 """
 
 
+def test_what_layers_have_done_stands_under_them(proxy: Stub, capsys: pytest.CaptureFixture[str]) -> None:
+    account = {
+        "calls": 1204,
+        "in_flight": 2,
+        "mean_us": 3402.1,
+        "self_us": 11.3,
+        "outcomes": {"2xx": 1197, "error": 5},
+        "answered": 0,
+        "repeated": 24,
+        "raised": 5,
+        "errors": {"fail-fast": 5},
+    }
+    layers = [{"layer": "Retry()", "account": account}, {"layer": "Http()", "account": {"calls": 0}}]
+    proxy.pages["/stack"] = {"public": {"layers": layers}}
+    assert run(proxy, "diag", "stack") == 0
+    assert capsys.readouterr().out == (
+        "public\n└─ Retry()\n     calls 1204  in flight 2  mean 3.4ms  self 11.3µs  2xx 1197  error 5  repeated 24  "
+        "raised 5  fail-fast 5\n└─ Http()\n"
+    )
+
+
 def test_tasks_are_a_tree_with_where_each_waits(proxy: Stub, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(proxy, "diag", "tasks") == 0
     assert capsys.readouterr().out == "<init>\n  sampler  meshcore/x.py:7 run\n3 tasks, 1 of them not shown\n"
