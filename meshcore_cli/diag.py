@@ -168,7 +168,7 @@ def _identity(told: dict[str, Any]) -> str:
         lines.append(f"  {colour('red', 'refused')}  {text(told, 'refused')}")
     refreshes = told.get("refreshes")
     if isinstance(refreshes, dict):
-        lines.append(f"  renewed  {text(refreshes, 'ok')} times, refused {text(refreshes, 'error')} times")
+        lines.append(f"  taken    {text(refreshes, 'ok')} times, refused {text(refreshes, 'error')} times")
     for title, name in (("signed by", "chain"), ("trusts", "anchors")):
         for each in items(told, name):
             lines.append(f"  {title:<8} {text(each, 'subject')}, until {_day(number(each, 'not_after'))}")

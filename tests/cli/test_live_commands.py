@@ -196,7 +196,7 @@ def test_an_identity_is_told_and_judged(proxy: Stub, capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     assert "names    orders.shop" in out
     assert "valid    2026-11-26T17:40:00Z to 2026-11-27T17:40:00Z, expires in 23h53m" in out
-    assert "renewed  2 times, refused 0 times" in out
+    assert "taken    2 times, refused 0 times" in out
     assert "trusts   CN=ca, until 2033-05-18T03:33:20Z" in out
     expired = copy.deepcopy(IDENTITY)
     expired["certificate"]["remaining"] = -1.0
