@@ -17,6 +17,7 @@ from meshcore_cli.ask import NoAnswer, lines
 from meshcore_cli.columns import clean
 from meshcore_cli.pages import answer
 from meshcore_cli.parser import OK, PROBLEM, fail
+from meshcore_cli.render import print_json
 from meshcore_cli.version import versions
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def bundle(command: str, arguments: argparse.Namespace, out: Path, *, force: boo
         return fail(command, [f"--out: {out} cannot be written: {error.strerror or error}"])
     missing = [each for each in told if not each["ok"]]
     if arguments.output == "json":
-        print(json.dumps({"file": str(out), **manifest}, indent=2, ensure_ascii=False))
+        print_json({"file": str(out), **manifest})
     else:
         print(f"{out}: {len(files)} files, {out.stat().st_size} bytes")
         for each in missing:

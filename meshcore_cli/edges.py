@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from meshcore_cli.ask import NoAnswer, add_admin, add_output
@@ -10,7 +9,7 @@ from meshcore_cli.columns import Cell, Heading, room, table
 from meshcore_cli.figures import percent, rate
 from meshcore_cli.pages import items, number, page, text
 from meshcore_cli.parser import OK, Parser
-from meshcore_cli.render import print_json
+from meshcore_cli.render import print_json, speaks_unicode
 from meshcore_cli.stat import add_window, window_of
 
 if TYPE_CHECKING:
@@ -85,7 +84,6 @@ def _cells(row: dict[str, Any]) -> list[Cell]:
 def _secured(row: dict[str, Any]) -> Cell:
     if row.get("secured") is True:
         # Where the terminal has no such character there is a word.
-        encoding = (sys.stdout.encoding or "").lower().replace("-", "")
-        return Cell("√" if encoding.startswith("utf") else "yes", "green")
+        return Cell("√" if speaks_unicode() else "yes", "green")
     reason = text(row, "no_tls_reason")
     return Cell(_REASONS.get(reason, reason) or "no", "yellow")

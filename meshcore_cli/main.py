@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, Protocol, cast
@@ -82,6 +83,9 @@ def command_parser(name: str) -> tuple[Parser, Command]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What a terminal has no characters for, or is none, must not end in a traceback; in JSON it is an escape.
+        sys.stdout.reconfigure(errors="backslashreplace")
     if not words or words[0] in ("-h", "--help", "help"):
         wanted = words[1] if len(words) > 1 and words[0] == "help" else None
         if wanted not in COMMANDS:

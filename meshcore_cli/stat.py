@@ -12,7 +12,7 @@ from meshcore_cli.columns import room, table
 from meshcore_cli.figures import VIEWS, View, millis, percent, rate
 from meshcore_cli.pages import items, number, page, text
 from meshcore_cli.parser import OK, Parser, fail
-from meshcore_cli.render import bold, dim, print_json
+from meshcore_cli.render import bold, dim, print_json, speaks_unicode
 
 if TYPE_CHECKING:
     import argparse
@@ -100,7 +100,7 @@ def _print(arguments: argparse.Namespace, told: dict[str, Any]) -> None:
         kept = {name: item for name, item in told.items() if not isinstance(item, list) or name in lists}
         if arguments.watch:
             # One line each, for whoever reads them as they come.
-            print(json.dumps(kept, ensure_ascii=False), flush=True)
+            print(json.dumps(kept, ensure_ascii=not speaks_unicode()), flush=True)
         else:
             print_json(kept)
         return

@@ -99,10 +99,9 @@ def _stack(task: trio.lowlevel.Task) -> list[str]:
     for _ in range(_DEEPEST):
         frame = getattr(current, "cr_frame", None) or getattr(current, "gi_frame", None)
         if frame is None:
-            # A compiled coroutine has no frame that could be looked at.
-            name = getattr(current, "__qualname__", None)
-            if name:
-                frames.append(f"compiled {name}")
+            if not hasattr(current, "cr_frame") and not hasattr(current, "gi_frame"):
+                # A compiled coroutine has no frame that could be looked at; one that is over had one.
+                frames.append(f"compiled {getattr(current, '__qualname__', type(current).__qualname__)}")
         else:
             code = frame.f_code
             frames.append(f"{_file(code.co_filename)}:{frame.f_lineno} {code.co_qualname}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import socket
 import stat
@@ -230,6 +231,25 @@ def test_json_of_one_thing_leaves_the_other_lists_out(proxy: Stub, capsys: pytes
     assert told["endpoints"] == STATS["endpoints"]
     assert not {"routes", "backends", "edges"} & set(told)
     assert told["total"] == STATS["total"]
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_characters_that_cannot_be_printed_end_no_command(
+    proxy: Stub, words: tuple[str, ...], encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile = json.loads(json.dumps(PAGES).replace("payments", "\\ud83d\\udc80\\udc80\\u202e"))
+    proxy.pages.update(hostile)
+    for form in ("table", "json"):
+        out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        monkeypatch.setattr("sys.stdout", out)
+        assert run(proxy, *words, "-o", form) == 0
+        out.flush()
+        text = out.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+        if form == "json":
+            json.loads(text)
+        else:
+            assert "\u202e" not in text
 
 
 # ----- what goes wrong -----
