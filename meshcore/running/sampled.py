@@ -66,12 +66,14 @@ class SampledProxy:
         config = proxy.config
         identity = None if proxy.identity is None else proxy.identity.name or None
         bound = proxy.listeners
+        admin = frozenset(() if proxy.admin is None else (port for _, port in proxy.admin.addresses))
         if not isinstance(config, MeshConfig):
             return Known(
                 name="gateway",
                 listeners=_ports(bound, frozenset(bound)),
                 gateways=frozenset(bound),
                 secured=frozenset(bound) if config.tls is not None else frozenset(),
+                admin=admin,
             )
         service = config.service
         destinations = () if config.outbound is None else config.outbound.to
@@ -85,6 +87,7 @@ class SampledProxy:
             if config.outbound is None
             else tuple(name for name, each in config.outbound.to.items() if not each.opaque),
             routes=tuple(_routes(config)),
+            admin=admin,
         )
 
 

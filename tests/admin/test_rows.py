@@ -114,6 +114,16 @@ async def test_routes_of_gateways_are_inbound_and_of_destinations_outbound() -> 
     ]
 
 
+async def test_what_comes_to_the_admin_server_is_nobodys_traffic() -> None:
+    admin = Where("inbound", "admin", "127.0.0.1:4191", tls="no_identity")
+    change = came(a=(admin, 10), b=(Where("inbound", "public", "10.0.0.1:80"), 2))
+    known = Known(name="x", listeners={80: "public"}, gateways=frozenset({"public"}), admin=frozenset({4191}))
+    made = await rows(change, connections={("src", admin): 3}, known=known)
+    assert made.totals()["inbound"].requests == 2
+    assert [row.name for row in made.routes()] == [("inbound", "public", "default")]
+    assert [each.target for each in await edges(made)] == ["public"]
+
+
 async def test_rows_that_are_not_shown_are_not_made() -> None:
     made = []
 

@@ -51,6 +51,7 @@ class Known:
         secured: those of them that terminate TLS.
         destinations: that the application may ask for.
         routes: that there are, whether they have seen a request or not.
+        admin: the ports of the admin server, whose traffic is nobody's.
     """
 
     name: str
@@ -60,6 +61,12 @@ class Known:
     secured: frozenset[str] = frozenset()
     destinations: tuple[str, ...] = ()
     routes: tuple[RouteKey, ...] = ()
+    admin: frozenset[int] = frozenset()
+
+    def of_admin(self, place: Where) -> bool:
+        """Whether that is what came to the admin server; nothing is asked there on behalf of a service."""
+        port = _port(place.address)
+        return place.direction == INBOUND and port in self.admin and port not in self.listeners
 
 
 @attrs.frozen(eq=False)
@@ -117,6 +124,8 @@ class Rows:
     async def gather(self) -> None:
         """Sums up what came; others have their turn now and then."""
         for number, (place, tally) in enumerate(self._change.requests.items()):
+            if self._known.of_admin(place):
+                continue
             if place.direction == INBOUND:
                 self._by_listener[place.listener].add(tally)
             elif place.direction == "outbound":
@@ -230,7 +239,12 @@ class Rows:
 
     def _coming(self) -> Iterable[Row[EdgeFigures]]:
         known = self._known
-        listeners = {place.address: place.listener for place in self._change.requests if place.direction == INBOUND}
+        requests = {
+            place: tally
+            for place, tally in self._change.requests.items()
+            if place.direction == INBOUND and not known.of_admin(place)
+        }
+        listeners = {place.address: place.listener for place in requests}
         tallies: dict[tuple[str, str, bool, str], Tally] = defaultdict(Tally)
         open_now: dict[tuple[str, str, bool, str], int] = defaultdict(int)
 
@@ -239,13 +253,11 @@ class Rows:
             reason = "" if secured else "opaque" if place.tls == "opaque" else place.no_tls_reason or place.tls
             return listener, place.client_id, secured, reason or ("" if secured else "no_tls_from_remote")
 
-        for place, tally in self._change.requests.items():
-            if place.direction == INBOUND:
-                tallies[edge(place.listener, place)].add(tally)
+        for place, tally in requests.items():
+            tallies[edge(place.listener, place)].add(tally)
         for (peer, place), count in self._connections.items():
-            if (peer, place.direction) == ("src", INBOUND) and count:
-                port = place.address.rpartition(":")[2]
-                listener = listeners.get(place.address) or known.listeners.get(int(port) if port.isdigit() else 0)
+            if (peer, place.direction) == ("src", INBOUND) and count and not known.of_admin(place):
+                listener = listeners.get(place.address) or known.listeners.get(_port(place.address))
                 if listener is None:
                     listener = INBOUND if INBOUND in known.listeners.values() else ""
                 open_now[edge(listener, place)] += count
@@ -290,6 +302,12 @@ class Rows:
                 )
                 came = total(self._of_endpoint("outbound", name, address) for address in addresses)
                 yield Row(("outbound", name, identity or "", reason), came, make)
+
+
+def _port(address: str) -> int:
+    """0 without one."""
+    port = address.rpartition(":")[2]
+    return int(port) if port.isascii() and port.isdigit() else 0
 
 
 async def busiest(rows: list[Row[R]], seconds: float) -> tuple[tuple[R, ...], int]:
