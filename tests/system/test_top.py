@@ -74,7 +74,7 @@ def other_than(figure: float) -> Callable[[str], bool]:
 
 
 def names(lines: list[str]) -> list[str]:
-    return [line.split()[1] for line in lines[5:-1] if line.strip()]
+    return [words[1] for line in lines[5:-1] if len(words := line.split()) > 1]
 
 
 @pytest.mark.usefixtures("busy")
