@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from meshcore.addresses import format_address
+from meshcore.admin.stats.sampler import Sampler
 from meshcore.codec import h2
 from meshcore.codec.h1 import engines as h1
 from meshcore.config import MeshConfig, ProxyConfig
@@ -28,6 +29,7 @@ from meshcore.running.admin import admin_address, prepare_admin, serve_admin
 from meshcore.running.clients import Clients
 from meshcore.running.listeners import Listener, Listeners
 from meshcore.running.live import Live
+from meshcore.running.sampled import SampledProxy
 from meshcore.server.serve import Server, drain_on_signal
 from meshcore.transport.drain import Drain
 from meshcore.transport.tcp import connect_tcp, open_listeners
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from meshcore.abc import Connect, HttpService, Listen, NewAccept
+    from meshcore.admin.stats import Stats
     from meshcore.config import ConfigFile
 
     # OpenSSL stays unloaded where there is no TLS.
@@ -71,6 +74,7 @@ class Proxy:
             changed at any time.
         feed: what has happened to it; None before it runs.
         taps: who looks at its requests; see :meth:`tap`.
+        sampler: looks at its metrics while somebody asks; None before it runs.
         crashes: in what serves the endpoints; those of accepted connections are counted by their server.
         reloader: takes other configurations; None for a reverse proxy without a config file.
         serving: whether everything is up.
@@ -85,6 +89,7 @@ class Proxy:
     weights: dict[str, Weights] = attrs.Factory(dict)
     feed: Feed | None = None
     taps: TapHub = attrs.Factory(TapHub)
+    sampler: Sampler | None = None
     crashes: int = 0
     reloader: Reloader | None = None
     serving: bool = attrs.field(default=False, init=False)
@@ -113,6 +118,22 @@ class Proxy:
     def listeners(self) -> dict[str, tuple[Address, ...]]:
         """Where it accepts, by the listener's name."""
         return {name: each.server.addresses for name, each in self._by_name().items() if each.server is not None}
+
+    async def stats(self, window: float = 10.0) -> Stats:
+        """The golden metrics of the last seconds, by route, backend, endpoint and edge: what ``/stats`` tells.
+
+        Who asks first waits for a second, while it is looked what comes; for 15 s after the last question it is looked
+        once a second.
+
+        Args:
+            window: seconds, from 1 to 60; what they cover may be less at first.
+
+        Raises:
+            RuntimeError: the proxy does not run yet.
+        """
+        if self.sampler is None:
+            raise RuntimeError("the proxy does not run yet")
+        return await self.sampler.stats(window)
 
     def own_addresses(self) -> list[Address]:
         """Every address that this process accepts at, the admin server's too: none of them is an endpoint."""
@@ -254,8 +275,11 @@ async def run(
     prepared = listeners.prepare(pipelines(config, runtime))
     bound_admin = await listeners.bind(prepared, admin_address(config))
     listeners.commit(prepared)
+    sampler = proxy.sampler = Sampler(SampledProxy(proxy, listeners.services, clock))
     async with trio.open_nursery() as instruments:
         stop_admin = Drain()
+        stop_admin.on_start(sampler.stop)
+        instruments.start_soon(sampler.run, name="sampler")
         for bound in bound_admin:
             proxy.admin = await instruments.start(serve_admin, proxy, pages, bound, instruments, stop_admin)
         async with trio.open_nursery() as upstreams:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, Protocol, cast
@@ -23,6 +24,11 @@ COMMANDS = {
     "check": "tell every mistake of a config file, or the stacks that it makes; binds nothing",
     "config": "the effective configuration, the JSON Schema, a commented file to start from",
     "demo": "three replicas behind a gateway, load, and faults to watch it absorb",
+    "stat": "golden metrics of a running proxy by route, backend and endpoint",
+    "top": "the same as a live table: sort, filter, pause",
+    "edges": "who talks to whom through a running proxy, and with which identity",
+    "routes": "the routes of a running proxy, and how well each does",
+    "diag": "what a running proxy knows: endpoints, stacks, identity, tasks; or all of it in one file",
     "reload": "have a running proxy read its config file again",
     "tap": "requests as they pass a running proxy",
     "layers": "list the layers that can be stacked, with their fields and defaults",
@@ -78,6 +84,9 @@ def command_parser(name: str) -> tuple[Parser, Command]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What a terminal has no characters for, or is none, must not end in a traceback; in JSON it is an escape.
+        sys.stdout.reconfigure(errors="backslashreplace")
     if not words or words[0] in ("-h", "--help", "help"):
         wanted = words[1] if len(words) > 1 and words[0] == "help" else None
         if wanted not in COMMANDS:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["bold", "colour", "coloured", "dim", "print_json", "table"]
+__all__ = ["bold", "colour", "coloured", "dim", "print_json", "speaks_unicode", "table"]
 
 _COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
@@ -51,4 +51,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, right: Ite
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json.dumps(value, indent=2, ensure_ascii=not speaks_unicode()))
+
+
+def speaks_unicode() -> bool:
+    """Whether stdout has every character."""
+    return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")

@@ -57,6 +57,10 @@ class Watch(ServiceLayer):
             pass
         return inner
 
+    def services(self) -> list[object]:
+        """The live services under it."""
+        return list(self._seen)
+
     def trees(self) -> list[list[dict[str, Any]]]:
         """The live stacks under it."""
         return [tree for service in list(self._seen) if (tree := live_tree(service))]

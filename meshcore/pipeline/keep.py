@@ -117,6 +117,14 @@ class Keeper:
         kept.wanted = True
         self._unwanted.pop(kept, None)
 
+    def running(self) -> list[tuple[str, object]]:
+        """What is kept, wanted or not, each with its pipeline's name."""
+        return [
+            (place.name.partition("/")[0], kept)
+            for place in (*self.places, *self._old)
+            for kept in place.kept.values()
+        ]
+
     def when_over(self, used: Callable[[], bool], end: Callable[[], None], *, requests: bool = False) -> None:
         """Calls *end* once *used* has become false.
 

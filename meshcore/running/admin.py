@@ -17,6 +17,7 @@ from meshcore.config import AdminConfig, MeshConfig
 from meshcore.layers.metrics import Metrics
 from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.metrics.exposition import Exposition
+from meshcore.running.pages import live_pages
 from meshcore.server.http import ServeHttp
 from meshcore.server.offer_tls import OfferTls
 from meshcore.server.options import ServerOptions
@@ -90,7 +91,7 @@ def admin_service(proxy: Proxy) -> Admin:
         live=proxy.statistics,
         shutdown=lambda: settings().shutdown,
         reloader=lambda: proxy.reloader,
-        pages={b"/tap": TapPage(lambda: proxy.taps)},
+        pages={b"/tap": TapPage(lambda: proxy.taps), **live_pages(proxy)},
         access=Access(settings, public=_PUBLIC),
     )
 

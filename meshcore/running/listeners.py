@@ -103,6 +103,12 @@ class Listeners:
         """What accepts, in the configuration's order."""
         return [each.server for each in self.by_name.values() if each.server is not None]
 
+    def services(self) -> list[tuple[str, object]]:
+        """The live services that requests and connections share, each with its pipeline's name."""
+        if self._keeper is not None:
+            return self._keeper.running()
+        return [(name, service) for name, each in self.by_name.items() for service in each.watch.services()]
+
     def prepare(self, plan: Mapping[str, Pipeline]) -> Prepared:
         """Builds every pipeline that is not there yet as it is wanted.
 

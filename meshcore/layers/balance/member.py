@@ -55,6 +55,11 @@ class EndpointStatistics:
         error: why it is out, or not open; ``""`` otherwise.
         status: what its gates say (:class:`meshcore.abc.Gate`): ``"open"``, ``"busy"`` or ``"closed"``.
         zone: where it runs; ``""`` if unknown.
+        labels: what discovery says of it.
+        identity: who has to answer there; None where that is not known.
+        secured: whether connections to it are TLS.
+        mesh: whether the proxy's own identity is shown in it.
+        no_tls: why they are not TLS, as in metrics; ``""`` where they are.
     """
 
     address: Address
@@ -70,6 +75,11 @@ class EndpointStatistics:
     error: str
     status: str = "open"
     zone: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    identity: str | None = None
+    secured: bool = False
+    mesh: bool = False
+    no_tls: str = ""
 
 
 class Pool(Protocol):
@@ -165,8 +175,10 @@ class Member:
 
     def statistics(self, now: float) -> EndpointStatistics:
         """What is known now."""
+        endpoint = self.endpoint
+        tls = endpoint.tls
         return EndpointStatistics(
-            address=self.endpoint.address,
+            address=endpoint.address,
             state=self.state,
             weight=self.weight,
             load=self.load.load(now, 1.0),
@@ -178,7 +190,12 @@ class Member:
             age=now - self.added,
             error=str(self.cause or ""),
             status=self.status.name.lower(),
-            zone=self.endpoint.zone,
+            zone=endpoint.zone,
+            labels=endpoint.labels,
+            identity=None if tls is None else tls.identity or tls.server_name,
+            secured=tls is not None,
+            mesh=tls is not None and tls.mesh,
+            no_tls="" if tls is not None else endpoint.no_tls or "not_provided_by_service_discovery",
         )
 
     @property

@@ -37,12 +37,14 @@ class Tokens:
         requests: every request adds 1 here; there is nothing else to do for one.
     """
 
-    __slots__ = ("_at", "_budget", "_seen", "balance", "requests")
+    __slots__ = ("_at", "_budget", "_rate", "_seen", "balance", "requests")
 
     def __init__(self, budget: Budget, now: float) -> None:
         self._budget = budget
         self._at = now
         self._seen = 0
+        # Requests a second of late.
+        self._rate = 0.0
         self.requests = 0
         self.balance = budget.minimum * budget.ttl
 
@@ -54,7 +56,19 @@ class Tokens:
         self.balance -= 1.0
         return True
 
+    def left(self, now: float) -> float:
+        """The part that is left of what there would be had nothing been retried lately: 0 to 1.  Changes nothing."""
+        balance, rate = self._settled(now)
+        most = (self._budget.ratio * rate + self._budget.minimum) * self._budget.ttl
+        return min(balance / most, 1.0) if most > 0 else 0.0
+
     def _settle(self, now: float) -> None:
+        self.balance, self._rate = self._settled(now)
+        self._seen = self.requests
+        self._at = now
+
+    def _settled(self, now: float) -> tuple[float, float]:
+        """The balance and the rate of requests as of now."""
         budget = self._budget
         elapsed = max(now - self._at, 0.0)
         earned = budget.ratio * (self.requests - self._seen) + budget.minimum * elapsed
@@ -62,6 +76,7 @@ class Tokens:
         # ``ttl`` is left out as if they had come evenly, and what was left over ages likewise.
         kept = max(1.0 - elapsed / budget.ttl, 0.0)
         fresh = min(budget.ttl / elapsed, 1.0) if elapsed > 0 else 1.0
-        self.balance = self.balance * kept + earned * fresh
-        self._seen = self.requests
-        self._at = now
+        rate = self._rate * kept
+        if elapsed > 0:
+            rate += (self.requests - self._seen) / elapsed * (1.0 - kept)
+        return self.balance * kept + earned * fresh, rate

@@ -144,6 +144,7 @@ class Retrying:
             counts.overflow,
             counts.hedges,
             counts.hedges_won,
+            tokens.left(_now()) if tokens else 1.0,
         )
 
     async def __call__(self, request: Request, /) -> Response:

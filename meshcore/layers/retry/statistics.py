@@ -30,6 +30,7 @@ class RetryStatistics:
         overflow: retries given up since no endpoint was ready (R-12).
         hedges: second tries beside the first.
         hedges_won: those that were answered first.
+        left: the part of the budget that is left, 0 to 1.
     """
 
     requests: int
@@ -42,6 +43,7 @@ class RetryStatistics:
     overflow: int = 0
     hedges: int = 0
     hedges_won: int = 0
+    left: float = 1.0
 
 
 _FAMILIES = {
