@@ -43,6 +43,7 @@ def not_by_hand(request: Request, what: str) -> Response | None:
 
 
 def from_loopback(request: Request) -> bool:
+    """Whether a request came from this host, as far as its connection says that; not where there is none."""
     if request.connection is None:
         return False
     try:
@@ -71,6 +72,7 @@ def accepts_gzip(headers: Headers) -> bool:
 
 
 def response_of(status: int, content_type: bytes, data: bytes) -> Response:
+    """An answer that nobody is to keep."""
     headers = Headers(
         [
             (b"content-type", content_type),
@@ -83,19 +85,23 @@ def response_of(status: int, content_type: bytes, data: bytes) -> Response:
 
 
 def set_body(response: Response, data: bytes) -> None:
+    """Another body, of another length."""
     response.headers.set(b"content-length", b"%d" % len(data))
     response.body = Full(data)
 
 
 def text_page(status: int, text: str) -> Response:
+    """Plain text."""
     return response_of(status, TEXT, text.encode())
 
 
 def json_page(value: Any) -> Response:
+    """A JSON value."""
     return response_of(200, JSON, json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")
 
 
 def method_not_allowed(allow: bytes) -> Response:
+    """405, with the methods that there are."""
     response = text_page(405, "method not allowed\n")
     response.headers.add(b"allow", allow)
     return response
