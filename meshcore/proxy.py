@@ -270,12 +270,12 @@ async def run(
     keeper = Keeper(proxy) if mesh is not None else None
     listeners = proxy._listeners = Listeners(connect, listen, keeper, proxy.drain)
     listeners.grace = config.proxy.grace_period if isinstance(config, MeshConfig) else config.grace_period
+    sampler = proxy.sampler = Sampler(SampledProxy(proxy, listeners.services, clock))
     # Built before anything is bound: here certificates are read.
     pages = prepare_admin(proxy)
     prepared = listeners.prepare(pipelines(config, runtime))
     bound_admin = await listeners.bind(prepared, admin_address(config))
     listeners.commit(prepared)
-    sampler = proxy.sampler = Sampler(SampledProxy(proxy, listeners.services, clock))
     async with trio.open_nursery() as instruments:
         stop_admin = Drain()
         stop_admin.on_start(sampler.stop)

@@ -34,7 +34,7 @@ endpoints = [{ address = "s1:80", weight = 2, zone = "eu-1a" }, "s2:80"]
 retry = { limit = 1, budget = 0.5 }
 failure_accrual = { consecutive = 3, penalty = "10s..20s" }
 [admin]
-listen = "orders:4191"
+listen = "127.0.0.9:4191"
 """
 
 
@@ -59,7 +59,7 @@ class Orders:
 
     async def page(self, path: bytes) -> Any:
         asked = Request(b"GET", b"http", b"127.0.0.1:4191", path, Headers([]), Full(b""))
-        answer = await self.mesh.client(("orders", 4191))(asked)
+        answer = await self.mesh.client(("127.0.0.9", 4191))(asked)
         assert answer.status == 200
         return json.loads(await read_all(answer.body))
 

@@ -42,7 +42,7 @@ endpoints = ["a:80"]
 [backend.both]
 endpoints = ["a:80", "b:80"]
 [admin]
-listen = "edge:4191"
+listen = "127.0.0.9:4191"
 """
 
 
@@ -306,7 +306,7 @@ async def test_who_waits_is_told_what_is_known_when_it_is_stopped(
 async def test_an_embedder_may_ask_without_an_admin_server(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    text = GATEWAY.replace('listen = "edge:4191"', 'listen = "off"')
+    text = GATEWAY.replace('listen = "127.0.0.9:4191"', 'listen = "off"')
     _, proxy, clients = await gateway(nursery, text)
     await clients.send(b"/")
     stats = await proxy.stats(1)
@@ -428,7 +428,7 @@ async def test_an_endpoint_that_is_gone_is_told_as_long_as_the_window_has_reques
 
 
 async def admin(mesh: MemoryMesh, path: bytes, method: bytes = b"GET") -> tuple[int, Any]:
-    service = mesh.client(("edge", 4191))
+    service = mesh.client(("127.0.0.9", 4191))
     answer = await service(Request(method, b"http", b"127.0.0.1:4191", path, Headers([]), Full(b"")))
     body = await read_all(answer.body)
     return answer.status, json.loads(body) if body[:1] in b"{[" and body else body

@@ -17,7 +17,7 @@ from meshcore.http.body import Chunks, read_all
 from meshcore.testing import MemoryMesh, mock_service, request, response
 from tests.metrics.exposed import Exposed, parse
 
-OUTBOUND, INBOUND, ADMIN = ("127.0.0.1", 4140), ("orders", 4143), ("orders", 4191)
+OUTBOUND, INBOUND, ADMIN = ("127.0.0.1", 4140), ("orders", 4143), ("127.0.0.9", 4191)
 
 ORDERS = """
 [service]
@@ -29,7 +29,7 @@ mode = "dev"
 listen = "orders:4143"
 forward = "orders:8000"
 [admin]
-listen = "orders:4191"
+listen = "127.0.0.9:4191"
 """
 WEB = """
 [service]
