@@ -48,12 +48,14 @@ MODULES = (
     # Messages.
     "http/body",
     "http/classify",
+    "http/counted",
     "http/grpc",
     "http/headers",
     "http/message",
     "http/replay",
     "http/reserved",
     "http/route_table",
+    "http/trace_ids",
     # Connections.
     "transport/connection",
     "transport/flow_body",
@@ -75,6 +77,10 @@ MODULES = (
     "layers/balance/balancer",
     "layers/balance/exchange",
     "layers/balance/ready",
+    # What is written of them.
+    "layers/access_log/exchange",
+    "layers/access_log/fields",
+    "layers/access_log/format",
     # Streams, on both sides.
     "server/_http2_server",
     "server/_limits",

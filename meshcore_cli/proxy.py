@@ -68,7 +68,19 @@ def add_arguments(parser: Parser) -> None:
         "--admin", metavar="ADDR|off", default="127.0.0.1:4191", help="the admin server (default: 127.0.0.1:4191)"
     )
     running.add_argument("--admin-shutdown", action="store_true", help="enable POST /shutdown of the admin server")
-    running.add_argument("--access-log", metavar="FORM", default="off", help="off (default), text or json")
+    running.add_argument(
+        "--access-log",
+        metavar="FORM",
+        default="off",
+        help="a line for each request: off (default), text, json, apache, linkerd-json, or a template such as "
+        "'%%{client} %%{method} %%{path} %%{status}'",
+    )
+    running.add_argument(
+        "--access-log-to",
+        metavar="FILE",
+        default="stdout",
+        help="stdout (default), stderr or a file, which may be moved away at any time",
+    )
     running.add_argument("--log-level", metavar="LEVEL", default="info", help="debug, info (default), warning or error")
     running.add_argument("--log-format", metavar="FORM", default="text", help="text (default) or json, on stderr")
 
@@ -100,6 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
             admin=arguments.admin,
             admin_shutdown=arguments.admin_shutdown,
             access_log=arguments.access_log,
+            access_log_to=arguments.access_log_to,
             grace_period=arguments.grace_period,
             opaque_ports=arguments.opaque_ports,
         )

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 import attrs
 
 from meshcore.client.options import ClientOptions
+from meshcore.config.access_log import AccessLogConfig
 from meshcore.config.gateway import Gateway
 from meshcore.config.kinds import Choice, Duration, Name, NameKind, Seconds
 from meshcore.config.places import AwaitedFile, DnsServer, Folder, OptionalListenAddress, Peer
@@ -99,7 +100,7 @@ class Limits:
         max_connection_age: connections are drained once they are so old, so that peers see new certificates;
             absent: never (D-38).
         engine: ``auto`` takes the fastest codecs installed, ``pure`` those in Python.
-        access_log: a line for each request on standard output.
+        access_log: a line for each request on standard output; ``[access_log]`` can say more.
         log_level: what is logged on standard error.
         log_format: and in which form.
         dns_servers: whom ``discover = "dns:…"`` asks; none: the servers that ``/etc/resolv.conf`` names.
@@ -136,6 +137,7 @@ class MeshConfig:
         listen: listeners of a gateway by name.
         backend: sets of endpoints by name, for the gateway.
         admin: probes, metrics, and questions about the proxy itself.
+        access_log: which requests are told of, how, and where; absent: ``[proxy] access_log`` says it.
         proxy: what holds for the whole process.
     """
 
@@ -146,7 +148,13 @@ class MeshConfig:
     listen: Annotated[dict[str, Gateway], Tables(Table(Gateway), NameKind.check)] = attrs.Factory(dict)
     backend: Annotated[dict[str, BackendConfig], Tables(Table(BackendConfig), NameKind.check)] = attrs.Factory(dict)
     admin: AdminConfig = attrs.Factory(AdminConfig)
+    access_log: AccessLogConfig | None = None
     proxy: Limits = attrs.Factory(Limits)
+
+    @property
+    def lines(self) -> AccessLogConfig | None:
+        """What is written of requests; None: nothing."""
+        return AccessLogConfig.short(self.proxy.access_log) if self.access_log is None else self.access_log
 
     @property
     def own_name(self) -> str:

@@ -16,9 +16,11 @@ from meshcore.addresses import (
     parse_upstream,
 )
 from meshcore.client.options import ClientOptions
+from meshcore.config.access_log import read_word
 from meshcore.config.problems import Problems
-from meshcore.config.words import ACCESS_LOGS, BALANCERS, ENGINES, OPAQUE_PORTS, AccessLog, Balancer
+from meshcore.config.words import BALANCERS, ENGINES, OPAQUE_PORTS, Balancer
 from meshcore.durations import parse_duration
+from meshcore.errors import ConfigError
 from meshcore.server.options import ServerOptions
 from meshcore.transport.target import Address, Endpoint, TlsClient
 
@@ -69,7 +71,8 @@ class ProxyConfig:
         balance: ``"p2c-ewma"``, ``"p2c-penalty-ewma"``, ``"round-robin"`` or ``"least-request"``.
         admin: where the admin server listens; None: nowhere.
         admin_shutdown: whether ``POST /shutdown`` is enabled.
-        access_log: ``"off"``, ``"text"`` or ``"json"``.
+        access_log: ``"off"``, ``"text"``, ``"json"``, ``"apache"``, ``"linkerd-json"``, or a template of a line.
+        access_log_to: where its lines go: ``"stdout"``, ``"stderr"`` or a file's path.
         grace_period: how long what is in flight may take after the drain began (L-04).
         connect_timeout: for each attempt to connect to an endpoint (B-19).
         detect_timeout: how long a silent client is waited for before the server may speak first.
@@ -87,7 +90,8 @@ class ProxyConfig:
     balance: Balancer = "p2c-ewma"
     admin: Address | None = ("127.0.0.1", 4191)
     admin_shutdown: bool = False
-    access_log: AccessLog = "off"
+    access_log: str = "off"
+    access_log_to: str = "stdout"
     grace_period: float = 120.0
     connect_timeout: float = 1.0
     detect_timeout: float = 1.0
@@ -111,6 +115,7 @@ def proxy_config(
     admin: str = "127.0.0.1:4191",
     admin_shutdown: bool = False,
     access_log: str = "off",
+    access_log_to: str = "stdout",
     grace_period: str = "120s",
     opaque_ports: str | None = None,
 ) -> ProxyConfig:
@@ -141,7 +146,8 @@ def proxy_config(
         balance=problems.choice("--balance", balance, BALANCERS),
         admin=_admin(problems, admin),
         admin_shutdown=admin_shutdown,
-        access_log=problems.choice("--access-log", access_log, ACCESS_LOGS),
+        access_log=problems.read("--access-log", access_log, read_word, "off"),
+        access_log_to=problems.read("--access-log-to", access_log_to, _log_file, "stdout"),
         grace_period=problems.read("--grace-period", grace_period, parse_duration, 0.0),
         opaque_ports=OPAQUE_PORTS if opaque_ports is None else _ports(problems, opaque_ports),
         server=ServerOptions(engine=chosen),
@@ -206,6 +212,15 @@ def _admin(problems: Problems, text: str) -> Address | None:
     if location.scheme != "http":
         problems.add("--admin", f"{text!r}: a HOST:PORT or off is wanted, without a scheme")
     return location.host, location.port
+
+
+def _log_file(text: str) -> str:
+    if text in ("stdout", "stderr"):
+        return text
+    path = Path(text).absolute()
+    if path.is_dir() or not path.parent.is_dir():
+        raise ConfigError([f"{text!r} is not stdout, stderr or a file in a folder that is there"])
+    return str(path)
 
 
 def _ports(problems: Problems, text: str) -> frozenset[int]:

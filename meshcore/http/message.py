@@ -45,6 +45,7 @@ class Request:
             side can pass them on.
         connection: the accepted connection it came from, None for a request made here.
         endpoint: who it was sent to last, set by ``Balance``.
+        backend: the name of what that is one of; ``""`` before.
         avoid: endpoints that a retry would rather not try again, set by ``Retry``.
         started: when its first try began (``trio.current_time()``), set by whoever enforces *timeouts*,
             so that retries share one limit; None without limits.
@@ -63,6 +64,7 @@ class Request:
         "absolute_form",
         "authority",
         "avoid",
+        "backend",
         "body",
         "classification",
         "client_id",
@@ -133,6 +135,7 @@ class Request:
         self.try_until = try_until
         self.overrides = overrides
         self.lease: object = None
+        self.backend = ""
 
     def __repr__(self) -> str:
         where = b"%s://%s%s" % (self.scheme, self.authority, self.path)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from meshcore.layers.access_log import AccessLog
 from meshcore.layers.metrics import Metrics
 
 if TYPE_CHECKING:
     from meshcore.abc import NewAccept, NewHttp
+    from meshcore.config.access_log import AccessLogConfig
     from meshcore.pipeline.runtime import Runtime
     from meshcore.stack import Stack
     from meshcore.transport.target import Accepted
@@ -20,7 +21,8 @@ def observed(
     top: Stack[NewHttp[Accepted], NewAccept[Accepted]],
     runtime: Runtime,
     *,
-    access_log: Any,
+    side: str,
+    access_log: AccessLogConfig | None,
     counted: str | None = None,
 ) -> Stack[NewHttp[Accepted], NewAccept[Accepted]]:
     """*top*, which makes requests of a connection, with what sees each of them as its client does, refusals included;
@@ -29,12 +31,32 @@ def observed(
     Args:
         top: what is above.
         runtime: what the process gives.
-        access_log: the format of the lines; ``"off"``: there are none.
+        side: ``"inbound"``, ``"outbound"`` or ``"gateway"``.
+        access_log: what is written of requests; None: nothing.
         counted: the role of what counts requests here; None: they are counted elsewhere.
     """
     if counted is not None:
         top = top.then(Metrics(runtime.registry, "inbound", name=counted))
-    if access_log != "off":
+    if access_log is not None and side in access_log.sides:
         # A line tells the status that the client got.
-        top = top.then(AccessLog(runtime.write, format=access_log, clock=runtime.clock))
+        top = top.then(_lines(access_log, side, runtime))
     return top
+
+
+def _lines(told: AccessLogConfig, side: str, runtime: Runtime) -> AccessLog:
+    return AccessLog(
+        runtime.write,
+        told.format,
+        runtime.clock,
+        told.capacity,
+        to=told.to,
+        template=told.template or "",
+        fields=told.fields,
+        reveal=told.reveal,
+        max_line=told.max_line,
+        sample=told.sample,
+        statuses=told.statuses,
+        slower_than=told.slower_than,
+        direction=side,
+        registry=runtime.registry,
+    )

@@ -20,8 +20,7 @@ from meshcore.errors import FailFastError, StreamReset
 from meshcore.http.body import Chunks, Full, read_all
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
-from meshcore.layers import access_log
-from meshcore.layers.access_log import AccessLog
+from meshcore.layers.access_log import AccessLog, output
 from meshcore.testing import MockNewService, memory_connection_pair, mock_service, request, response
 from meshcore.transport.target import Accepted, Endpoint
 
@@ -38,6 +37,7 @@ async def full(nursery: trio.Nursery, format: Any) -> list[str]:
         await trio.sleep(0.25)
         sent.endpoint = Endpoint(("10.0.0.7", 8080))
         sent.avoid = (sent.endpoint,)
+        sent.route, sent.backend = "orders", "stable"
         sent.path = b"/rewritten"
         body = Chunks()
         nursery.start_soon(answer, body)
@@ -49,7 +49,7 @@ async def full(nursery: trio.Nursery, format: Any) -> list[str]:
             body.push(chunk)
         body.push_end()
 
-    service, written = logged(nursery, inner, format, clock=lambda: 1_700_000_000.0)
+    service, written = logged(nursery, inner, format, clock=lambda: 1_700_000_000.0, direction="inbound")
     sent = request(
         b"POST",
         b"/a?b=c",
@@ -76,6 +76,7 @@ async def test_a_line_of_json_has_every_field(nursery: trio.Nursery, autojump_cl
     assert line.endswith("\n")
     assert {
         "time": "2023-11-14T22:13:20.000Z",
+        "direction": "inbound",
         "client": "10.1.1.1:5000",
         "client_id": "web.shop",
         "server": "[::1]:80",
@@ -84,10 +85,13 @@ async def test_a_line_of_json_has_every_field(nursery: trio.Nursery, autojump_cl
         "path": "/a?b=c",
         "version": "HTTP/2.0",
         "status": 200,
+        "grpc_status": None,
         "request_bytes": 5,
         "response_bytes": 8,
         "first_byte_s": 0.75,
         "total_s": 1.25,
+        "route": "orders",
+        "backend": "stable",
         "endpoint": "10.0.0.7:8080",
         "retries": 1,
         "error": None,
@@ -98,9 +102,10 @@ async def test_a_line_of_json_has_every_field(nursery: trio.Nursery, autojump_cl
 
 async def test_a_line_of_text_has_the_same(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     assert [
-        '2023-11-14T22:13:20.000Z 10.1.1.1:5000 web.shop "POST a.test/a?b=c HTTP/2.0" 200 server=[::1]:80 '
-        "request_bytes=5 response_bytes=8 first_byte_s=0.75 total_s=1.25 endpoint=10.0.0.7:8080 retries=1 error=- "
-        "trace_id=00-abc-def-01 user_agent=curl/8\n"
+        '2023-11-14T22:13:20.000Z 10.1.1.1:5000 web.shop "POST a.test/a?b=c HTTP/2.0" 200 direction=inbound '
+        "server=[::1]:80 request_bytes=5 response_bytes=8 first_byte_s=0.750000 total_s=1.250000 route=orders "
+        "backend=stable endpoint=10.0.0.7:8080 retries=1 error=- grpc_status=- trace_id=00-abc-def-01 "
+        "user_agent=curl/8\n"
     ] == await full(nursery, "text")
 
 
@@ -282,7 +287,7 @@ async def test_a_standard_output_that_nobody_reads_delays_the_end_only_so_long(
             self.read.wait()
 
     monkeypatch.setattr(sys, "stdout", stuck := Stuck())
-    monkeypatch.setattr(access_log, "_LAST_WORDS", 0.01)
+    monkeypatch.setattr(output, "LAST_WORDS", 0.01)
     new: Any = MockNewService()
     async with trio.open_nursery() as nursery:
         service = AccessLog().layer(new).new_service(Accepted(), nursery)
@@ -296,10 +301,11 @@ async def test_a_standard_output_that_nobody_reads_delays_the_end_only_so_long(
 async def test_one_writer_serves_all_targets_of_a_nursery(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     new: Any = AccessLog(lambda lines: None).layer(MockNewService())  # type: ignore[arg-type]
     services = [new.new_service(Accepted(peer=("10.1.1.1", port)), nursery) for port in range(3)]
-    assert 1 == len({id(service.writer) for service in services})
+    assert 1 == len({id(service.lines) for service in services})
 
 
 def test_it_prints_its_format() -> None:
-    assert "AccessLog(format='json', capacity=10000)" == repr(AccessLog(format="json"))
+    assert "AccessLog(format='json')" == repr(AccessLog(format="json"))
+    assert "AccessLog(to='access.log', sample=0.1)" == repr(AccessLog(to="access.log", sample=0.1))
     with pytest.raises(ValueError, match="format"):
         AccessLog(format="xml")  # type: ignore[arg-type]

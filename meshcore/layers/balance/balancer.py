@@ -136,6 +136,7 @@ class Balancer(Generic[Req, Rsp]):
     async def __call__(self, request: Req, /) -> Rsp:
         if not isinstance(request, Request):
             return await self._carry(request)
+        request.backend = self._target.name
         now = self._now()
         member: Any = None if self._waiting else self._next(now, request)
         if member is None or (request.avoid and member.endpoint in request.avoid):
