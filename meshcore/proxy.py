@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import gc
 import logging
+import os
 from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,14 @@ import trio
 
 from meshcore.addresses import format_address
 from meshcore.admin import Admin
+from meshcore.admin.environment import Environment
+from meshcore.admin.log_level import LogLevel
+from meshcore.admin.log_stream import LogStream
 from meshcore.codec import h2
 from meshcore.codec.h1 import engines as h1
 from meshcore.config import MeshConfig, ProxyConfig
 from meshcore.errors import ConfigError, leaves
+from meshcore.log_lines import JsonFormatter
 from meshcore.metrics import Registry, crashes_total, process_metrics
 from meshcore.metrics.feed import Feed
 from meshcore.pipeline.keep import Keeper
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
     from meshcore.identity.store import Identity
     from meshcore.layers.authorize import Policies
     from meshcore.layers.split import Weights
+    from meshcore.log_levels import LogLevels
     from meshcore.running import Reloaded
 
 __all__ = ["AddressError", "Proxy", "main", "main_mesh", "run", "serve_config", "stacks"]
@@ -182,6 +188,7 @@ async def run(
     file: ConfigFile | None = None,
     reloaded: Callable[[MeshConfig], object] | None = None,
     clock: Callable[[], float] | None = None,
+    levels: LogLevels | None = None,
     task_status: trio.TaskStatus[Proxy] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Runs a proxy until *drain* has ended, or until it is cancelled.
@@ -200,6 +207,7 @@ async def run(
         file: where *config* was read from: it is read again when it changes, and at ``POST /reload``.
         reloaded: called with each configuration that a reload has brought.
         clock: seconds since the epoch, for certificates and logs; None: the machine's.
+        levels: those of the process's loggers, for the admin server to tell and to change; None: it does neither.
         task_status: started with the :class:`Proxy`, once it accepts.
 
     Raises:
@@ -235,7 +243,7 @@ async def run(
     async with trio.open_nursery() as instruments:
         stop_admin = Drain()
         for bound in bound_admin:
-            service = _admin(proxy)
+            service = _admin(proxy, levels)
             admin = accept(Accepted).then(ServeHttp()).layer(_Single(service))
             start = partial(serve, admin, bound, upstreams=instruments, drain=stop_admin, grace=_ADMIN_GRACE)
             proxy.admin = await instruments.start(partial(start, name="admin"))
@@ -318,7 +326,12 @@ class _Single:
         return self._service
 
 
-def _admin(proxy: Proxy) -> Admin:
+def _admin(proxy: Proxy, levels: LogLevels | None) -> Admin:
+    pages: dict[bytes, HttpService] = {b"/env.json": Environment(os.environ)}
+    if levels is not None:
+        pages[b"/proxy-log-level"] = LogLevel(levels)
+        pages[b"/logs.json"] = LogStream(levels, JsonFormatter(), proxy.registry)
+
     def ready() -> list[str] | str | None:
         if proxy.identity is not None and not proxy.identity.certified:
             refused = proxy.identity.refused
@@ -338,6 +351,7 @@ def _admin(proxy: Proxy) -> Admin:
             proxy.config.admin.shutdown if isinstance(proxy.config, MeshConfig) else proxy.config.admin_shutdown
         ),
         reloader=lambda: proxy.reloader,
+        pages=pages,
     )
 
 
@@ -396,13 +410,13 @@ _THRESHOLDS = (4_000, 10, 20)
 """New objects after which the youngest are looked through, and how often that is done before older ones are."""
 
 
-def main(config: ProxyConfig) -> int:
-    """Runs a proxy in a Trio of its own until a signal has drained it; the exit code.
+def main(config: ProxyConfig, *, levels: LogLevels | None = None) -> int:
+    """Runs a proxy in a Trio of its own until a signal has drained it; the exit code.  *levels* is that of :func:`run`.
 
     Raises:
         ConfigError: see :func:`run`.
     """
-    return _main(config, None, config.grace_period)
+    return _main(config, None, config.grace_period, levels=levels)
 
 
 def main_mesh(
@@ -411,15 +425,16 @@ def main_mesh(
     *,
     file: ConfigFile | None = None,
     reloaded: Callable[[MeshConfig], object] | None = None,
+    levels: LogLevels | None = None,
 ) -> int:
     """Runs a config file in a Trio of its own, until a signal has drained it or *command*, started once it is ready,
-    has ended; the exit code.  *file* and *reloaded* are those of :func:`run`; SIGHUP reloads as well, unless there is a
-    *command*, which has the signals then.
+    has ended; the exit code.  *file*, *reloaded* and *levels* are those of :func:`run`; SIGHUP reloads as well, unless
+    there is a *command*, which has the signals then.
 
     Raises:
         ConfigError: see :func:`run`.
     """
-    return _main(config, command, config.proxy.grace_period, file, reloaded)
+    return _main(config, command, config.proxy.grace_period, file, reloaded, levels)
 
 
 def _main(
@@ -428,6 +443,7 @@ def _main(
     grace: float,
     file: ConfigFile | None = None,
     reloaded: Callable[[MeshConfig], object] | None = None,
+    levels: LogLevels | None = None,
 ) -> int:
     refused: list[ConfigError] = []
     codes: list[int] = []
@@ -443,7 +459,7 @@ def _main(
         async def serving() -> None:
             try:
                 async with trio.open_nursery() as serving_nursery:
-                    start = partial(run, config, drain=drain, file=file, reloaded=reloaded)
+                    start = partial(run, config, drain=drain, file=file, reloaded=reloaded, levels=levels)
                     running.append(await serving_nursery.start(start))
                     ready.set()
                     _collect_less()

@@ -81,7 +81,12 @@ def add_arguments(parser: Parser) -> None:
         default="stdout",
         help="stdout (default), stderr or a file, which may be moved away at any time",
     )
-    running.add_argument("--log-level", metavar="LEVEL", default="info", help="debug, info (default), warning or error")
+    running.add_argument(
+        "--log-level",
+        metavar="LEVEL",
+        default="info",
+        help="trace, debug, info (default), warn, error or off; by logger: info,meshcore.layers.balance=debug",
+    )
     running.add_argument("--log-format", metavar="FORM", default="text", help="text (default) or json, on stderr")
 
 
@@ -89,15 +94,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs until a signal; the exit code."""
     from meshcore.config import proxy_config
     from meshcore.errors import ConfigError
-    from meshcore_cli.logs import FORMATS, LEVELS, configure
+    from meshcore.log_filter import LogFilter
+    from meshcore_cli.logs import FORMATS, configure
 
     problems: list[str] = []
-    for option, value, known in (
-        ("--log-level", arguments.log_level, LEVELS),
-        ("--log-format", arguments.log_format, FORMATS),
-    ):
-        if value not in known:
-            problems.append(f"{option}: {value!r} is not one of {', '.join(known)}")
+    try:
+        LogFilter.parse(arguments.log_level)
+    except ConfigError as error:
+        problems += [f"--log-level: {problem}" for problem in error.problems]
+    if arguments.log_format not in FORMATS:
+        problems.append(f"--log-format: {arguments.log_format!r} is not one of {', '.join(FORMATS)}")
     try:
         config = proxy_config(
             arguments.listen,
@@ -121,11 +127,11 @@ def run(arguments: argparse.Namespace) -> int:
     if problems:
         return fail("meshcore proxy", problems)
 
-    configure(arguments.log_level, arguments.log_format)
+    levels = configure(arguments.log_level, arguments.log_format)
     from meshcore.proxy import AddressError, main
 
     try:
-        return main(config)
+        return main(config, levels=levels)
     except AddressError as error:
         fail("meshcore proxy", error.problems)
         return PROBLEM

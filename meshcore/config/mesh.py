@@ -11,7 +11,7 @@ import attrs
 from meshcore.client.options import ClientOptions
 from meshcore.config.access_log import AccessLogConfig
 from meshcore.config.gateway import Gateway
-from meshcore.config.kinds import Choice, Duration, Name, NameKind, Seconds
+from meshcore.config.kinds import Choice, Duration, LogFilterKind, Name, NameKind, Seconds
 from meshcore.config.places import AwaitedFile, DnsServer, Folder, OptionalListenAddress, Peer
 from meshcore.config.sidecar import Inbound, Outbound
 from meshcore.config.tables import Table, Tables
@@ -21,7 +21,7 @@ from meshcore.server.options import ServerOptions
 
 __all__ = ["AdminConfig", "IdentityConfig", "Limits", "MeshConfig", "Service"]
 
-LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+LogLevel: TypeAlias = Annotated[str, LogFilterKind()]
 LogFormat: TypeAlias = Literal["text", "json"]
 
 
@@ -101,7 +101,8 @@ class Limits:
             absent: never (D-38).
         engine: ``auto`` takes the fastest codecs installed, ``pure`` those in Python.
         access_log: a line for each request on standard output; ``[access_log]`` can say more.
-        log_level: what is logged on standard error.
+        log_level: what is logged on standard error: ``trace``, ``debug``, ``info``, ``warn``, ``error`` or ``off``; by
+            logger, ``info,meshcore.layers.balance=debug``.
         log_format: and in which form.
         dns_servers: whom ``discover = "dns:…"`` asks; none: the servers that ``/etc/resolv.conf`` names.
     """

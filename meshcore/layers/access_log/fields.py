@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from meshcore.addresses import format_address
 from meshcore.http.counted import CountedBody
 from meshcore.http.grpc import is_grpc, status_of
 
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
 
     from meshcore.http.body import Body
     from meshcore.layers.access_log.exchange import Exchange
-    from meshcore.transport.target import Address
 
 __all__ = ["COMMON", "CONSTANT", "GETTERS", "NUMBER", "PLAIN", "RAW", "TEXT", "error_of", "grpc_status", "time_stamp"]
 
@@ -45,7 +45,7 @@ def _listener(x: Exchange) -> str | None:
 
 def _client(x: Exchange) -> str | None:
     connection = x.request.connection
-    return None if connection is None else _address(connection.peer)
+    return None if connection is None else format_address(connection.peer)
 
 
 def _client_id(x: Exchange) -> str | None:
@@ -55,7 +55,7 @@ def _client_id(x: Exchange) -> str | None:
 
 def _server(x: Exchange) -> str | None:
     connection = x.request.connection
-    return None if connection is None else _address(connection.local)
+    return None if connection is None else format_address(connection.local)
 
 
 def _tls(x: Exchange) -> str | None:
@@ -144,7 +144,7 @@ def _total_ns(x: Exchange) -> str:
 
 def _endpoint(x: Exchange) -> str | None:
     endpoint = x.request.endpoint
-    return None if endpoint is None else _address(endpoint.address)
+    return None if endpoint is None else format_address(endpoint.address)
 
 
 def _server_id(x: Exchange) -> str | None:
@@ -238,11 +238,6 @@ GETTERS: Final[dict[str, tuple[Callable[[Exchange], Any], int]]] = {
     "user_agent": (_user_agent, RAW),
 }
 """What gives each field, and what that is; RAW may be text, too."""
-
-
-def _address(address: Address) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _size(body: Body) -> str | None:
