@@ -81,6 +81,7 @@ MODULES = (
     "layers/access_log/exchange",
     "layers/access_log/fields",
     "layers/access_log/format",
+    "layers/access_log/lines",
     # Streams, on both sides.
     "server/_http2_server",
     "server/_limits",

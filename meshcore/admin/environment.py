@@ -19,7 +19,7 @@ __all__ = ["Environment", "masked"]
 
 _SECRET = re.compile(
     r"key|password|passwd|passphrase|secret|token|credential|auth|cookie|session|private|signature|dsn|(^|_)pass($|_)"
-    r"|(^|_)pwd$|(^|_)pw($|_)",
+    r"|_pwd$|(^|_)pw($|_)",
     re.IGNORECASE,
 )
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]*@")

@@ -72,7 +72,8 @@ def test_wrong_options_are_all_told_at_once_without_a_traceback() -> None:
         2,
         "meshcore proxy: --from: '80' has no port: HOST:PORT or :PORT is wanted; did you mean :80?\n"
         "meshcore proxy: --to: 'http://a/x' has a path, which an endpoint has not\n"
-        "meshcore proxy: --log-level: 'inf' is no level (trace, debug, info, warning, warn, error, off); did you mean 'info'?\n"
+        "meshcore proxy: --log-level: 'inf' is no level (trace, debug, info, warning, warn, error, off); "
+        "did you mean 'info'?\n"
         "meshcore proxy: --log-format: 'xml' is not one of text, json\n",
     )
 

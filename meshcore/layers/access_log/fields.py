@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from meshcore.addresses import format_address
 from meshcore.http.counted import CountedBody
 from meshcore.http.grpc import is_grpc, status_of
+from meshcore.http.message import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +15,20 @@ if TYPE_CHECKING:
     from meshcore.http.body import Body
     from meshcore.layers.access_log.exchange import Exchange
 
-__all__ = ["COMMON", "CONSTANT", "GETTERS", "NUMBER", "PLAIN", "RAW", "TEXT", "error_of", "grpc_status", "time_stamp"]
+__all__ = [
+    "COMMON",
+    "CONSTANT",
+    "GETTERS",
+    "NUMBER",
+    "PLAIN",
+    "RAW",
+    "SECONDS",
+    "TEXT",
+    "TRACED",
+    "error_of",
+    "grpc_status",
+    "time_stamp",
+]
 
 # What a getter returns, if it is not None.
 NUMBER: Final = 0
@@ -25,6 +39,11 @@ TEXT: Final = 2
 """Any text."""
 RAW: Final = 3
 """Bytes that a peer may have sent."""
+SECONDS: Final = 4
+"""A number of seconds."""
+
+TRACED: Final = hasattr(Request, "trace")
+"""Whether requests know the trace that was begun here, or is gone on with."""
 
 _VERSIONS: Final = {10: "HTTP/1.0", 11: "HTTP/1.1", 20: "HTTP/2.0"}
 
@@ -126,12 +145,12 @@ def _response_bytes(x: Exchange) -> str | None:
     return "0" if sent is None else _size(sent)
 
 
-def _first_byte(x: Exchange) -> str | None:
-    return None if x.first_at < 0 else "%.6f" % (x.first_at - x.started_at)
+def _first_byte(x: Exchange) -> float | None:
+    return None if x.first_at < 0 else x.first_at - x.started_at
 
 
-def _total(x: Exchange) -> str:
-    return "%.6f" % (x.ended_at - x.started_at)
+def _total(x: Exchange) -> float:
+    return x.ended_at - x.started_at
 
 
 def _processing_ns(x: Exchange) -> str | None:
@@ -176,19 +195,20 @@ def error_of(x: Exchange) -> str | bytes | None:
 
 
 def _trace_id(x: Exchange) -> str | bytes | None:
-    # A trace that this proxy has begun, or goes on with, where it traces.
-    trace: Any = getattr(x.request, "trace", None)
-    if trace is not None:
-        found: str = trace.trace_id
-        return found
+    if TRACED:
+        trace: Any = getattr(x.request, "trace", None)
+        if trace is not None:
+            found: str = trace.trace_id
+            return found
     return x.lines.format.trace_id or None
 
 
 def _span_id(x: Exchange) -> str | bytes | None:
-    trace: Any = getattr(x.request, "trace", None)
-    if trace is not None:
-        found: str | None = getattr(trace, "span_id", None)
-        return found
+    if TRACED:
+        trace: Any = getattr(x.request, "trace", None)
+        if trace is not None:
+            found: str | None = getattr(trace, "span_id", None)
+            return found
     return x.lines.format.span_id or None
 
 
@@ -223,8 +243,8 @@ GETTERS: Final[dict[str, tuple[Callable[[Exchange], Any], int]]] = {
     "grpc_status": (_grpc_status, NUMBER),
     "request_bytes": (_request_bytes, NUMBER),
     "response_bytes": (_response_bytes, NUMBER),
-    "first_byte_s": (_first_byte, NUMBER),
-    "total_s": (_total, NUMBER),
+    "first_byte_s": (_first_byte, SECONDS),
+    "total_s": (_total, SECONDS),
     "processing_ns": (_processing_ns, NUMBER),
     "total_ns": (_total_ns, NUMBER),
     "endpoint": (_endpoint, TEXT),

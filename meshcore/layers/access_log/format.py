@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any, Final
@@ -11,7 +10,17 @@ from typing import TYPE_CHECKING, Any, Final
 from meshcore.http.log_template import JSON_FORMATS, TEXT_FORMATS, Field, Template, templates
 from meshcore.http.trace_ids import noted
 from meshcore.layers.access_log.exchange import LONGEST, told
-from meshcore.layers.access_log.fields import COMMON, CONSTANT, GETTERS, PLAIN, RAW, error_of, grpc_status, time_stamp
+from meshcore.layers.access_log.fields import (
+    COMMON,
+    CONSTANT,
+    GETTERS,
+    PLAIN,
+    RAW,
+    SECONDS,
+    error_of,
+    grpc_status,
+    time_stamp,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -30,9 +39,10 @@ _WORD: Final = 2
 
 _ABSENT: Final = ("null", "-", "-")
 _MASK: Final = b"***"
-_PLAIN_WORD: Final = re.compile(r'[!#-<>-\[\]-~]+')
+_PLAIN_WORD: Final = bytes(set(range(0x21, 0x7F)) - set(b'"=\\'))
 _SHORTER: Final = (256, 32)
 """Bytes of each value in a line that is too long otherwise."""
+_DIGITS: Final = [f"{number:03d}" for number in range(1000)]
 _MOST_SHAPES: Final = 1_024
 _LARGEST_SHAPE: Final = 4_096
 _LARGEST: Final = 512
@@ -44,7 +54,7 @@ class Piece:
 
     Attributes:
         name: the field's.
-        slot: its number among those that are not part of a shape; -1: it is.
+        slot: its place among the parts of a line; -1: it is part of a shape.
     """
 
     __slots__ = ("_index", "_masked", "_said", "get", "kind", "name", "place", "slot")
@@ -76,7 +86,18 @@ class Piece:
         if self.kind <= PLAIN:
             plain: str = value
             return plain
+        if self.kind == SECONDS:
+            return _seconds(value)
         return _escaped(value, self.place, limit)
+
+
+def _seconds(value: float) -> str:
+    """With six decimals; three times as fast as by the standard library."""
+    microseconds = int(value * 1e6 + 0.5)
+    milliseconds = microseconds // 1000
+    seconds = milliseconds // 1000
+    whole = str(seconds) if seconds else "0"
+    return whole + "." + _DIGITS[milliseconds - seconds * 1000] + _DIGITS[microseconds - milliseconds * 1000]
 
 
 def _escaped(value: Any, place: int, limit: int) -> str:
@@ -87,7 +108,7 @@ def _escaped(value: Any, place: int, limit: int) -> str:
     if place == _WORD:
         if not text:
             return "-"
-        if _PLAIN_WORD.fullmatch(text) is not None:
+        if not text.encode("ascii", "replace").translate(None, _PLAIN_WORD) and text.isascii():
             return text
     # Everything outside printable ASCII is escaped, line ends among it.
     escaped: str = encode_basestring_ascii(text)
@@ -140,8 +161,10 @@ class Format:
         self._parts: list[Any] = []
         self._max = max_line
         self._second = -1
+        self._millisecond = -1
+        self._day = ""
         self._stamp = ""
-        self._shapes: dict[Any, str] = {}
+        self._shapes: dict[Any, list[str]] = {}
         keys = fields or (JSON_FORMATS.get(name) if not template else None)
         self.json: bool = keys is not None
         if keys is not None:
@@ -150,9 +173,8 @@ class Format:
             for part in Template.parse(template or TEXT_FORMATS[name], reveal=reveal).parts:
                 self._add(part, _INSIDE if isinstance(part, Field) and part.quoted else _WORD)
         pieces = [part for part in self._parts if isinstance(part, Piece) and part.name not in COMMON]
-        for slot, piece in enumerate(pieces):
-            piece.slot = slot
-        self._slots = len(pieces)
+        for number, piece in enumerate(pieces):
+            piece.slot = 2 * number + 1
         self._constant: list[Piece] = [piece for piece in pieces if piece.name in CONSTANT]
         self._variable: list[Piece] = [piece for piece in pieces if piece.name not in CONSTANT]
         self._looks = not self.names.isdisjoint({"user_agent", "trace_id", "span_id"})
@@ -219,35 +241,31 @@ class Format:
         pattern = self._shapes.get(shape)
         if pattern is None:
             pattern = self._shape(shape, x)
-        values = logged.values.copy()
+        parts = pattern.copy()
+        values = logged.values
+        for index in range(len(values)):
+            parts[self._constant[index].slot] = values[index]
         for piece in self._variable:
-            value = piece.get(x)
-            if value is None:
-                values[piece.slot] = _ABSENT[piece.place]
-            elif piece.kind <= PLAIN:
-                values[piece.slot] = value
-            else:
-                values[piece.slot] = _escaped(value, piece.place, LONGEST)
-        line: str = pattern % tuple(values)
+            parts[piece.slot] = piece.render(x, LONGEST)
+        # Several times as fast as a pattern with %s in it.
+        line = "".join(parts)
         return line if len(line) <= self._max else self._cut(x)
 
     def _connection(self, logged: Logged, x: Exchange) -> None:
         """Makes what all requests of a connection have in common."""
-        values = [""] * self._slots
-        for piece in self._constant:
-            values[piece.slot] = piece.render(x, LONGEST)
-        logged.values = values
+        logged.values = [piece.render(x, LONGEST) for piece in self._constant]
         logged.known = x.request.connection
 
-    def _shape(self, shape: tuple[Any, ...], x: Exchange) -> str:
-        """Makes the shape of an exchange, and keeps it, unless somebody makes it large."""
-        pattern = "".join(
-            (part if isinstance(part, str) else part.render(x, LONGEST)).replace("%", "%%")
-            if isinstance(part, str) or part.slot < 0
-            else "%s"
-            for part in self._parts
-        )
-        if len(pattern) <= _LARGEST_SHAPE and sum(map(len, (x.method, x.authority, self.user_agent or b""))) < _LARGEST:
+    def _shape(self, shape: tuple[Any, ...], x: Exchange) -> list[str]:
+        """Makes the shape of an exchange: text and gaps in turns.  Keeps it, unless somebody makes it large."""
+        pattern = [""]
+        for part in self._parts:
+            if isinstance(part, Piece) and part.slot >= 0:
+                pattern += ("", "")
+            else:
+                pattern[-1] += part if isinstance(part, str) else part.render(x, LONGEST)
+        size = len(x.method) + len(x.authority) + len(self.user_agent or b"")
+        if size < _LARGEST and sum(map(len, pattern)) <= _LARGEST_SHAPE:
             if len(self._shapes) >= _MOST_SHAPES:
                 self._shapes.clear()
             self._shapes[shape] = pattern
@@ -269,12 +287,16 @@ class Format:
 
     def stamp(self, at: float) -> str:
         """A time of Trio's clock, for people."""
-        offset = self.offset
-        if offset is None:
+        if self.offset is None:
             return f"{at:.3f}s"
+        offset: float = self.offset
         milliseconds = int((at + offset) * 1000.0)
-        second = milliseconds // 1000
-        if second != self._second:
-            self._second = second
-            self._stamp = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
-        return f"{self._stamp}{milliseconds - second * 1000:03d}Z"
+        if milliseconds != self._millisecond:
+            # Many requests end within the same one.
+            self._millisecond = milliseconds
+            second = milliseconds // 1000
+            if second != self._second:
+                self._second = second
+                self._day = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
+            self._stamp = self._day + _DIGITS[milliseconds - second * 1000] + "Z"
+        return self._stamp

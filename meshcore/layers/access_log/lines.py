@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from meshcore._native import mypyc_attr
 from meshcore._wakeup import Wakeup, checkpoint, clock
 from meshcore.http.trace_ids import ids_of
-from meshcore.layers.access_log.fields import grpc_status
+from meshcore.layers.access_log.fields import TRACED, grpc_status
 from meshcore.layers.access_log.output import Output
 
 if TYPE_CHECKING:
@@ -41,7 +40,6 @@ _PAUSE = 1.0
 """Seconds until a place that takes nothing is tried again."""
 
 
-@mypyc_attr(native_class=False)
 class Lines:
     """The queue of finished exchanges, and the tasks that make lines of them and write those.
 
@@ -107,7 +105,7 @@ class Lines:
 
     def chosen(self, request: Request) -> bool:
         """Whether an exchange is in the sample: the same answer for the same trace, in every proxy."""
-        trace: Any = getattr(request, "trace", None)
+        trace: Any = getattr(request, "trace", None) if TRACED else None
         trace_id = ids_of(request.headers.raw)[0] if trace is None else trace.trace_id.encode()
         if trace_id:
             return self._choice.place(trace_id) < self._threshold
