@@ -113,7 +113,7 @@ async def test_the_environment_is_only_read_and_only_from_here() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["AWS_SECRET_ACCESS_KEY", "DB_PASSWORD", "PGPASSWORD", "GITHUB_TOKEN", "SENTRY_DSN", "DB_PASS", "MYSQL_PWD", "x_auth"],
+    ["AWS_SECRET_KEY", "DB_PASSWORD", "PGPASSWORD", "GITHUB_TOKEN", "SENTRY_DSN", "DB_PASS", "MYSQL_PWD", "X_AUTH"],
 )
 def test_what_sounds_like_a_secret_is_masked(name: str) -> None:
     assert masked(name, "x") == "***"
