@@ -45,6 +45,7 @@ SECONDS: Final = 4
 TRACED: Final = hasattr(Request, "trace")
 """Whether requests know the trace that was begun here, or is gone on with."""
 
+_MOST_ADDRESSES: Final = 1_024
 _VERSIONS: Final = {10: "HTTP/1.0", 11: "HTTP/1.1", 20: "HTTP/2.0"}
 
 
@@ -163,7 +164,15 @@ def _total_ns(x: Exchange) -> str:
 
 def _endpoint(x: Exchange) -> str | None:
     endpoint = x.request.endpoint
-    return None if endpoint is None else format_address(endpoint.address)
+    if endpoint is None:
+        return None
+    known = x.lines.format.addresses
+    found = known.get(endpoint.address)
+    if found is None:
+        if len(known) >= _MOST_ADDRESSES:
+            known.clear()
+        found = known[endpoint.address] = format_address(endpoint.address)
+    return found
 
 
 def _server_id(x: Exchange) -> str | None:

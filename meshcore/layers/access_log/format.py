@@ -158,6 +158,8 @@ class Format:
         self.trace_id = b""
         self.span_id = b""
         self.said: list[bytes | None] | None = None
+        # Of endpoints, as text.
+        self.addresses: dict[tuple[str, int], str] = {}
         self._parts: list[Any] = []
         self._max = max_line
         self._second = -1

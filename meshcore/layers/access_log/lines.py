@@ -28,7 +28,7 @@ __all__ = ["Lines"]
 
 log = logging.getLogger(__name__)
 
-_SLICE = 32
+_SLICE = 64
 """Lines that are made without giving others their turn."""
 _BATCH = 256
 """Lines that are written at once."""
