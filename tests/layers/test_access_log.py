@@ -490,6 +490,21 @@ async def test_nothing_to_tell_is_no_layer(nursery: trio.Nursery) -> None:
     assert service is inner
 
 
+async def test_a_line_that_cannot_be_made_ends_nothing(
+    nursery: trio.Nursery, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def inner(sent: Request) -> Response:
+        sent.endpoint = object() if sent.path == b"/odd" else None  # type: ignore[assignment]
+        return Response(200)
+
+    service, written = logged(nursery, inner, template="%{path} %{endpoint}")
+    for path in (b"/odd", b"/odd", b"/even"):
+        await service(request(path=path))
+    await wait_all_tasks_blocked()
+    assert "".join(written).splitlines() == ["/even -", "dropped=2"]
+    assert 1 == caplog.text.count("a line cannot be made")
+
+
 async def test_lines_and_what_was_dropped_are_counted(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     registry = Registry()
     service, written = logged(nursery, mock_service(), capacity=5, registry=registry)

@@ -97,6 +97,7 @@ class Lines:
         self._made = Wakeup()
         self._untold = 0
         self._well = True
+        self._puzzled = False
 
     def start(self, nursery: trio.Nursery) -> None:
         """Starts the tasks."""
@@ -164,9 +165,20 @@ class Lines:
         # Exchanges know Trio's time: what it is on the wall is a matter of an offset.
         self.format.offset = None if self._wall is None else self._wall() - self.now()
         for _ in range(min(len(fresh), most)):
-            lines.append(make(fresh.popleft()))
+            exchange = fresh.popleft()
+            try:
+                lines.append(make(exchange))
+            except Exception as error:
+                # What somebody's layer has made of a request must not end what everybody else lives in.
+                self._unmade(error)
         if not fresh or len(lines) >= _BATCH:
             self._made.wake()
+
+    def _unmade(self, error: Exception) -> None:
+        self._drop(1)
+        if not self._puzzled:
+            self._puzzled = True
+            log.error("access log: a line cannot be made", exc_info=error)
 
     async def _run(self) -> None:
         """Writes lines until it is cancelled, and then what is left, as far as that takes no long wait."""
@@ -187,7 +199,7 @@ class Lines:
                 count = sum(part.count("\n") for part in self._out)
                 try:
                     await output.finish(self._out)
-                except OSError as error:
+                except Exception as error:
                     self._failed(error, count)
                 else:
                     self._count(count)
@@ -203,8 +215,8 @@ class Lines:
                 written = self._write(text)
                 if isinstance(written, Awaitable):
                     await written
-        except OSError as error:
-            # A full disk or a closed pipe ends the lines, not the proxy.
+        except Exception as error:
+            # A full disk or a closed pipe, whatever that looks like, ends the lines, not the proxy.
             self._failed(error, count)
             await trio.sleep(_PAUSE)
         else:
@@ -233,12 +245,12 @@ class Lines:
         taken.append("")
         return "\n".join(taken), count
 
-    def _failed(self, error: OSError, count: int) -> None:
+    def _failed(self, error: Exception, count: int) -> None:
         self._drop(count)
         if self._well:
             # Once, not each second for as long as it lasts.
             self._well = False
-            log.warning("access log: %s", error.strerror or error)
+            log.warning("access log: %s", (isinstance(error, OSError) and error.strerror) or error)
 
     def _count(self, count: int) -> None:
         if self._written is not None:
