@@ -105,7 +105,8 @@ class AccessLogConfig:
     """``[access_log]``: a line for each request, or for some.  Without the table, ``[proxy] access_log`` says it.
 
     Attributes:
-        format: a form that has a name: ``text``, ``json``, ``apache`` or ``linkerd-json`` (linkerd's names).
+        format: a form that has a name: ``text``, ``json``, ``apache`` or ``linkerd-json`` (linkerd's names); absent:
+            ``text``.
         template: a line of text of one's own, in place of *format*: ``%{method} %{path} %{header.x-tenant}``.
         fields: a line of JSON of one's own, in place of *format*: keys, and the template of each.
         to: where lines go.  A file may be moved away at any time: it is opened anew.
@@ -120,9 +121,9 @@ class AccessLogConfig:
         capacity: lines that may wait for whoever takes them; more are dropped and counted.
     """
 
-    format: LogFormat = "text"
+    format: LogFormat | None = None
     template: Annotated[str, TemplateKind()] | None = None
-    fields: Annotated[dict[str, str], FieldsKind(TemplateKind())] = attrs.Factory(dict)
+    fields: Annotated[dict[str, str], FieldsKind(TemplateKind())] | None = None
     to: Annotated[str, Destination()] = "stdout"
     sample: Annotated[float, Number(0, 1)] = 1.0
     statuses: Annotated[tuple[str, ...], Listed(OutcomeKind(), tuple)] = ()

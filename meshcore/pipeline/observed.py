@@ -46,12 +46,12 @@ def observed(
 def _lines(told: AccessLogConfig, side: str, runtime: Runtime) -> AccessLog:
     return AccessLog(
         runtime.write,
-        told.format,
+        told.format or "text",
         runtime.clock,
         told.capacity,
         to=told.to,
         template=told.template or "",
-        fields=told.fields,
+        fields=told.fields or {},
         reveal=told.reveal,
         max_line=told.max_line,
         sample=told.sample,

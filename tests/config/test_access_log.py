@@ -9,6 +9,7 @@ import pytest
 
 from meshcore.config import parse_config
 from meshcore.config.access_log import AccessLogConfig
+from meshcore.config.show import config_toml
 from meshcore.errors import ConfigError
 from meshcore.layers.access_log import AccessLog
 from meshcore.pipeline.plan import pipelines
@@ -83,6 +84,12 @@ capacity = 500
     assert (layer.to, layer.sample, layer.slower_than) == (f"{tmp_path}/access.log", 0.1, 0.5)
     assert layer.statuses == ("5xx", "404", "unavailable", "error")
     assert (layer.reveal, layer.max_line, layer.capacity) == (("x-api-key",), 1024, 500)
+
+
+@pytest.mark.parametrize("form", ['format = "json"', 'template = "%{path}"', 'fields = { path = "%{path}" }', ""])
+def test_what_is_shown_is_a_config_file_again(form: str) -> None:
+    config = parse_config(f"{SIDECAR}[access_log]\n{form}\nstatuses = [\"5xx\"]\n")
+    assert parse_config(config_toml(config)) == config
 
 
 def test_a_template_is_a_line_of_text() -> None:
