@@ -48,12 +48,14 @@ MODULES = (
     # Messages.
     "http/body",
     "http/classify",
+    "http/counted",
     "http/grpc",
     "http/headers",
     "http/message",
     "http/replay",
     "http/reserved",
     "http/route_table",
+    "http/trace_ids",
     # Connections.
     "transport/connection",
     "transport/flow_body",
@@ -77,6 +79,11 @@ MODULES = (
     "layers/balance/ready",
     # Whether somebody looks at them.
     "layers/tap/tapped",
+    # What is written of them.
+    "layers/access_log/exchange",
+    "layers/access_log/fields",
+    "layers/access_log/format",
+    "layers/access_log/lines",
     # Streams, on both sides.
     "server/_http2_server",
     "server/_limits",

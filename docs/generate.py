@@ -140,6 +140,35 @@ def config() -> str:
     return "\n".join(lines) + "\n"
 
 
+def access_log() -> str:
+    """reference/access-log.md: everything that a line of an access log can say."""
+    from meshcore.http.log_template import ALIASES, FIELDS, JSON_FORMATS, TEXT_FORMATS
+
+    lines = [
+        "# Access log fields",
+        "",
+        "What a template of `[access_log]` or `--access-log` may name as `%{NAME}`.",
+        "How to write one: [Write access logs](../how-to/access-logs.md).",
+        "",
+        "| field | what |",
+        "| --- | --- |",
+    ]
+    lines += [f"| `{name}` | {_cell(text)} |" for name, text in FIELDS.items()]
+    lines += [
+        "| `header.NAME` | a field of the request, as it came; repeats joined by commas |",
+        "| `response.NAME` | a field of the answer, as it went |",
+        "",
+        f"linkerd's names are understood, too: {', '.join(f'`{one}` ({other})' for one, other in ALIASES.items())}.",
+        "",
+        "## Forms that have a name",
+    ]
+    for name, template in TEXT_FORMATS.items():
+        lines += ["", f"`{name}`:", "", "```text", template, "```"]
+    for name, fields in JSON_FORMATS.items():
+        lines += ["", f"`{name}` has the keys {', '.join(f'`{key}`' for key in fields)}."]
+    return "\n".join(lines) + "\n"
+
+
 def config_schema() -> str:
     """reference/config.schema.json: the JSON Schema of a config file."""
     from meshcore.config.schema import schema
@@ -213,6 +242,7 @@ PAGES = {
     "errors": errors,
     "cli": cli,
     "config": config,
+    "access-log": access_log,
     "config.schema.json": config_schema,
     "parity": parity,
 }

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from meshcore.identity.store import Identity
     from meshcore.layers.authorize import Policies
     from meshcore.layers.split import Weights
+    from meshcore.log_levels import LogLevels
     from meshcore.running import Reloaded
     from meshcore.stack import Stack
     from meshcore.transport.target import Accepted, Address
@@ -73,6 +74,7 @@ class Proxy:
         weights: of the routes with several backends, as ``listen.NAME/ROUTE`` or ``outbound.to.NAME/ROUTE``; may be
             changed at any time.
         feed: what has happened to it; None before it runs.
+        levels: those of the process's loggers; None: they are not the proxy's to tell or to change.
         taps: who looks at its requests; see :meth:`tap`.
         sampler: looks at its metrics while somebody asks; None before it runs.
         crashes: in what serves the endpoints; those of accepted connections are counted by their server.
@@ -88,6 +90,7 @@ class Proxy:
     admin: Server | None = None
     weights: dict[str, Weights] = attrs.Factory(dict)
     feed: Feed | None = None
+    levels: LogLevels | None = None
     taps: TapHub = attrs.Factory(TapHub)
     sampler: Sampler | None = None
     crashes: int = 0
@@ -219,6 +222,7 @@ async def run(
     file: ConfigFile | None = None,
     reloaded: Callable[[MeshConfig], object] | None = None,
     clock: Callable[[], float] | None = None,
+    levels: LogLevels | None = None,
     task_status: trio.TaskStatus[Proxy] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Runs a proxy until *drain* has ended, or until it is cancelled.
@@ -237,6 +241,7 @@ async def run(
         file: where *config* was read from: it is read again when it changes, and at ``POST /reload``.
         reloaded: called with each configuration that a reload has brought.
         clock: seconds since the epoch, for certificates and logs; None: the machine's.
+        levels: those of the process's loggers, for the admin server to tell and to change; None: it does neither.
         task_status: started with the :class:`Proxy`, once it accepts.
 
     Raises:
@@ -247,7 +252,7 @@ async def run(
     mesh = config if isinstance(config, MeshConfig) else None
     if registry is None:
         registry = Registry() if mesh is None else Registry(max_series=mesh.metrics.max_series)
-    proxy = Proxy(config, registry, Drain() if drain is None else drain)
+    proxy = Proxy(config, registry, Drain() if drain is None else drain, levels=levels)
     clock = _wall_clock if clock is None else clock
     proxy.feed = Feed(clock)
     proxy.taps = TapHub(clock)
@@ -394,13 +399,13 @@ _THRESHOLDS = (4_000, 10, 20)
 """New objects after which the youngest are looked through, and how often that is done before older ones are."""
 
 
-def main(config: ProxyConfig) -> int:
-    """Runs a proxy in a Trio of its own until a signal has drained it; the exit code.
+def main(config: ProxyConfig, *, levels: LogLevels | None = None) -> int:
+    """Runs a proxy in a Trio of its own until a signal has drained it; the exit code.  *levels* is that of :func:`run`.
 
     Raises:
         ConfigError: see :func:`run`.
     """
-    return _main(config, None, config.grace_period)
+    return _main(config, None, config.grace_period, levels=levels)
 
 
 def main_mesh(
@@ -409,15 +414,16 @@ def main_mesh(
     *,
     file: ConfigFile | None = None,
     reloaded: Callable[[MeshConfig], object] | None = None,
+    levels: LogLevels | None = None,
 ) -> int:
     """Runs a config file in a Trio of its own, until a signal has drained it or *command*, started once it is ready,
-    has ended; the exit code.  *file* and *reloaded* are those of :func:`run`; SIGHUP reloads as well, unless there is a
-    *command*, which has the signals then.
+    has ended; the exit code.  *file*, *reloaded* and *levels* are those of :func:`run`; SIGHUP reloads as well, unless
+    there is a *command*, which has the signals then.
 
     Raises:
         ConfigError: see :func:`run`.
     """
-    return _main(config, command, config.proxy.grace_period, file, reloaded)
+    return _main(config, command, config.proxy.grace_period, file, reloaded, levels)
 
 
 def _main(
@@ -426,6 +432,7 @@ def _main(
     grace: float,
     file: ConfigFile | None = None,
     reloaded: Callable[[MeshConfig], object] | None = None,
+    levels: LogLevels | None = None,
 ) -> int:
     refused: list[ConfigError] = []
     codes: list[int] = []
@@ -441,7 +448,7 @@ def _main(
         async def serving() -> None:
             try:
                 async with trio.open_nursery() as serving_nursery:
-                    start = partial(run, config, drain=drain, file=file, reloaded=reloaded)
+                    start = partial(run, config, drain=drain, file=file, reloaded=reloaded, levels=levels)
                     running.append(await serving_nursery.start(start))
                     ready.set()
                     _collect_less()

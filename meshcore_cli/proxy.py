@@ -77,8 +77,25 @@ def add_arguments(parser: Parser) -> None:
         "where it listens anywhere but on loopback",
     )
     running.add_argument("--admin-shutdown", action="store_true", help="enable POST /shutdown of the admin server")
-    running.add_argument("--access-log", metavar="FORM", default="off", help="off (default), text or json")
-    running.add_argument("--log-level", metavar="LEVEL", default="info", help="debug, info (default), warning or error")
+    running.add_argument(
+        "--access-log",
+        metavar="FORM",
+        default="off",
+        help="a line for each request: off (default), text, json, apache, linkerd-json, or a template such as "
+        "'%%{client} %%{method} %%{path} %%{status}'",
+    )
+    running.add_argument(
+        "--access-log-to",
+        metavar="FILE",
+        default="stdout",
+        help="stdout (default), stderr or a file, which may be moved away at any time",
+    )
+    running.add_argument(
+        "--log-level",
+        metavar="LEVEL",
+        default="info",
+        help="trace, debug, info (default), warn, error or off; by logger: info,meshcore.layers.balance=debug",
+    )
     running.add_argument("--log-format", metavar="FORM", default="text", help="text (default) or json, on stderr")
 
 
@@ -86,15 +103,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs until a signal; the exit code."""
     from meshcore.config import proxy_config
     from meshcore.errors import ConfigError
-    from meshcore_cli.logs import FORMATS, LEVELS, configure
+    from meshcore.log_filter import LogFilter
+    from meshcore_cli.logs import FORMATS, configure
 
     problems: list[str] = []
-    for option, value, known in (
-        ("--log-level", arguments.log_level, LEVELS),
-        ("--log-format", arguments.log_format, FORMATS),
-    ):
-        if value not in known:
-            problems.append(f"{option}: {value!r} is not one of {', '.join(known)}")
+    try:
+        LogFilter.parse(arguments.log_level)
+    except ConfigError as error:
+        problems += [f"--log-level: {problem}" for problem in error.problems]
+    if arguments.log_format not in FORMATS:
+        problems.append(f"--log-format: {arguments.log_format!r} is not one of {', '.join(FORMATS)}")
     try:
         config = proxy_config(
             arguments.listen,
@@ -111,6 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
             admin_open=arguments.admin_open,
             admin_shutdown=arguments.admin_shutdown,
             access_log=arguments.access_log,
+            access_log_to=arguments.access_log_to,
             grace_period=arguments.grace_period,
             opaque_ports=arguments.opaque_ports,
         )
@@ -119,11 +138,11 @@ def run(arguments: argparse.Namespace) -> int:
     if problems:
         return fail("meshcore proxy", problems)
 
-    configure(arguments.log_level, arguments.log_format)
+    levels = configure(arguments.log_level, arguments.log_format)
     from meshcore.proxy import AddressError, main
 
     try:
-        return main(config)
+        return main(config, levels=levels)
     except AddressError as error:
         fail("meshcore proxy", error.problems)
         return PROBLEM

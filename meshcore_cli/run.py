@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     from meshcore_cli.logs import configure
 
     config = loaded.config
-    configure(config.proxy.log_level, config.proxy.log_format)
+    levels = configure(config.proxy.log_level, config.proxy.log_format)
     for warning in loaded.warnings:
         logging.getLogger("meshcore.config").warning("%s", warning)
     from meshcore import proxy
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         configure(config.proxy.log_level, config.proxy.log_format)
 
     try:
-        return proxy.main_mesh(config, command or None, file=file, reloaded=reloaded)
+        return proxy.main_mesh(config, command or None, file=file, reloaded=reloaded, levels=levels)
     except proxy.AddressError as error:
         fail(COMMAND, error.problems)
         return PROBLEM

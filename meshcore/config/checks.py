@@ -10,6 +10,7 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 from meshcore.addresses import format_address
+from meshcore.config.access_log import check_access_log
 from meshcore.config.admin import check_admin
 from meshcore.config.check_ext_authz import check_ext_authz
 from meshcore.config.check_routes import (
@@ -47,6 +48,7 @@ def check(config: MeshConfig, report: Report) -> None:
         _no_identity(config, report)
     _listeners(config, report)
     check_admin(config, report)
+    check_access_log(config, report)
     if right(config.inbound):
         _inbound(config, report)
         assert config.inbound is not None

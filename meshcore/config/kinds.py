@@ -16,6 +16,7 @@ from meshcore.addresses import suggest
 from meshcore.config.report import WRONG, At, shown
 from meshcore.durations import format_duration, format_size, parse_duration, parse_size
 from meshcore.errors import ConfigError
+from meshcore.log_filter import LogFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,7 @@ __all__ = [
     "Duration",
     "Flag",
     "Kind",
+    "LogFilterKind",
     "Name",
     "Number",
     "Seconds",
@@ -296,6 +298,23 @@ class Bytes(Kind):
                 {"type": "integer", "minimum": 0, "maximum": self.high},
             ]
         }
+
+
+@attrs.frozen
+class LogFilterKind(Kind):
+    """From which level on what is logged."""
+
+    title = "levels"
+
+    def read(self, value: object, at: At, /) -> Any:
+        """The text."""
+        if value is False:
+            value = "off"
+        return WRONG if parsed(value, at, LogFilter.parse) is WRONG else value
+
+    def schema(self) -> dict[str, Any]:
+        """Its JSON Schema."""
+        return {"type": "string", "minLength": 3}
 
 
 Name: TypeAlias = Annotated[str, NameKind()]

@@ -9,9 +9,10 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 import attrs
 
 from meshcore.client.options import ClientOptions
+from meshcore.config.access_log import AccessLogConfig
 from meshcore.config.admin import AdminConfig
 from meshcore.config.gateway import Gateway
-from meshcore.config.kinds import Choice, Duration, Name, NameKind, Seconds
+from meshcore.config.kinds import Choice, Duration, LogFilterKind, Name, NameKind, Seconds
 from meshcore.config.metrics import MetricsConfig
 from meshcore.config.places import AwaitedFile, DnsServer, Folder, Peer
 from meshcore.config.sidecar import Inbound, Outbound
@@ -22,7 +23,7 @@ from meshcore.server.options import ServerOptions
 
 __all__ = ["IdentityConfig", "Limits", "MeshConfig", "Service"]
 
-LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+LogLevel: TypeAlias = Annotated[str, LogFilterKind()]
 LogFormat: TypeAlias = Literal["text", "json"]
 
 
@@ -86,8 +87,9 @@ class Limits:
         max_connection_age: connections are drained once they are so old, so that peers see new certificates;
             absent: never (D-38).
         engine: ``auto`` takes the fastest codecs installed, ``pure`` those in Python.
-        access_log: a line for each request on standard output.
-        log_level: what is logged on standard error.
+        access_log: a line for each request on standard output; ``[access_log]`` can say more.
+        log_level: what is logged on standard error: ``trace``, ``debug``, ``info``, ``warn``, ``error`` or ``off``; by
+            logger, ``info,meshcore.layers.balance=debug``.
         log_format: and in which form.
         dns_servers: whom ``discover = "dns:…"`` asks; none: the servers that ``/etc/resolv.conf`` names.
     """
@@ -124,6 +126,7 @@ class MeshConfig:
         backend: sets of endpoints by name, for the gateway.
         admin: probes, metrics, and questions about the proxy itself.
         metrics: what is counted, and how much of it is kept.
+        access_log: which requests are told of, how, and where; absent: ``[proxy] access_log`` says it.
         proxy: what holds for the whole process.
     """
 
@@ -135,7 +138,13 @@ class MeshConfig:
     backend: Annotated[dict[str, BackendConfig], Tables(Table(BackendConfig), NameKind.check)] = attrs.Factory(dict)
     admin: AdminConfig = attrs.Factory(AdminConfig)
     metrics: MetricsConfig = attrs.Factory(MetricsConfig)
+    access_log: AccessLogConfig | None = None
     proxy: Limits = attrs.Factory(Limits)
+
+    @property
+    def lines(self) -> AccessLogConfig | None:
+        """What is written of requests; None: nothing."""
+        return AccessLogConfig.short(self.proxy.access_log) if self.access_log is None else self.access_log
 
     @property
     def own_name(self) -> str:

@@ -16,9 +16,10 @@ from meshcore.addresses import (
     parse_upstream,
 )
 from meshcore.client.options import ClientOptions
+from meshcore.config.access_log import read_word
 from meshcore.config.admin import AdminConfig, exposed, open_page, read_token
 from meshcore.config.problems import Problems
-from meshcore.config.words import ACCESS_LOGS, BALANCERS, ENGINES, OPAQUE_PORTS, AccessLog, Balancer
+from meshcore.config.words import BALANCERS, ENGINES, OPAQUE_PORTS, Balancer
 from meshcore.durations import parse_duration
 from meshcore.errors import ConfigError
 from meshcore.server.options import ServerOptions
@@ -73,7 +74,8 @@ class ProxyConfig:
         admin_token: a file whose content its clients show as ``Authorization: Bearer …``; None: none is asked for.
         admin_open: pages that everybody may see; None: ``/live`` and ``/ready``.
         admin_shutdown: whether ``POST /shutdown`` is enabled.
-        access_log: ``"off"``, ``"text"`` or ``"json"``.
+        access_log: ``"off"``, ``"text"``, ``"json"``, ``"apache"``, ``"linkerd-json"``, or a template of a line.
+        access_log_to: where its lines go: ``"stdout"``, ``"stderr"`` or a file's path.
         grace_period: how long what is in flight may take after the drain began (L-04).
         connect_timeout: for each attempt to connect to an endpoint (B-19).
         detect_timeout: how long a silent client is waited for before the server may speak first.
@@ -93,7 +95,8 @@ class ProxyConfig:
     admin_token: Path | None = None
     admin_open: tuple[str, ...] | None = None
     admin_shutdown: bool = False
-    access_log: AccessLog = "off"
+    access_log: str = "off"
+    access_log_to: str = "stdout"
     grace_period: float = 120.0
     connect_timeout: float = 1.0
     detect_timeout: float = 1.0
@@ -126,6 +129,7 @@ def proxy_config(
     admin_open: str | None = None,
     admin_shutdown: bool = False,
     access_log: str = "off",
+    access_log_to: str = "stdout",
     grace_period: str = "120s",
     opaque_ports: str | None = None,
 ) -> ProxyConfig:
@@ -158,7 +162,8 @@ def proxy_config(
         admin_token=_token(problems, admin_token),
         admin_open=_open(problems, admin_open),
         admin_shutdown=admin_shutdown,
-        access_log=problems.choice("--access-log", access_log, ACCESS_LOGS),
+        access_log=problems.read("--access-log", access_log, read_word, "off"),
+        access_log_to=problems.read("--access-log-to", access_log_to, _log_file, "stdout"),
         grace_period=problems.read("--grace-period", grace_period, parse_duration, 0.0),
         opaque_ports=OPAQUE_PORTS if opaque_ports is None else _ports(problems, opaque_ports),
         server=ServerOptions(engine=chosen),
@@ -249,6 +254,13 @@ def _open(problems: Problems, text: str | None) -> tuple[str, ...] | None:
         except ConfigError as error:
             problems.add("--admin-open", error.problems[0])
     return tuple(found)
+def _log_file(text: str) -> str:
+    if text in ("stdout", "stderr"):
+        return text
+    path = Path(text).absolute()
+    if path.is_dir() or not path.parent.is_dir():
+        raise ConfigError([f"{text!r} is not stdout, stderr or a file in a folder that is there"])
+    return str(path)
 
 
 def _ports(problems: Problems, text: str) -> frozenset[int]:

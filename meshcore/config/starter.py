@@ -44,8 +44,8 @@ listen = "127.0.0.1:4191"            # /ready, /metrics and more; "off" for none
 
 [proxy]
 grace_period = "120s"                # what is in flight may take so long once the drain began
-access_log = "off"                   # or "text", "json"
-log_level = "info"
+access_log = "off"                   # or "text", "json"; [access_log] has templates, samples, files
+log_level = "info"                   # by logger, too: "info,meshcore.layers=debug"
 """
 
 _GATEWAY = """\

@@ -20,7 +20,7 @@ __all__ = [
 
 Balancer: TypeAlias = Literal["p2c-ewma", "p2c-penalty-ewma", "round-robin", "least-request"]
 Engine: TypeAlias = Literal["auto", "pure"]
-AccessLog: TypeAlias = Literal["off", "text", "json"]
+AccessLog: TypeAlias = Literal["off", "text", "json", "apache", "linkerd-json"]
 Policy: TypeAlias = Literal[
     "all-unauthenticated", "all-authenticated", "cluster-unauthenticated", "cluster-authenticated", "audit", "deny"
 ]
@@ -28,7 +28,7 @@ Protocol: TypeAlias = Literal["http", "http1", "h2c", "https", "tcp"]
 
 BALANCERS: tuple[Balancer, ...] = ("p2c-ewma", "p2c-penalty-ewma", "round-robin", "least-request")
 ENGINES: tuple[Engine, ...] = ("auto", "pure")
-ACCESS_LOGS: tuple[AccessLog, ...] = ("off", "text", "json")
+ACCESS_LOGS: tuple[AccessLog, ...] = ("off", "text", "json", "apache", "linkerd-json")
 POLICIES: tuple[Policy, ...] = (
     "all-unauthenticated",
     "all-authenticated",

@@ -16,6 +16,7 @@ from meshcore.http.body import Empty, EndOfStream, Full
 from meshcore.http.message import Request, Response
 from meshcore.http.overheard import OverheardBody
 from meshcore.stack import Param, resolve
+from meshcore.transport.about import About
 from meshcore.transport.target import Mirrored
 
 if TYPE_CHECKING:
@@ -218,10 +219,10 @@ class _Mirroring:
                     response.body.abort()
                 answered = True
         except MeshError as error:
-            log.debug("a mirrored request failed: %s", error)
+            log.debug("a mirrored request failed: %s", error, extra=About(request=copy))
         except Exception as error:
             # Nobody waits for it: it must not end the nursery that everybody else lives in.
-            log.warning("crash in a mirrored request: %s", error, exc_info=error)
+            log.warning("crash in a mirrored request: %s", error, exc_info=error, extra=About(request=copy))
         finally:
             self._in_flight -= 1
             if answered:

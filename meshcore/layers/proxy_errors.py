@@ -9,6 +9,7 @@ import attrs
 
 from meshcore.abc import HttpService, ServiceLayer
 from meshcore.http.reserved import ERROR_CODE, PROXY_CONNECTION, PROXY_ERROR
+from meshcore.transport.about import About
 
 if TYPE_CHECKING:
     from meshcore.http.message import Request, Response
@@ -56,7 +57,10 @@ class ProxyErrors(ServiceLayer):
                     code = True
             if said is not None:
                 headers.remove(PROXY_ERROR)
-                log.info("endpoint %s: its proxy says: %s", target, ascii(said[:_SHOWN].decode("latin-1")))
+                if log.isEnabledFor(logging.INFO):
+                    text = ascii(said[:_SHOWN].decode("latin-1"))
+                    about = About(request=request, endpoint=target)
+                    log.info("endpoint %s: its proxy says: %s", target, text, extra=about)
             if close is not None:
                 headers.remove(PROXY_CONNECTION)
                 if forwards and close.lower() == b"close":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from meshcore.config.access_log import AccessLogConfig
 from meshcore.config.match import Match
 from meshcore.layers.authorize import Authorize, Policies, ServerPolicy
 from meshcore.layers.balance import Balance
@@ -77,7 +78,7 @@ class _Plan:
     protocol: str | None
     server: ServerOptions
     client: ClientOptions
-    access_log: Any
+    access_log: AccessLogConfig | None
     retry: Retry | None = None
     timeout: float | None = None
     limited: bool = False
@@ -186,7 +187,7 @@ def _http(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]]:
     # Turns a connection into requests; above it there are only bytes.
     top = accept(Accepted).then(ServeHttp(counting_abuse(plan.server, runtime.registry)))
     # See what the client sees, so: above Rescue.
-    top = observed(top, runtime, access_log=plan.access_log, counted="server_metrics")
+    top = observed(top, runtime, side="gateway", access_log=plan.access_log, counted="server_metrics")
     # The only place where errors become responses.
     rescued = top.then(Rescue(plan.informational, logical=True, registry=runtime.registry))
     if plan.concurrency is not None:
@@ -311,7 +312,7 @@ def _plan(config: ProxyConfig, listen: Listen) -> _Plan:
         protocol=_protocol(config, listen),
         server=config.server,
         client=config.client,
-        access_log=config.access_log,
+        access_log=AccessLogConfig.short(config.access_log, config.access_log_to),
         retry=Retry(config.retries),
         timeout=config.timeout,
         balance=config.balance,
@@ -359,7 +360,7 @@ def _listener_plan(config: MeshConfig, name: str, runtime: Runtime) -> _Plan:
         protocol=protocol,
         server=config.proxy.server_options(),
         client=config.proxy.client_options(),
-        access_log=config.proxy.access_log,
+        access_log=config.lines,
         limited=any(each.timeouts is not None for each in backends.values()),
         concurrency=concurrency_of(found.concurrency_limit),
         classified=any(each.classification is not None for each in backends.values()),

@@ -117,7 +117,7 @@ def http(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewAccept[Accep
     # Turns a connection into requests; above it there are only bytes.
     top = accept(Accepted).then(ServeHttp(counting_abuse(server, runtime.registry)))
     # See what the peer sees, refusals too, so: above Rescue.
-    top = observed(top, runtime, access_log=config.proxy.access_log, counted="metrics")
+    top = observed(top, runtime, side="inbound", access_log=config.lines, counted="metrics")
     # The only place where errors become responses; what went wrong in here is told to the mesh alone (E-06).
     rescued = top.then(Rescue("meshed", registry=runtime.registry, direction="inbound"))
     if side.concurrency_limit is not None:

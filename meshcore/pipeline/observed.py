@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from meshcore.layers.access_log import AccessLog
 from meshcore.layers.metrics import Metrics
@@ -10,6 +10,7 @@ from meshcore.layers.tap import Tap
 
 if TYPE_CHECKING:
     from meshcore.abc import NewAccept, NewHttp
+    from meshcore.config.access_log import AccessLogConfig
     from meshcore.pipeline.runtime import Runtime
     from meshcore.stack import Stack
     from meshcore.transport.target import Accepted
@@ -21,9 +22,9 @@ def observed(
     top: Stack[NewHttp[Accepted], NewAccept[Accepted]],
     runtime: Runtime,
     *,
-    access_log: Any,
+    side: str,
+    access_log: AccessLogConfig | None,
     counted: str | None = None,
-    direction: str = "inbound",
 ) -> Stack[NewHttp[Accepted], NewAccept[Accepted]]:
     """*top*, which makes requests of a connection, with what sees each of them as its client does, refusals included;
     so: above ``Rescue``.
@@ -31,16 +32,35 @@ def observed(
     Args:
         top: what is above.
         runtime: what the process gives.
-        access_log: the format of the lines; ``"off"``: there are none.
+        side: ``"inbound"``, ``"outbound"`` or ``"gateway"``.
+        access_log: what is written of requests; None: nothing.
         counted: the role of what counts requests here; None: they are counted elsewhere.
-        direction: ``"outbound"`` where the requests are the application's own.
     """
     if counted is not None:
         top = top.then(Metrics(runtime.registry, "inbound", name=counted, authority=runtime.authority_labels))
-    if access_log != "off":
+    if access_log is not None and side in access_log.sides:
         # A line tells the status that the client got.
-        top = top.then(AccessLog(runtime.write, format=access_log, clock=runtime.clock))
+        top = top.then(_lines(access_log, side, runtime))
     if runtime.tap is not None:
         # Shows what the client gets, so: above Rescue; costs nothing while nobody looks.
-        top = top.then(Tap(runtime.tap, direction))
+        top = top.then(Tap(runtime.tap, "outbound" if side == "outbound" else "inbound"))
     return top
+
+
+def _lines(told: AccessLogConfig, side: str, runtime: Runtime) -> AccessLog:
+    return AccessLog(
+        runtime.write,
+        told.format or "text",
+        runtime.clock,
+        told.capacity,
+        to=told.to,
+        template=told.template or "",
+        fields=told.fields or {},
+        reveal=told.reveal,
+        max_line=told.max_line,
+        sample=told.sample,
+        statuses=told.statuses,
+        slower_than=told.slower_than,
+        direction=side,
+        registry=runtime.registry,
+    )

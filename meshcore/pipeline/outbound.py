@@ -96,7 +96,7 @@ def http(
     # Turns a connection into requests; above it there are only bytes.
     top = accept(Accepted).then(ServeHttp(counting_abuse(config.proxy.server_options(), runtime.registry)))
     # See what the application sees, so: above Rescue.
-    top = observed(top, runtime, access_log=config.proxy.access_log, direction="outbound")
+    top = observed(top, runtime, side="outbound", access_log=config.lines)
     return (
         # The only place where errors become responses.
         top.then(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,14 @@ from meshcore.addresses import format_address
 from meshcore.admin import Admin
 from meshcore.admin.access import Access
 from meshcore.admin.crowd import Crowd
+from meshcore.admin.environment import Environment
+from meshcore.admin.log_level import LogLevel
+from meshcore.admin.log_stream import LogStream
 from meshcore.admin.tap import TapPage
 from meshcore.config import AdminConfig, MeshConfig
 from meshcore.layers.metrics import Metrics
 from meshcore.layers.tcp_metrics import TcpMetrics
+from meshcore.log_lines import JsonFormatter
 from meshcore.metrics.exposition import Exposition
 from meshcore.running.pages import live_pages
 from meshcore.server.http import ServeHttp
@@ -91,9 +96,21 @@ def admin_service(proxy: Proxy) -> Admin:
         live=proxy.statistics,
         shutdown=lambda: settings().shutdown,
         reloader=lambda: proxy.reloader,
-        pages={b"/tap": TapPage(lambda: proxy.taps), **live_pages(proxy)},
+        pages=_pages(proxy),
         access=Access(settings, public=_PUBLIC),
     )
+
+
+def _pages(proxy: Proxy) -> dict[bytes, HttpService]:
+    pages: dict[bytes, HttpService] = {
+        b"/tap": TapPage(lambda: proxy.taps),
+        b"/env.json": Environment(os.environ),
+        **live_pages(proxy),
+    }
+    if proxy.levels is not None:
+        pages[b"/proxy-log-level"] = LogLevel(proxy.levels)
+        pages[b"/logs.json"] = LogStream(proxy.levels, JsonFormatter(), proxy.registry)
+    return pages
 
 
 def prepare_admin(proxy: Proxy) -> NewAccept[Accepted]:

@@ -30,6 +30,7 @@ from meshcore.http.headers import Headers
 from meshcore.http.message import Request
 from meshcore.server._limits import RATE_WINDOW
 from meshcore.server._stream_task import StreamTask
+from meshcore.transport.about import About
 from meshcore.transport.flow_body import FlowBody
 from meshcore.transport.http2 import READER_WATER, Http2Link
 from meshcore.transport.liveness import Liveness
@@ -248,7 +249,7 @@ class Http2Server:
         if owner is not None:
             owner.crashed(error, "http2 server")
         else:
-            log.error("http2 server: %r", error, exc_info=error)
+            log.error("http2 server: %r", error, exc_info=error, extra=About(self.connection))
 
     # ----- what was read; a true answer ends the connection -----
 
@@ -333,7 +334,7 @@ class Http2Server:
     def _terminated(self, event: h2events.ConnectionTerminated) -> bool:
         if event.abuse and self.options.on_abuse is not None:
             self.options.on_abuse(event.abuse)
-        log.debug("%r: %s", self.connection, event.reason)
+        log.debug("%r: %s", self.connection, event.reason, extra=About(self.connection))
         self._finishing = self._failed = True
         return True
 

@@ -24,6 +24,7 @@ from meshcore.http.message import Request, Response
 from meshcore.server.http1_watch import ENDING, IDLE, SENDING, TUNNEL, WAITING, Watched
 from meshcore.server.linger import discard, linger
 from meshcore.server.request_body import RequestBody, TunnelBody
+from meshcore.transport.about import About
 from meshcore.transport.raw_body import WORTH_MOVING, RawBody, move
 
 if TYPE_CHECKING:
@@ -101,9 +102,9 @@ class _Http1(Watched):
             if self._refusal:
                 await self._refuse(self._refusal)
         except (ConnectionLost, trio.ClosedResourceError, trio.BrokenResourceError) as error:
-            log.debug("%r: %s", self._connection, error)
+            log.debug("%r: %s", self._connection, error, extra=About(self._connection))
         except RemoteProtocolError as error:
-            log.debug("%r: refused: %s", self._connection, error)
+            log.debug("%r: refused: %s", self._connection, error, extra=About(self._connection))
             await self._refuse(error.status)
 
     def release(self) -> None:
@@ -380,7 +381,7 @@ class _Http1(Watched):
         if not self._codec.cut_shows or self._connection.closed:
             self._cut(error)
             return
-        log.debug("%r: response ended early: %s", self._connection, error)
+        log.debug("%r: response ended early: %s", self._connection, error, extra=About(self._connection))
         try:
             if parts:
                 await self._send(_taken(parts))
@@ -395,7 +396,7 @@ class _Http1(Watched):
 
     def _cut(self, error: BaseException) -> None:
         """Ends a response in its middle so that it cannot be taken for complete."""
-        log.debug("%r: response cut: %s", self._connection, error)
+        log.debug("%r: response cut: %s", self._connection, error, extra=About(self._connection))
         self._phase = ENDING
         self._connection.reset()
 
@@ -404,7 +405,7 @@ class _Http1(Watched):
         if owner is not None:
             owner.crashed(error, where)
         else:
-            log.error("%s failed", where, exc_info=error)
+            log.error("%s failed", where, exc_info=error, extra=About(self._connection))
 
     # ----- tunnels -----
 
@@ -459,7 +460,7 @@ class _Http1(Watched):
             if data and not self._pending and not self._writing:
                 data = data[self._connection.send_nowait(data) :]
         except (LocalProtocolError, ConnectionLost) as error:
-            log.debug("%r: informational response dropped: %s", self._connection, error)
+            log.debug("%r: informational response dropped: %s", self._connection, error, extra=About(self._connection))
             return
         self._pending += data
 

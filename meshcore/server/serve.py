@@ -13,7 +13,9 @@ import attrs
 import trio
 
 from meshcore._wakeup import WakeupQueue, checkpoint
+from meshcore.addresses import format_address
 from meshcore.errors import AuthorizationError, MeshError, TlsError
+from meshcore.transport.about import About
 from meshcore.transport.drain import Drain
 from meshcore.transport.socket import SocketConnection, address_of, wait_readable
 from meshcore.transport.stream import close_at_once, connection_over
@@ -132,6 +134,11 @@ class Server:
         self._max_connections = max_connections
         self._room = WakeupQueue()
         self._told = float("-inf")
+
+    @property
+    def listener(self) -> str:
+        """The listener's name, for messages."""
+        return self.serving.name
 
     def swap(self, new_accept: NewAccept[Accepted], upstreams: trio.Nursery, name: str) -> Serving:
         """Serves every connection from now on with *new_accept*; those that are open go on with what they have, which
@@ -273,14 +280,26 @@ class Server:
                 self._told = now
                 level = logging.INFO
         log.log(
-            level, "connection closed: client.addr=%s server.addr=%s: %s", connection.peer, connection.local, error
+            level,
+            "connection closed: client.addr=%s server.addr=%s: %s",
+            format_address(connection.peer),
+            format_address(connection.local),
+            error,
+            extra=About(connection),
         )
 
     def _crashed_in(self, connection: Connection, error: Exception) -> None:
         if isinstance(error, ExceptionGroup) and error.split(_EXPECTED)[1] is None:
-            log.debug("connection closed: client.addr=%s server.addr=%s: %s", connection.peer, connection.local, error)
+            log.debug(
+                "connection closed: client.addr=%s server.addr=%s: %s",
+                format_address(connection.peer),
+                format_address(connection.local),
+                error,
+                extra=About(connection),
+            )
             return
-        self.crashed(error, f"connection client.addr={connection.peer} server.addr={connection.local}")
+        ends = f"client.addr={format_address(connection.peer)} server.addr={format_address(connection.local)}"
+        self.crashed(error, f"connection {ends}")
 
 
 def _inherited(sock: socket.socket, options: TcpOptions) -> bool:

@@ -68,11 +68,12 @@ def complaint(*options: str) -> tuple[int, str]:
 
 
 def test_wrong_options_are_all_told_at_once_without_a_traceback() -> None:
-    assert complaint("--from", "80", "--to", "http://a/x", "--log-level", "trace", "--log-format", "xml") == (
+    assert complaint("--from", "80", "--to", "http://a/x", "--log-level", "inf", "--log-format", "xml") == (
         2,
         "meshcore proxy: --from: '80' has no port: HOST:PORT or :PORT is wanted; did you mean :80?\n"
         "meshcore proxy: --to: 'http://a/x' has a path, which an endpoint has not\n"
-        "meshcore proxy: --log-level: 'trace' is not one of debug, info, warning, error\n"
+        "meshcore proxy: --log-level: 'inf' is no level (trace, debug, info, warning, warn, error, off); "
+        "did you mean 'info'?\n"
         "meshcore proxy: --log-format: 'xml' is not one of text, json\n",
     )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import random
 import shlex
 import sys
 import threading
@@ -16,12 +18,13 @@ import trio.lowlevel
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from meshcore.compiled import is_compiled
 from meshcore.errors import FailFastError, StreamReset
 from meshcore.http.body import Chunks, Full, read_all
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
-from meshcore.layers import access_log
-from meshcore.layers.access_log import AccessLog
+from meshcore.layers.access_log import AccessLog, fields, output
+from meshcore.metrics.registry import Registry
 from meshcore.testing import MockNewService, memory_connection_pair, mock_service, request, response
 from meshcore.transport.target import Accepted, Endpoint
 
@@ -38,6 +41,7 @@ async def full(nursery: trio.Nursery, format: Any) -> list[str]:
         await trio.sleep(0.25)
         sent.endpoint = Endpoint(("10.0.0.7", 8080))
         sent.avoid = (sent.endpoint,)
+        sent.route, sent.backend = "orders", "stable"
         sent.path = b"/rewritten"
         body = Chunks()
         nursery.start_soon(answer, body)
@@ -49,7 +53,7 @@ async def full(nursery: trio.Nursery, format: Any) -> list[str]:
             body.push(chunk)
         body.push_end()
 
-    service, written = logged(nursery, inner, format, clock=lambda: 1_700_000_000.0)
+    service, written = logged(nursery, inner, format, clock=lambda: 1_700_000_000.0, direction="inbound")
     sent = request(
         b"POST",
         b"/a?b=c",
@@ -76,6 +80,7 @@ async def test_a_line_of_json_has_every_field(nursery: trio.Nursery, autojump_cl
     assert line.endswith("\n")
     assert {
         "time": "2023-11-14T22:13:20.000Z",
+        "direction": "inbound",
         "client": "10.1.1.1:5000",
         "client_id": "web.shop",
         "server": "[::1]:80",
@@ -84,10 +89,13 @@ async def test_a_line_of_json_has_every_field(nursery: trio.Nursery, autojump_cl
         "path": "/a?b=c",
         "version": "HTTP/2.0",
         "status": 200,
+        "grpc_status": None,
         "request_bytes": 5,
         "response_bytes": 8,
         "first_byte_s": 0.75,
         "total_s": 1.25,
+        "route": "orders",
+        "backend": "stable",
         "endpoint": "10.0.0.7:8080",
         "retries": 1,
         "error": None,
@@ -98,9 +106,10 @@ async def test_a_line_of_json_has_every_field(nursery: trio.Nursery, autojump_cl
 
 async def test_a_line_of_text_has_the_same(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     assert [
-        '2023-11-14T22:13:20.000Z 10.1.1.1:5000 web.shop "POST a.test/a?b=c HTTP/2.0" 200 server=[::1]:80 '
-        "request_bytes=5 response_bytes=8 first_byte_s=0.75 total_s=1.25 endpoint=10.0.0.7:8080 retries=1 error=- "
-        "trace_id=00-abc-def-01 user_agent=curl/8\n"
+        '2023-11-14T22:13:20.000Z 10.1.1.1:5000 web.shop "POST a.test/a?b=c HTTP/2.0" 200 direction=inbound '
+        "server=[::1]:80 request_bytes=5 response_bytes=8 first_byte_s=0.750000 total_s=1.250000 route=orders "
+        "backend=stable endpoint=10.0.0.7:8080 retries=1 error=- grpc_status=- trace_id=00-abc-def-01 "
+        "user_agent=curl/8\n"
     ] == await full(nursery, "text")
 
 
@@ -244,6 +253,311 @@ async def test_a_full_disk_ends_the_lines_not_the_proxy(
     assert "access log: no space left on device" in caplog.text
 
 
+@pytest.mark.parity("M-11", "M-12")
+async def test_a_line_as_linkerds_apache_format_has_it(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    assert [
+        '10.1.1.1:5000 web.shop - [2023-11-14T22:13:20.000Z] "POST http://a.test/a?b=c HTTP/2.0" 200\n'
+    ] == await full(nursery, "apache")
+
+
+@pytest.mark.parity("M-12")
+async def test_a_line_of_json_with_linkerds_names(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    (line,) = await full(nursery, "linkerd-json")
+    assert {
+        "client.addr": "10.1.1.1:5000",
+        "client.id": "web.shop",
+        "timestamp": "2023-11-14T22:13:20.000Z",
+        "method": "POST",
+        "uri": "http://a.test/a?b=c",
+        "version": "HTTP/2.0",
+        "trace_id": "00-abc-def-01",
+        "request_bytes": 5,
+        "status": 200,
+        "response_bytes": 8,
+        "total_ns": 1_250_000_000,
+        "processing_ns": 750_000_000,
+        "user_agent": "curl/8",
+        "host": "a.test",
+    } == json.loads(line)
+
+
+async def one(nursery: trio.Nursery, sent: Request, answer: Any = None, **options: Any) -> str:
+    service, written = logged(nursery, mock_service(response() if answer is None else answer), "text", **options)
+    answered = await service(sent)
+    await read_all(answered.body)
+    await wait_all_tasks_blocked()
+    return "".join(written)
+
+
+@pytest.mark.parity("M-13")
+async def test_a_line_of_ones_own(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    sent = request(b"GET", b"/a b", headers=[(b"x-tenant", b"a"), (b"x-tenant", b"b"), (b"x-empty", b"")])
+    line = await one(
+        nursery,
+        sent,
+        response(headers=[(b"content-type", b"text/plain; charset=utf-8")]),
+        template='%{method} "%{path}" %{path} %{pathname} %{status} %{header.x-tenant} %{header.x-none} '
+        '%{header.x-empty} %{response.content-type} "%{response.content-type}" %{tls} 100%%',
+    )
+    assert line == (
+        'GET "/a b" "/a b" "/a b" 200 "a, b" - - "text/plain; charset=utf-8" "text/plain; charset=utf-8" - 100%\n'
+    )
+
+
+async def test_keys_of_json_of_ones_own(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    sent = request(b"GET", b'/"x"', headers=[(b"x-tenant", b"a\nb")])
+    line = await one(
+        nursery,
+        sent,
+        fields={
+            "what": 'say "%{method} %{path}"',
+            "n": "%{status}",
+            "s": "%{status}!",
+            "none": "%{route}",
+            "t": "%{time}",
+            "tenant": "%{header.x-tenant}",
+            "50%": "%%",
+        },
+    )
+    assert json.loads(line) == {
+        "what": 'say "GET /"x""',
+        "n": 200,
+        "s": "200!",
+        "none": None,
+        "t": "0.000s",
+        "tenant": "a\nb",
+        "50%": "%",
+    }
+
+
+async def test_secrets_are_masked_even_where_they_are_named(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    headers = [(b"authorization", b"Bearer xyzzy"), (b"x-api-key", b"plugh")]
+    answer = response(headers=[(b"set-cookie", b"sid=fee")])
+    line = await one(
+        nursery,
+        request(headers=headers),
+        answer,
+        template="%{header.authorization} %{header.x-api-key} %{response.set-cookie} %{header.cookie}",
+        reveal=["x-api-key"],
+    )
+    assert line == "*** plugh *** -\n"
+
+
+async def test_header_fields_are_told_as_they_came(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    async def inner(sent: Request) -> Response:
+        sent.headers.set(b"x-tenant", b"rewritten")
+        return Response(200)
+
+    service, written = logged(nursery, inner, template="%{header.x-tenant}")
+    await service(request(headers=[(b"x-tenant", b"acme")]))
+    await wait_all_tasks_blocked()
+    assert written == ["acme\n"]
+
+
+@pytest.mark.skipif(is_compiled(), reason="what is compiled has the constant in it")
+async def test_a_trace_that_was_begun_here_says_the_ids(
+    nursery: trio.Nursery, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fields, "TRACED", True)
+
+    class Trace:
+        trace_id = "aa" * 16
+        span_id = "bb" * 8
+
+    class Traced(Request):
+        trace = Trace()
+
+    sent = Traced(b"GET", b"http", b"a.test", b"/", Headers([(b"x-request-id", b"other")]))
+    assert await one(nursery, sent, template="%{trace_id} %{span_id}") == f"{'aa' * 16} {'bb' * 8}\n"
+
+
+async def test_grpc_statuses_come_from_headers_or_trailers(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    def call() -> Request:
+        return request(b"POST", b"/s.S/M", headers=[(b"content-type", b"application/grpc")], version=20)
+
+    trailers = Response(200, body=Full(b"x", [(b"grpc-status", b"14")]))
+    only = response(headers=[(b"grpc-status", b"5")])
+    assert await one(nursery, call(), trailers, template="%{grpc_status}") == "14\n"
+    assert await one(nursery, call(), only, template="%{grpc_status}") == "5\n"
+    assert await one(nursery, request(), only, template="%{grpc_status}") == "-\n"
+
+
+async def test_requests_that_look_alike_have_lines_of_their_own(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """What many have in common is made once: it must not be told of others."""
+    rescued = response(504, headers=[(b"x-meshcore-error", b"fail-fast")])
+    inner = mock_service(response(200), response(404), rescued, response(200))
+    template = "%{method} %{authority} %{status} %{error} %{user_agent}"
+    service, written = logged(nursery, inner, template=template)
+    for method, agent in ((b"GET", b"50%s"), (b"GET", b"50%s"), (b"GET", b"50%s"), (b"PUT", b"b")):
+        sent = request(method, headers=[(b"user-agent", agent)])
+        await service(sent)
+    await wait_all_tasks_blocked()
+    assert "".join(written).splitlines() == [
+        "GET a.test 200 - 50%s",
+        "GET a.test 404 - 50%s",
+        "GET a.test 504 fail-fast 50%s",
+        "PUT a.test 200 - b",
+    ]
+
+
+async def test_many_distinct_requests_leave_memory_bounded(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    service, _ = logged(nursery, mock_service())
+    for number in range(3_000):
+        await service(request(authority=b"%d.test" % number))
+        if number % 100 == 0:
+            await wait_all_tasks_blocked()
+    await wait_all_tasks_blocked()
+    assert len(service.lines.format._shapes) <= 1_024
+
+
+async def test_two_connections_are_told_apart(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    service, written = logged(nursery, mock_service(), template="%{client}")
+    for port in (1, 2, 1):
+        client, server = memory_connection_pair()
+        server.peer = ("10.1.1.1", port)
+        sent = request()
+        sent.connection = server
+        await service(sent)
+        client.close()
+        server.close()
+    await wait_all_tasks_blocked()
+    assert "".join(written).split() == ["10.1.1.1:1", "10.1.1.1:2", "10.1.1.1:1"]
+
+
+# ----- which requests are told -----
+
+
+async def test_two_proxies_tell_of_the_same_traces(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    told = []
+    for _ in range(2):
+        service, written = logged(nursery, mock_service(), "text", sample=0.3, template="%{trace_id}")
+        for number in range(200):
+            await service(request(headers=[(b"traceparent", b"00-%032x-%016x-01" % (number * 7919, number))]))
+        await wait_all_tasks_blocked()
+        told.append("".join(written))
+    assert told[0] == told[1]
+    assert 30 < len(told[0].splitlines()) < 90
+
+
+async def test_requests_without_an_id_are_drawn_by_lot(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    service, written = logged(nursery, mock_service(), sample=0.3, rng=random.Random(7))
+    for _ in range(200):
+        await service(request())
+    await wait_all_tasks_blocked()
+    assert 30 < len("".join(written).splitlines()) < 90
+
+
+async def test_what_failed_and_what_was_slow_is_told_whatever_the_sample(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    async def inner(sent: Request) -> Response:
+        what = sent.path[1:]
+        if what == b"slow":
+            await trio.sleep(0.6)
+        if what == b"broken":
+            raise FailFastError("x")
+        if what == b"cut":
+            body = Chunks()
+            body.push_error(StreamReset("x", h2_code=2))
+            return Response(200, body=body)
+        if what == b"grpc":
+            return Response(200, body=Full(b"x", [(b"grpc-status", b"14")]))
+        return Response(int(what) if what.isdigit() else 200)
+
+    service, written = logged(
+        nursery, inner, sample=0, statuses=("5xx", "404", "unavailable", "error"), slower_than=0.5, template="%{path}"
+    )
+    for what in (b"fast", b"200", b"403", b"404", b"503", b"slow", b"cut", b"grpc"):
+        grpc = [(b"content-type", b"application/grpc")] if what == b"grpc" else []
+        sent = request(b"POST" if grpc else b"GET", b"/" + what, headers=grpc, version=20)
+        await read_quietly(await service(sent))
+    with pytest.raises(FailFastError):
+        await service(request(path=b"/broken"))
+    await wait_all_tasks_blocked()
+    assert "".join(written).split() == ["/404", "/503", "/slow", "/cut", "/grpc", "/broken"]
+
+
+async def read_quietly(answered: Response) -> None:
+    with contextlib.suppress(StreamReset):
+        await read_all(answered.body)
+
+
+async def test_nothing_to_tell_is_no_layer(nursery: trio.Nursery) -> None:
+    inner = mock_service()
+    service, _ = logged(nursery, inner, sample=0)
+    assert service is inner
+
+
+async def test_a_line_that_cannot_be_made_ends_nothing(
+    nursery: trio.Nursery, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def inner(sent: Request) -> Response:
+        sent.endpoint = object() if sent.path == b"/odd" else None  # type: ignore[assignment]
+        return Response(200)
+
+    service, written = logged(nursery, inner, template="%{path} %{endpoint}")
+    for path in (b"/odd", b"/odd", b"/even"):
+        await service(request(path=path))
+    await wait_all_tasks_blocked()
+    assert "".join(written).splitlines() == ["/even -", "dropped=2"]
+    assert 1 == caplog.text.count("a line cannot be made")
+
+
+async def test_lines_and_what_was_dropped_are_counted(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    registry = Registry()
+    service, written = logged(nursery, mock_service(), capacity=5, registry=registry)
+    for _ in range(12):
+        await service(request())
+    await wait_all_tasks_blocked()
+    text = registry.render(False, now=0.0)
+    assert "access_log_lines_total 5" in text
+    assert "access_log_dropped_total 7" in text
+    assert json.loads("".join(written).splitlines()[-1]) == {"dropped": 7}
+
+
+@hypothesis.given(
+    path=st.binary(max_size=3_000),
+    values=st.lists(st.binary(max_size=3_000), max_size=4),
+    form=st.sampled_from(["json", "linkerd-json", "text", "apache", "fields", "template"]),
+    max_line=st.integers(256, 4_000),
+)
+@hypothesis.settings(max_examples=150)
+def test_one_request_is_one_line_of_bounded_length_and_json_is_json(
+    path: bytes, values: list[bytes], form: str, max_line: int
+) -> None:
+    options: dict[str, Any] = {"max_line": max_line}
+    if form == "fields":
+        options["fields"] = {"a": "%{header.x-a}", "b": '"%{header.x-a}\\" %{path}', "c": "%{response.x-a}"}
+    elif form == "template":
+        options["template"] = '%{header.x-a} "%{path} %{response.x-a}" %{trace_id}'
+
+    async def main() -> list[str]:
+        async with trio.open_nursery() as nursery:
+            given = [(b"x-a", value) for value in values]
+            service, written = logged(
+                nursery,
+                mock_service(response(headers=given)),
+                form if form not in ("fields", "template") else "text",
+                **options,
+            )
+            names = [b"x-a", b"user-agent", b"traceparent", b"x-request-id"]
+            await service(request(path=path, headers=list(zip(names, values, strict=False)) + given))
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        return written
+
+    (line,) = trio.run(main, clock=MockClock(autojump_threshold=0))
+
+    assert line.isascii()
+    assert line[:-1].isprintable()
+    assert line.endswith("\n")
+    assert len(line) <= max_line + 1
+    if form in ("json", "linkerd-json", "fields"):
+        assert isinstance(json.loads(line), dict)
+
+
 async def test_standard_output_is_the_default(
     nursery: trio.Nursery, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -282,7 +596,7 @@ async def test_a_standard_output_that_nobody_reads_delays_the_end_only_so_long(
             self.read.wait()
 
     monkeypatch.setattr(sys, "stdout", stuck := Stuck())
-    monkeypatch.setattr(access_log, "_LAST_WORDS", 0.01)
+    monkeypatch.setattr(output, "LAST_WORDS", 0.01)
     new: Any = MockNewService()
     async with trio.open_nursery() as nursery:
         service = AccessLog().layer(new).new_service(Accepted(), nursery)
@@ -296,10 +610,11 @@ async def test_a_standard_output_that_nobody_reads_delays_the_end_only_so_long(
 async def test_one_writer_serves_all_targets_of_a_nursery(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     new: Any = AccessLog(lambda lines: None).layer(MockNewService())  # type: ignore[arg-type]
     services = [new.new_service(Accepted(peer=("10.1.1.1", port)), nursery) for port in range(3)]
-    assert 1 == len({id(service.writer) for service in services})
+    assert 1 == len({id(service.lines) for service in services})
 
 
 def test_it_prints_its_format() -> None:
-    assert "AccessLog(format='json', capacity=10000)" == repr(AccessLog(format="json"))
+    assert "AccessLog(format='json')" == repr(AccessLog(format="json"))
+    assert "AccessLog(to='access.log', sample=0.1)" == repr(AccessLog(to="access.log", sample=0.1))
     with pytest.raises(ValueError, match="format"):
         AccessLog(format="xml")  # type: ignore[arg-type]

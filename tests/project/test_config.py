@@ -115,7 +115,7 @@ def test_every_mistake_is_told_at_once_with_its_option() -> None:
         "--retries: 'many' is not a whole number from 0 to 10",
         "--balance: 'p2c' is not one of p2c-ewma, p2c-penalty-ewma, round-robin, least-request",
         "--admin: '4191' has no port: HOST:PORT or :PORT is wanted; did you mean :4191?",
-        "--access-log: 'jsn' is not one of off, text, json; did you mean 'json'?",
+        "--access-log: 'jsn' is not one of off, text, apache, json, linkerd-json; did you mean 'json'?",
         "--grace-period: 'soon' is not a duration such as 250ms, 1s or 2m",
         "--opaque-ports: 'x' is not a whole number from 1 to 65535",
     ]

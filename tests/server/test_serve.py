@@ -18,6 +18,7 @@ import pytest
 import trio
 import trio.testing
 
+from meshcore.addresses import format_address
 from meshcore.errors import AuthorizationError, ConnectionLost, RemoteProtocolError, TlsError
 from meshcore.server.detect import Detect
 from meshcore.server.opaque import Forward
@@ -327,7 +328,7 @@ async def test_an_exception_ends_its_connection_alone_and_is_counted(
         await bystander.send_all(b"still there")
         assert b"still there" == await bystander.receive_some()
         assert (1, 1) == (server.crashes_total, server.open_connections)
-        assert str(victim.local) in caplog.messages[0]
+        assert format_address(victim.local) in caplog.messages[0]
         assert caplog.records[0].exc_info is not None
         victim.close()
         bystander.close()

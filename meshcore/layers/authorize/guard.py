@@ -11,6 +11,7 @@ from meshcore._native import mypyc_attr
 from meshcore.errors import AuthorizationError
 from meshcore.http.message import Request, Response
 from meshcore.layers.authorize.policy import Client
+from meshcore.transport.about import About
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -148,8 +149,8 @@ class Guard:
             found.counter.value += 1
         if found.error is not None:
             raise AuthorizationError(found.error)
-        if found.verdict.audit:
-            log.info("unauthorized request %s let in: policy audit", _whence(connection))
+        if found.verdict.audit and log.isEnabledFor(logging.INFO):
+            log.info("unauthorized request %s let in: policy audit", _whence(connection), extra=About(connection))
 
     def _judged(self, held: Policies, connection: Connection | None) -> _Judged:
         verdict = held.current.judge(_client(connection), self._route)
@@ -177,7 +178,9 @@ class Guard:
         if not verdict.allowed:
             raise AuthorizationError(f"unauthorized connection {_whence(connection)}: {verdict.reason}")
         if verdict.audit:
-            log.info("unauthorized connection %s let in: policy audit", _whence(connection))
+            log.info(
+                "unauthorized connection %s let in: policy audit", _whence(connection), extra=About(connection)
+            )
 
     def still(self, connection: Connection) -> str:
         """Why a connection is not permitted any more; ``""``: it is."""

@@ -12,6 +12,7 @@ from meshcore._unwrap import gates, ready_source
 from meshcore._wakeup import Wakeup
 from meshcore.abc import Status
 from meshcore.errors import MeshError
+from meshcore.transport.about import About
 from meshcore.transport.target import Address
 
 if TYPE_CHECKING:
@@ -330,7 +331,7 @@ class Member:
         if self._pool.owner is not None:
             self._pool.owner.crashed(single, where)
         else:
-            log.error("crash in %s: %s", where, single, exc_info=single)
+            log.error("crash in %s: %s", where, single, exc_info=single, extra=About(endpoint=self.endpoint))
         self._failed_probes += 1
         if self._wanted():
             self.state = "out"
@@ -363,7 +364,9 @@ class Member:
             self._failed_probes += 1
             if self.state == "connecting":
                 self.state = "out"
-                log.info("endpoint %s cannot be connected: %s", self.endpoint, error)
+                log.info(
+                    "endpoint %s cannot be connected: %s", self.endpoint, error, extra=About(endpoint=self.endpoint)
+                )
                 self._pool.place(self)
             self._pool.failed()
             return False

@@ -12,6 +12,7 @@ from meshcore.abc import Status
 from meshcore.errors import MeshError, NotReady
 from meshcore.layers.balance.member import EndpointStatistics, Member
 from meshcore.resolve.update import changes, identity
+from meshcore.transport.about import About
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -282,7 +283,7 @@ class Members:
             member.refused()
             return
         if member.state == "ready":
-            log.info("endpoint %s is out: %s", member.endpoint, error)
+            log.info("endpoint %s is out: %s", member.endpoint, error, extra=About(endpoint=member.endpoint))
         member.failures += 1
         member.take_out(error)
         self.place(member)

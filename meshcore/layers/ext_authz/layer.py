@@ -23,6 +23,7 @@ from meshcore.layers.ext_authz.over_grpc import LARGEST, OverGrpc
 from meshcore.layers.ext_authz.over_http import OverHttp
 from meshcore.layers.ext_authz.verdict import Verdict, apply
 from meshcore.metrics.registry import Registry
+from meshcore.transport.about import About
 from meshcore.transport.target import Backend
 
 if TYPE_CHECKING:
@@ -219,7 +220,12 @@ class _Questions:
             self._count("failed_open" if self._open else "failed")
             if not self.error:
                 # Once, not for each request.
-                log.warning("external authorization %s is unavailable: %s", self.backend, chain(error))
+                log.warning(
+                    "external authorization %s is unavailable: %s",
+                    self.backend,
+                    chain(error),
+                    extra=About(request=request, backend=self.backend),
+                )
             self.error = chain(error)
             if self._open:
                 return None

@@ -25,6 +25,8 @@ from meshcore.http.retry_after import pause_asked
 from meshcore.layers.failure_accrual.breaker import Breaker, Outcome, State
 from meshcore.layers.failure_accrual.statistics import BreakerStatistics
 from meshcore.metrics.labels import TARGET_LABELS, extra_labels, target_labels
+from meshcore.transport.about import About
+from meshcore.transport.target import Endpoint
 
 if TYPE_CHECKING:
     import random
@@ -257,12 +259,17 @@ class Gated:
         self.probed(self.breaker.opened, Outcome.SUCCESS)
         return True
 
+    def _about(self) -> About:
+        return About(endpoint=self._target if isinstance(self._target, Endpoint) else None)
+
     def _tripped(self, penalty: float) -> None:
         self.shut = True
         reason = self.breaker.reason
         if self._series is not None:
             self._series.tripped(reason)
-        log.warning("endpoint %s is left alone for %.1f s: %s", self._target, penalty, reason)
+        log.warning(
+            "endpoint %s is left alone for %.1f s: %s", self._target, penalty, reason, extra=self._about()
+        )
         self.cause = self._error()
         self._changes()
 
@@ -271,7 +278,7 @@ class Gated:
         self.cause = None
         if self._series is not None:
             self._series.open.value = 0
-        log.info("endpoint %s is well again", self._target)
+        log.info("endpoint %s is well again", self._target, extra=self._about())
         self._changes()
 
     def _changes(self) -> None:

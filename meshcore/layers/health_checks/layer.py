@@ -14,6 +14,7 @@ from meshcore.abc import NewService, Status
 from meshcore.errors import MeshError, NotReady
 from meshcore.metrics.registry import Registry
 from meshcore.stack import Param, resolve
+from meshcore.transport.about import About
 from meshcore.transport.health import Health
 
 if TYPE_CHECKING:
@@ -200,9 +201,11 @@ class _Checked(Generic[Req, Rsp]):
         self.cause = cause
         self._gauge.value = float(status is Status.OPEN)
         if status is Status.OPEN:
-            log.info("endpoint %s is healthy", self._endpoint)
+            log.info("endpoint %s is healthy", self._endpoint, extra=About(endpoint=self._endpoint))
         else:
-            log.warning("endpoint %s is not healthy: %s", self._endpoint, self._error)
+            log.warning(
+                "endpoint %s is not healthy: %s", self._endpoint, self._error, extra=About(endpoint=self._endpoint)
+            )
         self._changed()
 
 

@@ -1,0 +1,140 @@
+"""What an access log notes of one exchange while it lasts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from meshcore._native import mypyc_attr
+from meshcore.http.classify import error_label
+from meshcore.http.counted import CountedBody
+
+if TYPE_CHECKING:
+    from meshcore.abc import HttpService
+    from meshcore.http.body import Body, EndOfStream
+    from meshcore.http.message import Request, Response
+    from meshcore.layers.access_log.lines import Lines
+
+__all__ = ["LONGEST", "Exchange", "Logged", "told"]
+
+LONGEST: Final = 2_048
+"""Bytes of a value that are told."""
+
+
+@mypyc_attr(native_class=False)
+class Logged:
+    """A logged service: one frame and one small object a request.
+
+    Attributes:
+        lines: where its lines go.
+        target: what it was made for.
+        known: the connection that *values* are of.
+        values: the fields of its lines, as far as all its requests have them in common.
+    """
+
+    __slots__ = ("__layer__", "__weakref__", "__wrapped__", "_inner", "known", "lines", "target", "values")
+
+    def __init__(self, inner: HttpService, lines: Lines, target: object) -> None:
+        self._inner = inner
+        self.lines = lines
+        self.target = target
+        self.known: object = self
+        self.values: list[str] = []
+
+    async def __call__(self, request: Request, /) -> Response:
+        exchange = Exchange(self, self.lines, request)
+        try:
+            response = await self._inner(request)
+        except BaseException as error:
+            exchange.failed(error)
+            raise
+        exchange.answered(response)
+        return response
+
+
+class Exchange:
+    """One exchange."""
+
+    __slots__ = (
+        "authority",
+        "end",
+        "ended_at",
+        "error",
+        "first_at",
+        "lines",
+        "logged",
+        "method",
+        "path",
+        "received",
+        "request",
+        "response",
+        "sent",
+        "started_at",
+        "told",
+    )
+
+    def __init__(self, logged: Logged, lines: Lines, request: Request) -> None:
+        self.logged = logged
+        self.lines = lines
+        self.request = request
+        # What a layer below may rewrite.
+        self.method = request.method
+        self.authority = request.authority
+        self.path = request.path
+        # The fields that the format names, as they came.
+        self.told: list[bytes | None] | None = None
+        wanted = lines.headers
+        if wanted:
+            self.told = told(request.headers.raw, wanted)
+        self.response: Response | None = None
+        self.end: EndOfStream | None = None
+        self.error = ""
+        self.first_at = -1.0
+        self.ended_at = 0.0
+        body = request.body
+        if body.end is None and body.size_hint is None and lines.counts_requests:
+            request.body = body = CountedBody(body)
+        self.received: Body = body
+        self.sent: Body | None = None
+        self.started_at: float = lines.now()
+
+    def failed(self, error: BaseException) -> None:
+        """No response."""
+        self.error = error_label(error)
+        self.ended_at = self.lines.now()
+        self.lines.put(self)
+
+    def answered(self, response: Response) -> None:
+        """Response headers; the line is written at the end of the body."""
+        self.response = response
+        body = response.body
+        if body.end is None and body.size_hint is None and self.lines.counts_responses:
+            response.body = body = CountedBody(body)
+        self.sent = body
+        body.observe(self.first_data, self.ended)
+
+    def first_data(self) -> None:
+        """The first byte has gone."""
+        self.first_at = self.lines.now()
+
+    def ended(self, end: EndOfStream) -> None:
+        """The last byte has gone."""
+        self.end = end
+        if end.error is not None:
+            self.error = error_label(end.error)
+        # A body in one piece begins and ends at the same moment, nearly always.
+        self.ended_at = self.lines.now()
+        self.lines.put(self)
+
+
+def told(raw: list[tuple[bytes, bytes]], wanted: dict[bytes, int]) -> list[bytes | None]:
+    """The value of each field that is wanted, by its number; repeats joined, as far as anybody would read."""
+    found: list[bytes | None] = [None] * len(wanted)
+    for name, value in raw:
+        index = wanted.get(name)
+        if index is not None:
+            before = found[index]
+            if before is None:
+                found[index] = value
+            elif len(before) < LONGEST:
+                found[index] = before + b", " + value
+    return found

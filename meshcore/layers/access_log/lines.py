@@ -1,0 +1,257 @@
+"""The lines of one nursery's services: queued by requests, made and written by tasks."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import deque
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from meshcore._wakeup import Wakeup, checkpoint, clock
+from meshcore.http.trace_ids import ids_of
+from meshcore.layers.access_log.fields import TRACED, grpc_status
+from meshcore.layers.access_log.output import Output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from meshcore.http.log_choice import LogChoice
+    from meshcore.http.message import Request
+    from meshcore.layers.access_log.exchange import Exchange
+    from meshcore.layers.access_log.format import Format
+    from meshcore.metrics.registry import Counter
+
+__all__ = ["Lines"]
+
+log = logging.getLogger(__name__)
+
+_SLICE = 64
+"""Lines that are made without giving others their turn."""
+_BATCH = 256
+"""Lines that are written at once."""
+_LINGER = 0.05
+"""Seconds that a thread's next turn is waited for, so that it has more than one line to write."""
+_ENOUGH = 512
+"""Exchanges after which it is not."""
+_PAUSE = 1.0
+"""Seconds until a place that takes nothing is tried again."""
+
+
+class Lines:
+    """The queue of finished exchanges, and the tasks that make lines of them and write those.
+
+    Lines are made in the event loop, a few at a time: a thread that makes them would hold the interpreter, and every
+    request, for as long as it is given turns (5 ms).  They are written in one, since what takes them may block.
+
+    Args:
+        format: how they look.
+        choice: which exchanges are told.
+        write: where they go.
+        direction: of the field of that name.
+        wall: seconds since the epoch; None: not known.
+        capacity: exchanges and lines that may wait.
+        rng: randomness, for exchanges without an id.
+        counters: of lines written, and of those that were dropped.
+    """
+
+    def __init__(
+        self,
+        format: Format,
+        choice: LogChoice,
+        write: Output | Callable[[str], Awaitable[object] | object],
+        *,
+        direction: str = "",
+        wall: Callable[[], float] | None = None,
+        capacity: int = 10_000,
+        rng: random.Random | None = None,
+        counters: tuple[Counter, Counter] | None = None,
+    ) -> None:
+        self.format = format
+        self.direction = direction
+        self.capacity = capacity
+        self.now: Callable[[], float] = clock()
+        self.headers: dict[bytes, int] | None = format.headers or None
+        self.counts_requests = "request_bytes" in format.names
+        self.counts_responses = "response_bytes" in format.names
+        self.dropped = 0
+        self._choice = choice
+        self._decides = not choice.everything and not choice.early
+        self._threshold = choice.threshold
+        self._draw = (rng or random.Random()).random
+        self._output = write if isinstance(write, Output) else None
+        self._write: Any = write
+        self._wall = wall
+        self._written: Counter | None = None
+        self._lost: Counter | None = None
+        if counters is not None:
+            self._written, self._lost = counters
+        self._fresh: deque[Exchange] = deque()
+        self._lines: deque[str] = deque()
+        # What a thread has not taken yet.
+        self._out: deque[str] = deque()
+        self._more = Wakeup()
+        self._enough = Wakeup()
+        self._made = Wakeup()
+        self._untold = 0
+        self._well = True
+        self._puzzled = False
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Starts the tasks."""
+        nursery.start_soon(self._make, name="access log lines")
+        nursery.start_soon(self._run, name="access log")
+
+    def chosen(self, request: Request) -> bool:
+        """Whether an exchange is in the sample: the same answer for the same trace, in every proxy."""
+        trace: Any = getattr(request, "trace", None) if TRACED else None
+        trace_id = ids_of(request.headers.raw)[0] if trace is None else trace.trace_id.encode()
+        if trace_id:
+            return self._choice.place(trace_id) < self._threshold
+        return self._draw() < self._choice.sample
+
+    def put(self, exchange: Exchange) -> None:
+        """Queues an exchange that is over, if it is one to tell of; or drops it."""
+        if self._decides and not self._worth(exchange):
+            return
+        fresh = self._fresh
+        waiting = len(fresh)
+        if waiting + len(self._lines) >= self.capacity:
+            self._drop(1)
+            return
+        fresh.append(exchange)
+        if not waiting:
+            self._more.wake()
+        elif waiting == _ENOUGH:
+            self._enough.wake()
+
+    def _worth(self, exchange: Exchange) -> bool:
+        choice = self._choice
+        slow = choice.slower_than
+        if slow is not None and exchange.ended_at - exchange.started_at > slow:
+            return True
+        response = exchange.response
+        if choice.errors and (response is None or exchange.error):
+            return True
+        if response is not None and response.status in choice.statuses:
+            return True
+        if choice.grpc and grpc_status(exchange) in choice.grpc:
+            return True
+        return choice.sample > 0 and self.chosen(exchange.request)
+
+    def _drop(self, count: int) -> None:
+        self.dropped += count
+        self._untold += count
+        if self._lost is not None:
+            self._lost.value += count
+
+    async def _make(self) -> None:
+        """Makes lines of exchanges, until it is cancelled."""
+        while True:
+            if not self._fresh:
+                await self._more.wait()
+                if self._output is not None:
+                    self._enough.clear()
+                    with trio.move_on_after(_LINGER):
+                        await self._enough.wait()
+                continue
+            self._make_some(_SLICE)
+            await checkpoint()
+
+    def _make_some(self, most: int) -> None:
+        fresh, lines, make = self._fresh, self._lines, self.format.line
+        # Exchanges know Trio's time: what it is on the wall is a matter of an offset.
+        self.format.offset = None if self._wall is None else self._wall() - self.now()
+        for _ in range(min(len(fresh), most)):
+            exchange = fresh.popleft()
+            try:
+                lines.append(make(exchange))
+            except Exception as error:
+                # What somebody's layer has made of a request must not end what everybody else lives in.
+                self._unmade(error)
+        if not fresh or len(lines) >= _BATCH:
+            self._made.wake()
+
+    def _unmade(self, error: Exception) -> None:
+        self._drop(1)
+        if not self._puzzled:
+            self._puzzled = True
+            log.error("access log: a line cannot be made", exc_info=error)
+
+    async def _run(self) -> None:
+        """Writes lines until it is cancelled, and then what is left, as far as that takes no long wait."""
+        try:
+            while True:
+                if not self._lines:
+                    await self._made.wait()
+                    continue
+                await self._put_out()
+        except trio.Cancelled:
+            self._make_some(len(self._fresh))
+            output = self._output
+            if output is None:
+                self._put_out_at_once()
+            else:
+                while self._lines:
+                    self._out.append(self._take()[0])
+                count = sum(part.count("\n") for part in self._out)
+                try:
+                    await output.finish(self._out)
+                except Exception as error:
+                    self._failed(error, count)
+                else:
+                    self._count(count)
+            raise
+
+    async def _put_out(self) -> None:
+        text, count = self._take()
+        try:
+            if self._output is not None:
+                self._out.append(text)
+                await self._output.write(self._out)
+            else:
+                written = self._write(text)
+                if isinstance(written, Awaitable):
+                    await written
+        except Exception as error:
+            # A full disk or a closed pipe, whatever that looks like, ends the lines, not the proxy.
+            self._failed(error, count)
+            await trio.sleep(_PAUSE)
+        else:
+            self._count(count)
+            self._well = True
+
+    def _put_out_at_once(self) -> None:
+        while self._lines:
+            text, count = self._take()
+            written = self._write(text)
+            if isinstance(written, Awaitable):
+                close = getattr(written, "close", None)
+                if close is not None:
+                    close()
+                break
+            self._count(count)
+
+    def _take(self) -> tuple[str, int]:
+        """Some lines as one text, and how many they are."""
+        lines = self._lines
+        count = min(len(lines), _BATCH)
+        taken = [lines.popleft() for _ in range(count)]
+        if self._untold:
+            taken.append(self.format.lost(self._untold))
+            self._untold = 0
+        taken.append("")
+        return "\n".join(taken), count
+
+    def _failed(self, error: Exception, count: int) -> None:
+        self._drop(count)
+        if self._well:
+            # Once, not each second for as long as it lasts.
+            self._well = False
+            log.warning("access log: %s", (isinstance(error, OSError) and error.strerror) or error)
+
+    def _count(self, count: int) -> None:
+        if self._written is not None:
+            self._written.value += count
