@@ -23,6 +23,7 @@ from meshcore.metrics.feed import Feed
 from meshcore.pipeline.keep import Keeper
 from meshcore.pipeline.plan import identity_of, pipelines
 from meshcore.pipeline.runtime import Runtime
+from meshcore.pipeline.tracing import TracedProcess
 from meshcore.running import AddressError, Reloader, reload_on_signal
 from meshcore.running.clients import Clients
 from meshcore.running.listeners import Listener, Listeners
@@ -30,13 +31,14 @@ from meshcore.running.live import Live
 from meshcore.server.http import ServeHttp
 from meshcore.server.serve import Server, drain_on_signal, serve
 from meshcore.stack import Stack, accept
+from meshcore.tracing.tracer import Tracer
 from meshcore.transport.drain import Drain
 from meshcore.transport.target import Accepted, Address
 from meshcore.transport.tcp import connect_tcp, open_listeners
 from meshcore.wrap import run_command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from meshcore.abc import Connect, HttpService, Listen, NewAccept
     from meshcore.config import ConfigFile
@@ -182,6 +184,8 @@ async def run(
     file: ConfigFile | None = None,
     reloaded: Callable[[MeshConfig], object] | None = None,
     clock: Callable[[], float] | None = None,
+    tracer: Tracer | None = None,
+    resource: Mapping[str, str] | None = None,
     task_status: trio.TaskStatus[Proxy] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Runs a proxy until *drain* has ended, or until it is cancelled.
@@ -200,6 +204,8 @@ async def run(
         file: where *config* was read from: it is read again when it changes, and at ``POST /reload``.
         reloaded: called with each configuration that a reload has brought.
         clock: seconds since the epoch, for certificates and logs; None: the machine's.
+        tracer: decides which requests are recorded, and by whom; None: what ``[tracing]`` says.
+        resource: attributes of the process for spans, beside those that ``[tracing]`` names.
         task_status: started with the :class:`Proxy`, once it accepts.
 
     Raises:
@@ -222,7 +228,10 @@ async def run(
         policies=proxy.policies,
         connect=connect,
         own=proxy.own_addresses,
+        tracer=Tracer() if tracer is None else tracer,
     )
+    tracing = TracedProcess(runtime, resource)
+    collector = tracing.prepare(config) if isinstance(config, MeshConfig) else None
     proxy.weights = runtime.splits
     mesh = config if isinstance(config, MeshConfig) else None
     keeper = Keeper(proxy) if mesh is not None else None
@@ -248,7 +257,10 @@ async def run(
             async with trio.open_nursery() as servers:
                 if mesh is not None and keeper is not None:
                     clients = proxy._clients = Clients(mesh, runtime, connect, keeper)
-                    live = Live(mesh, runtime, listeners, clients, keeper, proxy.drain, upstreams, servers)
+                    live = Live(
+                        mesh, runtime, listeners, clients, keeper, proxy.drain, upstreams, servers, tracing, instruments
+                    )
+                    tracing.use(mesh, collector, instruments)
                     await live.begin(prepared)
                     taken = partial(_taken, proxy, reloaded)
                     proxy.reloader = Reloader(live, proxy.registry, clock, source=file, applied=taken)
@@ -260,6 +272,8 @@ async def run(
                 log.info("%s", _ready_line(proxy))
                 task_status.started(proxy)
             upstreams.cancel_scope.cancel()
+        # Every span has ended by now.
+        tracing.end()
         stop_admin.start("the proxy has drained")
     log.info("stopped")
 

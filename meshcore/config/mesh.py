@@ -14,6 +14,7 @@ from meshcore.config.kinds import Choice, Duration, Name, NameKind, Seconds
 from meshcore.config.places import AwaitedFile, DnsServer, Folder, OptionalListenAddress, Peer
 from meshcore.config.sidecar import Inbound, Outbound
 from meshcore.config.tables import Table, Tables
+from meshcore.config.tracing import TracingConfig
 from meshcore.config.upstream import BackendConfig
 from meshcore.config.words import AccessLog, Engine
 from meshcore.server.options import ServerOptions
@@ -105,7 +106,7 @@ class Limits:
         dns_servers: whom ``discover = "dns:…"`` asks; none: the servers that ``/etc/resolv.conf`` names.
     """
 
-    LATER: ClassVar[dict[str, str]] = {"workers": "one process runs one", "tracing": ""}
+    LATER: ClassVar[dict[str, str]] = {"workers": "one process runs one"}
 
     grace_period: Annotated[float, Seconds(zero=True)] = 120.0
     max_connection_age: Duration | None = None
@@ -135,6 +136,7 @@ class MeshConfig:
         outbound: the side that the application calls.
         listen: listeners of a gateway by name.
         backend: sets of endpoints by name, for the gateway.
+        tracing: which requests are recorded, and where their spans go; absent: traces pass as they are.
         admin: probes, metrics, and questions about the proxy itself.
         proxy: what holds for the whole process.
     """
@@ -145,6 +147,7 @@ class MeshConfig:
     outbound: Outbound | None = None
     listen: Annotated[dict[str, Gateway], Tables(Table(Gateway), NameKind.check)] = attrs.Factory(dict)
     backend: Annotated[dict[str, BackendConfig], Tables(Table(BackendConfig), NameKind.check)] = attrs.Factory(dict)
+    tracing: TracingConfig | None = None
     admin: AdminConfig = attrs.Factory(AdminConfig)
     proxy: Limits = attrs.Factory(Limits)
 

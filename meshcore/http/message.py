@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from meshcore.codec.events import Fields
     from meshcore.http.classification import Classification
     from meshcore.http.overrides import Overrides
+    from meshcore.tracing.propagation import Link
     from meshcore.transport.connection import Connection
     from meshcore.transport.target import Endpoint
 
@@ -57,6 +58,7 @@ class Request:
             whoever is cancelled then knows whose fault it is; None without such a limit.
         overrides: what the application wishes for this request alone (R-15), set by ``ReadOverrides``; None: nothing.
         lease: what keeps the build of a pipeline that serves it, set where a reload may exchange that; None elsewhere.
+        trace: its place in a trace, set by ``Trace``; None where there is none.
     """
 
     __slots__ = (
@@ -81,6 +83,7 @@ class Request:
         "scheme",
         "started",
         "timeouts",
+        "trace",
         "try_until",
         "version",
     )
@@ -133,6 +136,7 @@ class Request:
         self.try_until = try_until
         self.overrides = overrides
         self.lease: object = None
+        self.trace: Link | None = None
 
     def __repr__(self) -> str:
         where = b"%s://%s%s" % (self.scheme, self.authority, self.path)
@@ -143,7 +147,7 @@ class Request:
         what another try would send; the body, the limits and their clock are shared."""
         if self.timeouts is not None and self.started is None:
             self.started = trio.current_time()
-        return Request(
+        made = Request(
             self.method,
             self.scheme,
             self.authority,
@@ -167,6 +171,8 @@ class Request:
             self.try_until,
             self.overrides,
         )
+        made.trace = self.trace
+        return made
 
     @property
     def is_tunnel(self) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from meshcore.metrics.registry import Registry
+from meshcore.tracing.tracer import Tracer
 from meshcore.transport.tcp import connect_tcp
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Runtime:
         feed: is told what happens, for whoever looks on; None: nobody is.
         splits: the weights of routes with several backends, as ``listen.NAME/ROUTE`` or ``outbound.to.NAME/ROUTE``; put
             here by the pipelines, to be changed by whoever likes.
+        tracer: decides which requests are recorded, where the configuration, or it itself, says that some are.
     """
 
     registry: Registry = attrs.Factory(Registry)
@@ -57,6 +59,7 @@ class Runtime:
     connect: Connect = connect_tcp
     feed: Feed | None = None
     splits: dict[str, Weights] = attrs.Factory(dict)
+    tracer: Tracer = attrs.Factory(Tracer)
 
     def draft(self) -> Runtime:
         """The same for pipelines that may never run: what they put into its tables is there once it is adopted."""

@@ -1,0 +1,169 @@
+"""Who decides which requests are traced, and begins their spans."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import attrs
+
+from meshcore.tracing.propagation import FORMATS, ORDER, W3C, Link, read, trace_state
+from meshcore.tracing.span import Span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from meshcore.http.message import Request
+    from meshcore.tracing.span import Recorder
+
+__all__ = ["Continued", "Tracer", "Tracing"]
+
+Continued: TypeAlias = Literal["parent", "ratio"]
+
+_ID_BITS = 56
+"""Of a trace's id, which are random in every format, and decide by ratio: all proxies with one ratio decide alike."""
+
+
+def _share(instance: object, attribute: object, value: float) -> None:
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"a share is from 0 to 1, not {value!r}")
+
+
+def _known(instance: object, attribute: object, value: Sequence[str]) -> None:
+    if not value or any(word not in FORMATS for word in value) or len(set(value)) < len(value):
+        raise ValueError(f"formats are some of {', '.join(FORMATS)}, each once: {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class Tracing:
+    """Which requests are traced.
+
+    Attributes:
+        sample: the share of requests that come without a trace, for which one begins here; 0: traces are only
+            continued, as Linkerd does (M-17).
+        continued: ``"parent"`` records what comes in a trace that is recorded; ``"ratio"`` the share *sample* of all
+            traces, whatever the client says.
+        propagation: the formats that are read, in this order; traces that begin here are written in the first.
+        query: whether spans tell the query of a request, which may hold secrets.
+    """
+
+    sample: float = attrs.field(default=0.0, validator=_share)
+    continued: Continued = attrs.field(default="parent", validator=attrs.validators.in_(("parent", "ratio")))
+    propagation: tuple[str, ...] = attrs.field(default=ORDER, validator=_known)
+    query: bool = False
+
+
+class Tracer:
+    """Decides about requests, once each, and begins spans; one for all pipelines of a process.
+
+    Attributes:
+        tracing: which requests are traced; may be replaced at any time (:meth:`use`).
+        recorder: takes the spans; None: nothing is recorded, so that no request is sampled.
+        always: whether pipelines trace without a ``[tracing]`` in their configuration, too.
+        current: where a request that is made in this process stands, if it does not say so itself; None: nowhere.
+    """
+
+    __slots__ = ("_bits", "_bound", "_by_ratio", "_first", "_order", "always", "current", "recorder", "tracing")
+
+    def __init__(
+        self,
+        recorder: Recorder | None = None,
+        tracing: Tracing | None = None,
+        *,
+        rng: random.Random | None = None,
+        always: bool = False,
+        current: Callable[[], Link | None] | None = None,
+    ) -> None:
+        """*rng* makes the ids; a new generator by default."""
+        self.recorder = recorder
+        self.always = always
+        self.current = current
+        self._bits = (random.Random() if rng is None else rng).getrandbits
+        self.use(Tracing() if tracing is None else tracing)
+
+    def __repr__(self) -> str:
+        return f"<Tracer {self.tracing}>"
+
+    def use(self, tracing: Tracing) -> None:
+        """From the next request on."""
+        self.tracing = tracing
+        self._order = tracing.propagation
+        self._first = FORMATS[tracing.propagation[0]]
+        self._bound = int(tracing.sample * (1 << _ID_BITS))
+        self._by_ratio = tracing.continued == "ratio"
+
+    def decide(self, request: Request) -> Link | None:
+        """Where a request stands in which trace, ``sampled`` decided; None: in none.
+
+        What was decided here about a request that is not sampled is written into its fields, so that whoever is next
+        does not decide again; all other fields stay as they are.
+        """
+        link = read(request.headers.raw, self._order)
+        if link is None and self.current is not None and request.connection is None:
+            link = self.current()
+        if link is not None and link.trace:
+            if link.sampled is not None and not self._by_ratio:
+                return link if self.recorder is not None or not link.sampled else self._untold(link)
+            if link.sampled is None and not self._bound:
+                # Left open by who sent it, and by a proxy that never begins a trace.
+                return self._untold(link)
+            sampled = self._chosen(link.trace) and self.recorder is not None
+            if sampled != link.sampled and not sampled:
+                link.sampled = link.debug = False
+                link.write(request.headers)
+            link.sampled = sampled
+            return link
+        wanted = None if link is None else link.sampled
+        if self._by_ratio:
+            wanted = None
+        if wanted is False or (wanted is None and not self._bound) or self.recorder is None:
+            return None
+        return self._begin(request, link, wanted)
+
+    def _begin(self, request: Request, told: Link | None, wanted: bool | None) -> Link:
+        """A trace that begins here, recorded or not."""
+        trace = b"%032x" % (self._bits(128) or 1)
+        sampled = bool(wanted) or self._chosen(trace)
+        link = Link(trace, b"", sampled, self._first if told is None else told.formats)
+        if told is not None:
+            link.debug = told.debug and sampled
+        if link.formats & W3C:
+            # Of a trace that could not be read.
+            request.headers.remove(b"tracestate")
+        if not sampled:
+            link.span = self._span_id()
+            link.write(request.headers)
+        return link
+
+    def _untold(self, link: Link) -> Link:
+        """Not recorded here, and nothing of it changed for those who come after."""
+        link.sampled = False
+        return link
+
+    def _chosen(self, trace: bytes) -> bool:
+        return int(trace[-_ID_BITS // 4 :], 16) < self._bound
+
+    def _span_id(self) -> bytes:
+        return b"%016x" % (self._bits(64) or 1)
+
+    def span(self, above: Link, kind: int, name: str, started: float, request: Request) -> Span:
+        """A span below *above*, which is sampled, begins; it is in the request's fields from here on.
+
+        The span says ``sampled = False`` if its recorder does not want it.
+        """
+        state = above.state if isinstance(above, Span) else trace_state(request.headers.raw)
+        span = Span(above, self._span_id(), kind, name, started, state=state)
+        recorder = self.recorder
+        if recorder is None:
+            span.sampled = False
+        else:
+            recorder.began(span, above)
+        span.write(request.headers)
+        return span
+
+    def end(self, span: Span, now: float) -> None:
+        """A span is over."""
+        span.ended = now
+        recorder = self.recorder
+        if recorder is not None and span.sampled:
+            recorder.ended(span)
