@@ -68,10 +68,12 @@ class Link:
         random: the ``traceparent`` says that the trace's id is random.
         debug: B3 says that it is to be recorded in any case.
         short: B3's trace id had 16 digits.
+        own: it is of this process.
+        state: ``tracestate``, where it is known.
         backend: the name of the backend that the request was sent to last; set by ``Balance``.
     """
 
-    __slots__ = ("backend", "debug", "formats", "parent", "random", "sampled", "short", "span", "trace")
+    __slots__ = ("backend", "debug", "formats", "own", "parent", "random", "sampled", "short", "span", "state", "trace")
 
     def __init__(
         self,
@@ -93,6 +95,8 @@ class Link:
         self.random = random
         self.debug = debug
         self.short = short
+        self.own = False
+        self.state = ""
         self.backend = ""
 
     def __repr__(self) -> str:

@@ -53,7 +53,6 @@ class Span(Link):
             made in this process.
         name: few different ones: the method and the route.
         remote: the span above it is another process's; None: there is none above it.
-        state: ``tracestate``.
         started: Trio's time.
         ended: the same; 0.0 while it goes on.
         attributes: what is known of it.
@@ -77,7 +76,6 @@ class Span(Link):
         "name",
         "remote",
         "started",
-        "state",
         "status",
         "token",
         "tries",
@@ -96,7 +94,8 @@ class Span(Link):
         )
         self.kind = kind
         self.name = name
-        self.remote: bool | None = not isinstance(above, Span) if above.span else None
+        self.remote: bool | None = not above.own if above.span else None
+        self.own = True
         self.state = state
         self.started = started
         self.ended = 0.0

@@ -101,6 +101,10 @@ class Tracer:
         link = read(request.headers.raw, self._order)
         if link is None and self.current is not None and request.connection is None:
             link = self.current()
+            if link is not None:
+                link.write(request.headers)
+                if link.state:
+                    request.headers.set(b"tracestate", link.state.encode("ascii", "replace"))
         if link is not None and link.trace:
             if link.sampled is not None and not self._by_ratio:
                 return link if self.recorder is not None or not link.sampled else self._untold(link)
@@ -151,7 +155,7 @@ class Tracer:
 
         The span says ``sampled = False`` if its recorder does not want it.
         """
-        state = above.state if isinstance(above, Span) else trace_state(request.headers.raw)
+        state = above.state or trace_state(request.headers.raw)
         span = Span(above, self._span_id(), kind, name, started, state=state)
         recorder = self.recorder
         if recorder is None:

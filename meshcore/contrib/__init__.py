@@ -1,0 +1,1 @@
+"""Joints to other libraries, each in a module that needs its library."""
