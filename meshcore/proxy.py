@@ -425,15 +425,16 @@ def main_mesh(
     *,
     file: ConfigFile | None = None,
     reloaded: Callable[[MeshConfig], object] | None = None,
+    resource: Mapping[str, str] | None = None,
 ) -> int:
     """Runs a config file in a Trio of its own, until a signal has drained it or *command*, started once it is ready,
-    has ended; the exit code.  *file* and *reloaded* are those of :func:`run`; SIGHUP reloads as well, unless there is a
+    has ended; the exit code.  *file*, *reloaded* and *resource* are those of :func:`run`; SIGHUP reloads as well, unless there is a
     *command*, which has the signals then.
 
     Raises:
         ConfigError: see :func:`run`.
     """
-    return _main(config, command, config.proxy.grace_period, file, reloaded)
+    return _main(config, command, config.proxy.grace_period, file, reloaded, resource)
 
 
 def _main(
@@ -442,6 +443,7 @@ def _main(
     grace: float,
     file: ConfigFile | None = None,
     reloaded: Callable[[MeshConfig], object] | None = None,
+    resource: Mapping[str, str] | None = None,
 ) -> int:
     refused: list[ConfigError] = []
     codes: list[int] = []
@@ -457,7 +459,7 @@ def _main(
         async def serving() -> None:
             try:
                 async with trio.open_nursery() as serving_nursery:
-                    start = partial(run, config, drain=drain, file=file, reloaded=reloaded)
+                    start = partial(run, config, drain=drain, file=file, reloaded=reloaded, resource=resource)
                     running.append(await serving_nursery.start(start))
                     ready.set()
                     _collect_less()
