@@ -428,8 +428,8 @@ def main_mesh(
     resource: Mapping[str, str] | None = None,
 ) -> int:
     """Runs a config file in a Trio of its own, until a signal has drained it or *command*, started once it is ready,
-    has ended; the exit code.  *file*, *reloaded* and *resource* are those of :func:`run`; SIGHUP reloads as well, unless there is a
-    *command*, which has the signals then.
+    has ended; the exit code.  *file*, *reloaded* and *resource* are those of :func:`run`; SIGHUP reloads as well,
+    unless there is a *command*, which has the signals then.
 
     Raises:
         ConfigError: see :func:`run`.

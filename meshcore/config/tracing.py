@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Secret", "TracingConfig", "check_tracing"]
 
-MASK: Final = "********"
+MASK: Final = "***"
 """What is shown for a secret."""
 _GRPC_PORT: Final = 4317
 
@@ -37,7 +37,7 @@ class Secret:
         file: has the value, white space around it not counted; None: it is here.
     """
 
-    text: str = attrs.field(default="", repr=False)
+    text: str = attrs.field(default="", repr=False, metadata={"secret": True})
     file: Path | None = None
 
     def value(self) -> bytes:

@@ -11,7 +11,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 
-from meshcore.tracing.propagation import W3C, Link
+from meshcore.tracing.propagation import RANDOM, W3C, Link
 from meshcore.tracing.span import CLIENT, ERROR, INTERNAL, SERVER
 from meshcore.tracing.tracer import Tracer, Tracing
 
@@ -47,7 +47,7 @@ def host_tracer(
 class _HostLink(Link):
     """Below the program's own span."""
 
-    __slots__ = ("token",)
+    __slots__ = ("own", "state", "token")
 
     def __init__(self, context: SpanContext, token: Any) -> None:
         super().__init__(
@@ -55,7 +55,7 @@ class _HostLink(Link):
             trace.format_span_id(context.span_id).encode(),
             context.trace_flags.sampled,
             W3C,
-            random=bool(context.trace_flags & 2),
+            RANDOM if context.trace_flags & 2 else 0,
         )
         self.own = not context.is_remote
         self.state = context.trace_state.to_header()

@@ -10,6 +10,7 @@ import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from meshcore.grpc.protobuf import nested, number, numbers, strings, text
+from meshcore.tracing.propagation import RANDOM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -58,7 +59,7 @@ def encode_span(span: Span, epoch: int) -> bytes:
         span: one that has ended.
         epoch: nanoseconds since the epoch at which Trio's clock was 0.
     """
-    flags = 1 | span.random << 1
+    flags = 1 | (span.marks & RANDOM) << 1
     if span.remote is not None:
         flags |= _KNOWS | (_REMOTE if span.remote else 0)
     parts = [

@@ -16,7 +16,21 @@ if TYPE_CHECKING:
     from meshcore.codec.events import Fields
     from meshcore.http.headers import Headers
 
-__all__ = ["B3", "B3_SINGLE", "FORMATS", "GRPC", "ORDER", "W3C", "Link", "read", "trace_state"]
+__all__ = [
+    "B3",
+    "B3_SINGLE",
+    "DEBUG",
+    "FORMATS",
+    "GRPC",
+    "ORDER",
+    "RANDOM",
+    "SHORT",
+    "W3C",
+    "Link",
+    "is_written",
+    "read",
+    "trace_state",
+]
 
 W3C: Final = 1
 GRPC: Final = 2
@@ -24,6 +38,13 @@ B3: Final = 4
 """The fields ``x-b3-…``."""
 B3_SINGLE: Final = 8
 """The one field ``b3``."""
+
+RANDOM: Final = 1
+"""The ``traceparent`` says that the trace's id is random."""
+DEBUG: Final = 2
+"""B3 says that the trace is to be recorded in any case."""
+SHORT: Final = 4
+"""B3's trace id had 16 digits."""
 
 FORMATS: Final = {"w3c": W3C, "grpc": GRPC, "b3": B3}
 """By the word of the configuration: what a trace that begins here is written in.  ``b3`` reads both kinds."""
@@ -44,6 +65,7 @@ _PARENT_ID: Final = b"x-b3-parentspanid"
 _SAMPLED: Final = b"x-b3-sampled"
 _FLAGS: Final = b"x-b3-flags"
 _NAMES: Final = frozenset((_TRACEPARENT, _GRPC, _SINGLE, _TRACE_ID, _SPAN_ID, _SAMPLED, _FLAGS))
+_ANY: Final = _NAMES | {_TRACESTATE}
 
 _parent: Final = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.DOTALL).fullmatch
 _single: Final = re.compile(
@@ -62,41 +84,26 @@ class Link:
     Attributes:
         trace: the trace, 32 hex digits in lower case; ``b""``: only a decision came, and no trace.
         span: the span, 16 of them; ``b""``: a trace that begins here.
-        parent: the span above it, where that is known; else ``b""``.
         sampled: whether its spans are recorded; None: whoever sent it leaves that open.
         formats: what it came in, and goes on in: a sum of ``W3C``, ``GRPC``, ``B3``, ``B3_SINGLE``.
-        random: the ``traceparent`` says that the trace's id is random.
-        debug: B3 says that it is to be recorded in any case.
-        short: B3's trace id had 16 digits.
+        marks: what else is said: a sum of ``RANDOM``, ``DEBUG``, ``SHORT``.
         own: it is of this process.
         state: ``tracestate``, where it is known.
         backend: the name of the backend that the request was sent to last; set by ``Balance``.
     """
 
-    __slots__ = ("backend", "debug", "formats", "own", "parent", "random", "sampled", "short", "span", "state", "trace")
+    __slots__ = ("backend", "formats", "marks", "sampled", "span", "trace")
 
-    def __init__(
-        self,
-        trace: bytes,
-        span: bytes,
-        sampled: bool | None,
-        formats: int,
-        *,
-        parent: bytes = _NONE,
-        random: bool = False,
-        debug: bool = False,
-        short: bool = False,
-    ) -> None:
+    # Of those that are more than a link: most are made for a request that nobody records.
+    own: bool = False
+    state: str = ""
+
+    def __init__(self, trace: bytes, span: bytes, sampled: bool | None, formats: int, marks: int = 0) -> None:
         self.trace = trace
         self.span = span
-        self.parent = parent
         self.sampled = sampled
         self.formats = formats
-        self.random = random
-        self.debug = debug
-        self.short = short
-        self.own = False
-        self.state = ""
+        self.marks = marks
         self.backend = ""
 
     def __repr__(self) -> str:
@@ -112,31 +119,36 @@ class Link:
         """The span, 16 hex digits in lower case."""
         return self.span.decode("ascii")
 
-    def write(self, headers: Headers) -> None:
-        """Puts it into a request's fields, in every format that it came in; ``tracestate`` stays as it is."""
+    def write(self, headers: Headers, parent: bytes = _NONE) -> None:
+        """Puts it into a request's fields, in every format that it came in; ``tracestate`` stays as it is.
+
+        Args:
+            headers: the fields.
+            parent: the span above it, which B3 tells as well; ``b""``: that is not known.
+        """
         formats = self.formats
         if formats & W3C:
-            flags = self.random * _RANDOM + bool(self.sampled)
+            flags = (self.marks & RANDOM) * _RANDOM + bool(self.sampled)
             headers.set(_TRACEPARENT, b"00-%b-%b-%02x" % (self.trace, self.span, flags))
         if formats == W3C:
             return
         if formats & GRPC:
             data = bytes.fromhex(f"0000{self.trace_id}01{self.span_id}02{int(bool(self.sampled)):02x}")
             headers.set(_GRPC, binascii.b2a_base64(data, newline=False).rstrip(b"="))
-        trace = self.trace[16:] if self.short else self.trace
+        trace = self.trace[16:] if self.marks & SHORT else self.trace
         if formats & B3_SINGLE:
             parts = [trace, self.span]
             if self.sampled is not None:
-                parts.append(b"d" if self.debug else b"1" if self.sampled else b"0")
-                if self.parent:
-                    parts.append(self.parent)
+                parts.append(b"d" if self.marks & DEBUG else b"1" if self.sampled else b"0")
+                if parent:
+                    parts.append(parent)
             headers.set(_SINGLE, b"-".join(parts))
         if formats & B3:
             headers.set(_TRACE_ID, trace)
             headers.set(_SPAN_ID, self.span)
-            if self.parent:
-                headers.set(_PARENT_ID, self.parent)
-            if self.sampled is not None and not self.debug:
+            if parent:
+                headers.set(_PARENT_ID, parent)
+            if self.sampled is not None and not self.marks & DEBUG:
                 headers.set(_SAMPLED, b"1" if self.sampled else b"0")
 
 
@@ -177,6 +189,11 @@ def read(fields: Fields, order: Sequence[str] = ORDER) -> Link | None:
     return chosen
 
 
+def is_written(fields: Fields) -> bool:
+    """Whether a request says anything of a trace, be it malformed."""
+    return any(name in _ANY for name, _ in fields)
+
+
 def trace_state(fields: Fields) -> str:
     """The ``tracestate`` of a request, of several fields one; ``""`` without, or if it is longer than it may be."""
     values = [value for name, value in fields if name == _TRACESTATE]
@@ -197,7 +214,7 @@ def _w3c(found: dict[bytes, bytes]) -> Link | None:
     if (more is not None and version == b"00") or version == b"ff" or trace == _ZERO_TRACE or span == _ZERO_SPAN:
         return None
     bits = int(flags, 16)
-    return Link(trace, span, bool(bits & 1), W3C, random=bool(bits & _RANDOM))
+    return Link(trace, span, bool(bits & 1), W3C, RANDOM if bits & _RANDOM else 0)
 
 
 def _grpc(found: dict[bytes, bytes]) -> Link | None:
@@ -236,33 +253,34 @@ def _one_b3(value: bytes | None) -> Link | None:
     if value is None:
         return None
     if value in (b"0", b"1", b"d"):
-        return Link(_NONE, _NONE, value != b"0", B3_SINGLE, debug=value == b"d")
+        return Link(_NONE, _NONE, value != b"0", B3_SINGLE, DEBUG if value == b"d" else 0)
     match = _single(value)
     if match is None:
         return None
     sampled: bytes | None = match[3]
-    debug = sampled == b"d"
+    debug = DEBUG if sampled == b"d" else 0
     return _b3_link(match[1], match[2], None if sampled is None else sampled != b"0", debug, B3_SINGLE)
 
 
 def _many_b3(found: dict[bytes, bytes]) -> Link | None:
     trace, span = found.get(_TRACE_ID), found.get(_SPAN_ID)
-    debug = found.get(_FLAGS) == b"1"
+    debug = DEBUG if found.get(_FLAGS) == b"1" else 0
     sampled = True if debug else _YES.get(found.get(_SAMPLED, _NONE))
     if trace is None and span is None:
-        return None if sampled is None else Link(_NONE, _NONE, sampled, B3, debug=debug)
+        return None if sampled is None else Link(_NONE, _NONE, sampled, B3, debug)
     if trace is None or span is None or not _trace(trace) or not _span(span):
         return None
     return _b3_link(trace, span, sampled, debug, B3)
 
 
-def _b3_link(trace: bytes, span: bytes, sampled: bool | None, debug: bool, form: int) -> Link | None:
-    short = len(trace) == 16
+def _b3_link(trace: bytes, span: bytes, sampled: bool | None, marks: int, form: int) -> Link | None:
+    if len(trace) == 16:
+        marks |= SHORT
     whole = trace.lower().rjust(32, b"0")
     span = span.lower()
     if whole == _ZERO_TRACE or span == _ZERO_SPAN:
         return None
-    return Link(whole, span, sampled, form, debug=debug, short=short)
+    return Link(whole, span, sampled, form, marks)
 
 
 _READERS: Final[dict[str, Callable[[dict[bytes, bytes]], Link | None]]] = {"w3c": _w3c, "grpc": _grpc, "b3": _b3}

@@ -9,6 +9,8 @@ from meshcore.tracing.propagation import Link
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from meshcore.http.headers import Headers
+
 __all__ = ["CLIENT", "ERROR", "INTERNAL", "SERVER", "UNSET", "Attribute", "Event", "Recorder", "Span", "shown"]
 
 INTERNAL: Final = 1
@@ -49,6 +51,7 @@ class Span(Link):
     """A span: it is a :class:`Link` as well, which those below continue.
 
     Attributes:
+        parent: the span above it; ``b""``: there is none.
         kind: ``SERVER`` for what was accepted, ``CLIENT`` for a try at an endpoint, ``INTERNAL`` for a request that was
             made in this process.
         name: few different ones: the method and the route.
@@ -74,28 +77,23 @@ class Span(Link):
         "last",
         "message",
         "name",
+        "parent",
         "remote",
         "started",
+        "state",
         "status",
         "token",
         "tries",
     )
 
+    own = True
+
     def __init__(self, above: Link, span: bytes, kind: int, name: str, started: float, *, state: str = "") -> None:
-        super().__init__(
-            above.trace,
-            span,
-            True,
-            above.formats,
-            parent=above.span,
-            random=above.random,
-            debug=above.debug,
-            short=above.short,
-        )
+        super().__init__(above.trace, span, True, above.formats, above.marks)
+        self.parent = above.span
         self.kind = kind
         self.name = name
         self.remote: bool | None = not above.own if above.span else None
-        self.own = True
         self.state = state
         self.started = started
         self.ended = 0.0
@@ -107,6 +105,10 @@ class Span(Link):
         self.tries = 0
         self.last = ""
         self.token: Any = None
+
+    def write(self, headers: Headers, parent: bytes = b"") -> None:
+        """Puts it into a request's fields."""
+        super().write(headers, parent or self.parent)
 
     def event(self, time: float, name: str, attributes: list[Attribute]) -> None:
         """Something happens; what would be too much is counted."""

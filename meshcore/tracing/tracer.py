@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 
-from meshcore.tracing.propagation import FORMATS, ORDER, W3C, Link, read, trace_state
+from meshcore.tracing.propagation import DEBUG, FORMATS, ORDER, W3C, Link, is_written, read, trace_state
 from meshcore.tracing.span import Span
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ Continued: TypeAlias = Literal["parent", "ratio"]
 
 _ID_BITS = 56
 """Of a trace's id, which are random in every format, and decide by ratio: all proxies with one ratio decide alike."""
+_MASK = (1 << _ID_BITS) - 1
+_SPAN_MASK = (1 << 64) - 1
 
 
 def _share(instance: object, attribute: object, value: float) -> None:
@@ -113,7 +115,8 @@ class Tracer:
                 return self._untold(link)
             sampled = self._chosen(link.trace) and self.recorder is not None
             if sampled != link.sampled and not sampled:
-                link.sampled = link.debug = False
+                link.sampled = False
+                link.marks &= ~DEBUG
                 link.write(request.headers)
             link.sampled = sampled
             return link
@@ -126,17 +129,24 @@ class Tracer:
 
     def _begin(self, request: Request, told: Link | None, wanted: bool | None) -> Link:
         """A trace that begins here, recorded or not."""
-        trace = b"%032x" % (self._bits(128) or 1)
-        sampled = bool(wanted) or self._chosen(trace)
-        link = Link(trace, b"", sampled, self._first if told is None else told.formats)
+        number = self._bits(192) | 1
+        trace = b"%032x" % (number >> 64)
+        sampled = bool(wanted) or number >> 64 & _MASK < self._bound
         if told is not None:
-            link.debug = told.debug and sampled
-        if link.formats & W3C:
+            link = Link(trace, b"", sampled, told.formats, told.marks if sampled else told.marks & ~DEBUG)
+        else:
+            link = Link(trace, b"", sampled, self._first)
+        headers = request.headers
+        written = is_written(headers.raw)
+        if written and link.formats & W3C:
             # Of a trace that could not be read.
-            request.headers.remove(b"tracestate")
+            headers.remove(b"tracestate")
         if not sampled:
-            link.span = self._span_id()
-            link.write(request.headers)
+            link.span = b"%016x" % (number & _SPAN_MASK)
+            if written or link.formats != W3C:
+                link.write(headers)
+            else:
+                headers.raw.append((b"traceparent", b"00-%b-%b-00" % (trace, link.span)))
         return link
 
     def _untold(self, link: Link) -> Link:

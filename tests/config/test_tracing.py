@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from meshcore.admin.render import config_value
 from meshcore.config import Loaded
 from meshcore.config.show import config_json, config_toml
 from meshcore.errors import ConfigError
@@ -47,8 +48,9 @@ def test_every_key_is_read_and_shown_without_the_secrets(look: Look, folder: Pat
         name: secret.value() for name, secret in found.headers.items()
     }
     shown = config_toml(loaded.config) + json.dumps(config_json(loaded.config)) + repr(loaded.config)
+    shown += json.dumps(config_value(loaded.config))
     assert "hunter" not in shown
-    assert {"authorization": "********", "x-key": f"file:{folder / 'token'}"} == config_json(loaded.config)["tracing"][
+    assert {"authorization": "***", "x-key": f"file:{folder / 'token'}"} == config_json(loaded.config)["tracing"][
         "headers"
     ]
     assert (2.0, 100, 1.0, 200) == (found.timeout, found.batch, found.interval, found.queue)
@@ -81,7 +83,7 @@ def test_the_formats_are_those_that_are_read() -> None:
         ('collector = "http://a"\nheaders = { "a b" = "x" }', "is not the name of a header field"),
         ('collector = "http://a"\nheaders = { a = "x\\ny" }', "is not the value of a header field"),
         ('collector = "http://a"\nheaders = { a = 1 }', "is not text"),
-        ('collector = "http://a"\nheaders = { a = "********" }', "a secret that is not shown"),
+        ('collector = "http://a"\nheaders = { a = "***" }', "a secret that is not shown"),
         ('collector = "http://a"\nheaders = { a = "file:nowhere" }', "no such file"),
     ],
 )

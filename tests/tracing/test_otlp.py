@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from meshcore.grpc.protobuf import nested, number, text
 from meshcore.tracing.otlp import encode_span, refused, request_of, resource_of
-from meshcore.tracing.propagation import Link
+from meshcore.tracing.propagation import RANDOM, Link
 from meshcore.tracing.span import CLIENT, ERROR, SERVER, Span
 from tests.tracing.collector import plain, service, spans_of
 
@@ -28,7 +28,7 @@ def span(parent: bytes = PARENT, **more: Any) -> Span:
 
 @pytest.mark.parity("M-18")
 def test_a_span_is_read_as_it_was() -> None:
-    made = span(status=ERROR, message="refused", random=True)
+    made = span(status=ERROR, message="refused", marks=RANDOM)
     made.attributes = [("a", "text"), ("b", 0), ("c", False), ("d", 0.0), ("e", ["x", ""]), ("f", -1), ("g", "")]
     made.event(1.4, "retry", [("n", 1)])
     made.dropped_events = 2
