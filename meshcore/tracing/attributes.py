@@ -5,6 +5,7 @@ Sources: OpenTelemetry's semantic conventions for HTTP spans (stable) and for gR
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Final
 
 from meshcore.http.classify import error_label
@@ -13,19 +14,28 @@ from meshcore.http.reserved import ERROR_CODE, ORIG_PROTO
 from meshcore.tracing.span import CLIENT, ERROR, LONGEST, shown
 
 if TYPE_CHECKING:
-    from meshcore.http.body import Body, EndOfStream
+    from meshcore.http.body import EndOfStream
     from meshcore.http.message import Request, Response
     from meshcore.tracing.span import Attribute, Span
     from meshcore.transport.target import Endpoint
 
 __all__ = ["answered", "broke", "of_client", "of_endpoint", "of_request", "span_name"]
 
-_METHODS: Final = {
+_NAMES: Final = {
     method: method.decode()
     for method in (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH")
 }
-_VERSIONS: Final = {10: "1.0", 11: "1.1", 20: "2"}
+_METHODS: Final = {method: ("http.request.method", name) for method, name in _NAMES.items()}
+_OTHER: Final = ("http.request.method", "_OTHER")
+_TCP: Final = ("network.transport", "tcp")
+_HTTP: Final = ("network.protocol.name", "http")
+_VERSIONS: Final = {
+    version: ("network.protocol.version", name) for version, name in ((10, "1.0"), (11, "1.1"), (20, "2"))
+}
+_UNKNOWN: Final = ("network.protocol.version", "")
 _PORTS: Final = {b"http": 80, b"https": 443}
+RPC: Final = ("rpc.system", "grpc")
+"""What all calls of gRPC have."""
 
 _GRPC_ERRORS: Final = frozenset(
     (
@@ -42,7 +52,7 @@ _GRPC_ERRORS: Final = frozenset(
 
 def span_name(method: bytes, route: str = "") -> str:
     """The method, and the route where there is one: never anything that a client makes up."""
-    word = _METHODS.get(method, "HTTP")
+    word = _NAMES.get(method, "HTTP")
     return f"{word} {route}" if route else word
 
 
@@ -50,33 +60,34 @@ def of_request(request: Request, *, query: bool) -> list[Attribute]:
     """What a request says, as it is now: layers below may change it."""
     method = _METHODS.get(request.method)
     path, mark, rest = request.path.partition(b"?")
-    scheme = request.scheme.decode("latin-1")
     found: list[Attribute] = [
-        ("http.request.method", "_OTHER" if method is None else method),
-        ("url.scheme", scheme),
+        _OTHER if method is None else method,
+        ("url.scheme", request.scheme.decode("latin-1")),
         ("url.path", shown(path)),
-        ("network.transport", "tcp"),
-        ("network.protocol.name", "http"),
-        ("network.protocol.version", _VERSIONS.get(request.version, "")),
+        _TCP,
+        _HTTP,
+        _VERSIONS.get(request.version, _UNKNOWN),
     ]
     if method is None:
         found.append(("http.request.method_original", shown(request.method)))
     if query and mark:
         found.append(("url.query", shown(rest)))
     if request.authority:
-        host, port = _host_port(request.authority, request.scheme)
-        found.append(("server.address", host))
-        if port:
-            found.append(("server.port", port))
+        found += _server(request.authority[:LONGEST], request.scheme)
+    grpc = False
     for name, value in request.headers.raw:
         if name == b"user-agent":
             found.append(("user_agent.original", shown(value)))
+        elif name == b"content-type":
+            grpc = request.version == 20 and request.method == b"POST" and value.startswith(b"application/grpc")
         elif name == ORIG_PROTO:
             found.append(("l5d-orig-proto", shown(value)))
-    if request.version == 20 and request.method == b"POST" and is_grpc(request.headers.raw):
+    if grpc and is_grpc(request.headers.raw):
         service, _, call = path[1:].rpartition(b"/")
-        found += [("rpc.system", "grpc"), ("rpc.service", shown(service)), ("rpc.method", shown(call))]
-    _size(found, "http.request.body.size", request.body)
+        found += [("rpc.service", shown(service)), ("rpc.method", shown(call)), RPC]
+    size = request.body.size_hint
+    if size is not None:
+        found.append(("http.request.body.size", size))
     return found
 
 
@@ -109,12 +120,14 @@ def answered(span: Span, response: Response, end: EndOfStream) -> None:
     status = response.status
     fields = response.headers.raw
     attributes.append(("http.response.status_code", status))
-    _size(attributes, "http.response.body.size", response.body)
+    size = response.body.size_hint
+    if size is not None:
+        attributes.append(("http.response.body.size", size))
     error = ""
     if status >= 500 or (status >= 400 and span.kind == CLIENT):
         # A proxy says by its own word what it was that made it answer so.
         error = next((shown(value) for name, value in fields if name == ERROR_CODE), str(status))
-    if span.attribute("rpc.system") is not None:
+    if RPC in attributes:
         code = status_of(fields)
         if code is None:
             code = status_of(end.trailers)
@@ -143,9 +156,10 @@ def broke(span: Span, error: BaseException) -> None:
         span.message = str(error)[:LONGEST]
 
 
-def _size(found: list[Attribute], name: str, body: Body) -> None:
-    if body.size_hint is not None:
-        found.append((name, body.size_hint))
+@functools.lru_cache(256)
+def _server(authority: bytes, scheme: bytes) -> tuple[Attribute, ...]:
+    host, port = _host_port(authority, scheme)
+    return (("server.address", host), ("server.port", port)) if port else (("server.address", host),)
 
 
 def _host_port(authority: bytes, scheme: bytes) -> tuple[str, int]:

@@ -6,7 +6,9 @@ beside what is written.
 
 from __future__ import annotations
 
+import functools
 import struct
+from binascii import unhexlify
 from typing import TYPE_CHECKING, Any, Final
 
 from meshcore.grpc.protobuf import nested, number, numbers, strings, text
@@ -20,11 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["encode_span", "refused", "request_of", "resource_of"]
 
 _fixed64: Final = struct.Struct("<BQ").pack
+_times: Final = struct.Struct("<BQBQ").pack
 _uint32: Final = struct.Struct("<I").pack
 _double: Final = struct.Struct("<Bd").pack
 
 _START: Final = 7 << 3 | 1
 _END: Final = 8 << 3 | 1
+_TRACE_ID: Final = b"\x0a\x10"
+_SPAN_ID: Final = b"\x12\x08"
+_PARENT_ID: Final = b"\x22\x08"
+"""Their tags, and how long they always are."""
 _FLAGS: Final = b"\x85\x01"
 """Field 16, fixed32: a tag of two bytes."""
 _KNOWS: Final = 1 << 8
@@ -32,6 +39,8 @@ _KNOWS: Final = 1 << 8
 _REMOTE: Final = 1 << 9
 
 _NS: Final = 1e9
+_REMEMBERED: Final = 2_048
+"""Attributes that are kept as they are written."""
 
 
 def resource_of(attributes: Mapping[str, Any]) -> bytes:
@@ -62,17 +71,15 @@ def encode_span(span: Span, epoch: int) -> bytes:
     flags = 1 | (span.marks & RANDOM) << 1
     if span.remote is not None:
         flags |= _KNOWS | (_REMOTE if span.remote else 0)
-    parts = [
-        nested(1, bytes.fromhex(span.trace_id)),
-        nested(2, bytes.fromhex(span.span_id)),
-        text(3, span.state),
-        text(4, bytes.fromhex(span.parent.decode("ascii"))),
-        text(5, span.name),
-        number(6, span.kind),
-        _fixed64(_START, _time(span.started, epoch)),
-        _fixed64(_END, _time(span.ended, epoch)),
-    ]
-    parts += [nested(9, _attribute(name, value)) for name, value in span.attributes]
+    parts = [_TRACE_ID, unhexlify(span.trace), _SPAN_ID, unhexlify(span.span)]
+    if span.state:
+        parts.append(text(3, span.state))
+    if span.parent:
+        parts += (_PARENT_ID, unhexlify(span.parent))
+    parts.append(_named(span.name, span.kind))
+    parts.append(_times(_START, _time(span.started, epoch), _END, _time(span.ended, epoch)))
+    for name, value in span.attributes:
+        parts.append(_known(name, value) if isinstance(value, str | int | float) else _field(name, value))
     if span.events is not None:
         parts += [nested(11, _event(event, epoch)) for event in span.events]
         parts.append(number(12, span.dropped_events))
@@ -80,6 +87,20 @@ def encode_span(span: Span, epoch: int) -> bytes:
         parts.append(nested(15, text(2, span.message) + number(3, span.status)))
     parts.append(_FLAGS + _uint32(flags))
     return b"".join(parts)
+
+
+@functools.lru_cache(256)
+def _named(name: str, kind: int) -> bytes:
+    return text(5, name) + number(6, kind)
+
+
+def _field(name: str, value: Any) -> bytes:
+    """An attribute of a span."""
+    return nested(9, _attribute(name, value))
+
+
+# Most of what spans tell they tell again and again; by type, for 1 is True and 1.0.
+_known = functools.lru_cache(_REMEMBERED, typed=True)(_field)
 
 
 def refused(message: bytes) -> tuple[int, str]:

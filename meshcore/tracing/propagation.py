@@ -20,6 +20,7 @@ __all__ = [
     "B3",
     "B3_SINGLE",
     "DEBUG",
+    "FIELDS",
     "FORMATS",
     "GRPC",
     "ORDER",
@@ -27,7 +28,6 @@ __all__ = [
     "SHORT",
     "W3C",
     "Link",
-    "is_written",
     "read",
     "trace_state",
 ]
@@ -65,7 +65,8 @@ _PARENT_ID: Final = b"x-b3-parentspanid"
 _SAMPLED: Final = b"x-b3-sampled"
 _FLAGS: Final = b"x-b3-flags"
 _NAMES: Final = frozenset((_TRACEPARENT, _GRPC, _SINGLE, _TRACE_ID, _SPAN_ID, _SAMPLED, _FLAGS))
-_ANY: Final = _NAMES | {_TRACESTATE}
+FIELDS: Final = _NAMES | {_TRACESTATE}
+"""All that a request may say of a trace."""
 
 _parent: Final = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.DOTALL).fullmatch
 _single: Final = re.compile(
@@ -187,11 +188,6 @@ def read(fields: Fields, order: Sequence[str] = ORDER) -> Link | None:
                 link.formats = chosen.formats
                 chosen = link
     return chosen
-
-
-def is_written(fields: Fields) -> bool:
-    """Whether a request says anything of a trace, be it malformed."""
-    return any(name in _ANY for name, _ in fields)
 
 
 def trace_state(fields: Fields) -> str:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 
-from meshcore.tracing.propagation import DEBUG, FORMATS, ORDER, W3C, Link, is_written, read, trace_state
+from meshcore.http.headers import Headers
+from meshcore.tracing.propagation import DEBUG, FIELDS, FORMATS, ORDER, W3C, Link, read, trace_state
 from meshcore.tracing.span import Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from meshcore.codec.events import Fields
     from meshcore.http.message import Request
     from meshcore.tracing.span import Recorder
 
@@ -100,7 +102,15 @@ class Tracer:
         What was decided here about a request that is not sampled is written into its fields, so that whoever is next
         does not decide again; all other fields stay as they are.
         """
-        link = read(request.headers.raw, self._order)
+        raw = request.headers.raw
+        for name, _ in raw:
+            if name in FIELDS:
+                break
+        else:
+            # Most requests say nothing of a trace.
+            if self.current is None or request.connection is not None:
+                return self._begin_plainly(raw) if self._bound and self.recorder is not None else None
+        link = read(raw, self._order)
         if link is None and self.current is not None and request.connection is None:
             link = self.current()
             if link is not None:
@@ -127,26 +137,35 @@ class Tracer:
             return None
         return self._begin(request, link, wanted)
 
-    def _begin(self, request: Request, told: Link | None, wanted: bool | None) -> Link:
-        """A trace that begins here, recorded or not."""
+    def _begin_plainly(self, raw: Fields) -> Link:
+        """A trace that begins here with a request that says nothing of one, recorded or not."""
         number = self._bits(192) | 1
-        trace = b"%032x" % (number >> 64)
-        sampled = bool(wanted) or number >> 64 & _MASK < self._bound
+        sampled = number >> 64 & _MASK < self._bound
+        if sampled or self._first != W3C:
+            link = Link(b"%032x" % (number >> 64), b"", sampled, self._first)
+            if not sampled:
+                link.span = b"%016x" % (number & _SPAN_MASK)
+                link.write(Headers(raw))
+            return link
+        written = b"00-%032x-%016x-00" % (number >> 64, number & _SPAN_MASK)
+        raw.append((b"traceparent", written))
+        return Link(written[3:35], written[36:52], False, W3C)
+
+    def _begin(self, request: Request, told: Link | None, wanted: bool | None) -> Link:
+        """The same with one that says something that is no trace, or only that one is wanted."""
+        trace = b"%032x" % (self._bits(128) | 1)
+        sampled = bool(wanted) or self._chosen(trace)
         if told is not None:
             link = Link(trace, b"", sampled, told.formats, told.marks if sampled else told.marks & ~DEBUG)
         else:
             link = Link(trace, b"", sampled, self._first)
         headers = request.headers
-        written = is_written(headers.raw)
-        if written and link.formats & W3C:
+        if link.formats & W3C:
             # Of a trace that could not be read.
             headers.remove(b"tracestate")
         if not sampled:
-            link.span = b"%016x" % (number & _SPAN_MASK)
-            if written or link.formats != W3C:
-                link.write(headers)
-            else:
-                headers.raw.append((b"traceparent", b"00-%b-%b-00" % (trace, link.span)))
+            link.span = self._span_id()
+            link.write(headers)
         return link
 
     def _untold(self, link: Link) -> Link:
