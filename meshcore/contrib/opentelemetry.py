@@ -5,15 +5,16 @@ Needs the extra ``otel``; for spans that are recorded, an SDK that the applicati
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 
-from meshcore.tracing.propagation import RANDOM, W3C, Link
+from meshcore.tracing.propagation import RANDOM, Joint, Link
+from meshcore.tracing.sampling import Tracing
 from meshcore.tracing.span import CLIENT, ERROR, INTERNAL, SERVER
-from meshcore.tracing.tracer import Tracer, Tracing
+from meshcore.tracing.tracer import Tracer
 
 if TYPE_CHECKING:
     from meshcore.http.message import Request
@@ -44,29 +45,21 @@ def host_tracer(
     return Tracer(HostRecorder(provider), settings, always=True, current=current_link)
 
 
-class _HostLink(Link):
-    """Below the program's own span."""
-
-    __slots__ = ("own", "state", "token")
-
-    def __init__(self, context: SpanContext, token: Any) -> None:
-        super().__init__(
-            trace.format_trace_id(context.trace_id).encode(),
-            trace.format_span_id(context.span_id).encode(),
-            context.trace_flags.sampled,
-            W3C,
-            RANDOM if context.trace_flags & 2 else 0,
-        )
-        self.own = not context.is_remote
-        self.state = context.trace_state.to_header()
-        self.token = token
-
-
 def current_link() -> Link | None:
     """Where the running code stands in the program's traces; None: in none."""
     span = trace.get_current_span()
     context = span.get_span_context()
-    return _HostLink(context, span) if context.is_valid else None
+    if not context.is_valid:
+        return None
+    return Joint(
+        trace.format_trace_id(context.trace_id).encode(),
+        trace.format_span_id(context.span_id).encode(),
+        context.trace_flags.sampled,
+        RANDOM if context.trace_flags & 2 else 0,
+        own=not context.is_remote,
+        state=context.trace_state.to_header(),
+        token=span,
+    )
 
 
 def context_of(request: Request) -> Context:

@@ -16,7 +16,7 @@ from meshcore.layers.tls import Tls
 from meshcore.layers.trace import Trace
 from meshcore.stack import Stack, stack
 from meshcore.tracing.exporter import Collector, Exporter
-from meshcore.tracing.tracer import Tracer, Tracing
+from meshcore.tracing.sampling import Tracing
 from meshcore.transport.target import Endpoint, TlsClient
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from meshcore.abc import Connect, HttpService, NewHttp
     from meshcore.config import MeshConfig, TracingConfig
     from meshcore.pipeline.runtime import Runtime
+    from meshcore.tracing.tracer import Tracer
 
 __all__ = ["TracedProcess", "served", "tracer_of", "tried"]
 

@@ -10,6 +10,8 @@ import binascii
 import re
 from typing import TYPE_CHECKING, Final
 
+from meshcore._native import mypyc_attr
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -27,6 +29,7 @@ __all__ = [
     "RANDOM",
     "SHORT",
     "W3C",
+    "Joint",
     "Link",
     "read",
     "trace_state",
@@ -79,6 +82,7 @@ _ZERO_SPAN: Final = b"0" * 16
 _YES: Final = {b"1": True, b"true": True, b"0": False, b"false": False}
 
 
+@mypyc_attr(native_class=False)
 class Link:
     """A request's place in a trace.
 
@@ -151,6 +155,25 @@ class Link:
                 headers.set(_PARENT_ID, parent)
             if self.sampled is not None and not self.marks & DEBUG:
                 headers.set(_SAMPLED, b"1" if self.sampled else b"0")
+
+
+@mypyc_attr(native_class=False)
+class Joint(Link):
+    """A place that is not from a request's fields, but from whoever else traces in this process.
+
+    Attributes:
+        token: what that one knows it by.
+    """
+
+    __slots__ = ("own", "state", "token")
+
+    def __init__(
+        self, trace: bytes, span: bytes, sampled: bool, marks: int, *, own: bool, state: str, token: object
+    ) -> None:
+        super().__init__(trace, span, sampled, W3C, marks)
+        self.own = own
+        self.state = state
+        self.token = token
 
 
 def read(fields: Fields, order: Sequence[str] = ORDER) -> Link | None:

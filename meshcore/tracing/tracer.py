@@ -3,58 +3,26 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Literal, TypeAlias
-
-import attrs
+from typing import TYPE_CHECKING, Final
 
 from meshcore.http.headers import Headers
-from meshcore.tracing.propagation import DEBUG, FIELDS, FORMATS, ORDER, W3C, Link, read, trace_state
+from meshcore.tracing.propagation import DEBUG, FIELDS, FORMATS, W3C, Link, read, trace_state
+from meshcore.tracing.sampling import Tracing
 from meshcore.tracing.span import Span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from meshcore.codec.events import Fields
     from meshcore.http.message import Request
     from meshcore.tracing.span import Recorder
 
-__all__ = ["Continued", "Tracer", "Tracing"]
+__all__ = ["Tracer"]
 
-Continued: TypeAlias = Literal["parent", "ratio"]
-
-_ID_BITS = 56
+_ID_BITS: Final = 56
 """Of a trace's id, which are random in every format, and decide by ratio: all proxies with one ratio decide alike."""
-_MASK = (1 << _ID_BITS) - 1
-_SPAN_MASK = (1 << 64) - 1
-
-
-def _share(instance: object, attribute: object, value: float) -> None:
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(f"a share is from 0 to 1, not {value!r}")
-
-
-def _known(instance: object, attribute: object, value: Sequence[str]) -> None:
-    if not value or any(word not in FORMATS for word in value) or len(set(value)) < len(value):
-        raise ValueError(f"formats are some of {', '.join(FORMATS)}, each once: {value!r}")
-
-
-@attrs.frozen(kw_only=True)
-class Tracing:
-    """Which requests are traced.
-
-    Attributes:
-        sample: the share of requests that come without a trace, for which one begins here; 0: traces are only
-            continued, as Linkerd does (M-17).
-        continued: ``"parent"`` records what comes in a trace that is recorded; ``"ratio"`` the share *sample* of all
-            traces, whatever the client says.
-        propagation: the formats that are read, in this order; traces that begin here are written in the first.
-        query: whether spans tell the query of a request, which may hold secrets.
-    """
-
-    sample: float = attrs.field(default=0.0, validator=_share)
-    continued: Continued = attrs.field(default="parent", validator=attrs.validators.in_(("parent", "ratio")))
-    propagation: tuple[str, ...] = attrs.field(default=ORDER, validator=_known)
-    query: bool = False
+_MASK: Final = (1 << 56) - 1
+_SPAN_MASK: Final = (1 << 64) - 1
 
 
 class Tracer:

@@ -23,7 +23,8 @@ from meshcore.http.timeouts import Timeouts
 from meshcore.layers.rate_limit import Rate, RateLimits
 from meshcore.metrics.registry import Registry
 from meshcore.testing import MockNewService, memory_connection_pair
-from meshcore.tracing.tracer import Tracer, Tracing
+from meshcore.tracing.sampling import Tracing
+from meshcore.tracing.tracer import Tracer
 from meshcore.transport.accrual import Accrual
 from meshcore.transport.target import Accepted, Backend, BackendRef, Endpoint, HttpRoute
 from tests.bench.guarded import guarded

@@ -14,7 +14,8 @@ from meshcore.config import parse_config
 from meshcore.http.body import read_all
 from meshcore.proxy import run
 from meshcore.testing import MemoryMesh, MockService, mock_service, request
-from meshcore.tracing.tracer import Tracer, Tracing
+from meshcore.tracing.sampling import Tracing
+from meshcore.tracing.tracer import Tracer
 from tests.tracing.collector import Collector
 
 trace = pytest.importorskip("opentelemetry.trace")

@@ -17,8 +17,9 @@ from meshcore.http.body import Chunks
 from meshcore.http.headers import Headers
 from meshcore.layers import Trace
 from meshcore.testing import memory_connection_pair, mock_service, request, response
+from meshcore.tracing.sampling import Tracing
 from meshcore.tracing.span import ERROR, UNSET, Span
-from meshcore.tracing.tracer import Tracer, Tracing
+from meshcore.tracing.tracer import Tracer
 from meshcore.transport.target import Accepted, Endpoint, TlsClient
 from tests.tracing.test_tracer import NO, SPAN, TRACE, YES, Recorder
 

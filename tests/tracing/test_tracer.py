@@ -8,8 +8,9 @@ import pytest
 
 from meshcore.testing import memory_connection_pair, request
 from meshcore.tracing.propagation import DEBUG, Link
+from meshcore.tracing.sampling import Tracing
 from meshcore.tracing.span import CLIENT, MOST_EVENTS, SERVER, Span, shown
-from meshcore.tracing.tracer import Tracer, Tracing
+from meshcore.tracing.tracer import Tracer
 
 TRACE, SPAN = b"0af7651916cd43dd8448eb211c80319c", b"b7ad6b7169203331"
 YES = (b"traceparent", b"00-%b-%b-01" % (TRACE, SPAN))
