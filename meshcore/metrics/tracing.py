@@ -24,10 +24,10 @@ class SpanCounts:
         self._dropped: dict[str, Counter] = {reason: dropped.labels(reason) for reason in REASONS}
         self._exported = registry.counter("otlp_spans_exported_total", "Spans that a collector has taken.").labels()
         self._exports = registry.counter(
-            "opentelemetry_span_exports", "Total count of spans that a collector has taken."
+            "opentelemetry_span_exports_total", "Total count of spans that a collector has taken."
         ).labels()
         self._requests = registry.counter(
-            "opentelemetry_span_export_requests", "Total count of requests made to a collector."
+            "opentelemetry_span_export_requests_total", "Total count of requests made to a collector."
         ).labels()
 
     def asked(self) -> None:

@@ -88,7 +88,7 @@ class Exporter:
     a minute, with pauses, and meanwhile the queue fills.
 
     Attributes:
-        collector: where they go from now on; None: nowhere, what is left is dropped.
+        collector: where they go from now on; None: nowhere any more.
     """
 
     def __init__(
@@ -171,7 +171,8 @@ class Exporter:
     async def _send_to(self, collector: Collector, service: HttpService) -> None:
         queue = self._queue
         resource = resource_of(collector.resource)
-        while self.collector is collector:
+        # Without a new one, the old one gets what there is.
+        while self.collector is collector or (self.collector is None and queue):
             if not queue:
                 if self._ending.is_set():
                     return

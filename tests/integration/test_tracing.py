@@ -303,7 +303,8 @@ async def test_the_access_log_the_spans_and_the_metrics_of_a_request_agree(
     lines = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
     [web] = [line for line in lines if line["retries"] or line["client_id"] is None]
     server = pair.collector.one("web", "outbound", "server")
-    assert (server.trace_id, 503) == (web["trace_id"].split("-")[1], web["status"])
+    assert server.trace_id in web["trace_id"]
+    assert 503 == web["status"]
     tries = pair.collector.by("web", "outbound", "client")
     assert len(tries) - 1 == web["retries"] == len(server.events)
     assert len(tries) == metric(pair.web, "request_total{")
