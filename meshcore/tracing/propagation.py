@@ -132,11 +132,15 @@ class Link:
             parent: the span above it, which B3 tells as well; ``b""``: that is not known.
         """
         formats = self.formats
+        if formats != W3C:
+            self._write_others(headers, formats, parent)
         if formats & W3C:
             flags = (self.marks & RANDOM) * _RANDOM + bool(self.sampled)
-            headers.set(_TRACEPARENT, b"00-%b-%b-%02x" % (self.trace, self.span, flags))
-        if formats == W3C:
-            return
+            # Last, where codecs expect what is never the same again.
+            headers.remove(_TRACEPARENT)
+            headers.add(_TRACEPARENT, b"00-%b-%b-%02x" % (self.trace, self.span, flags))
+
+    def _write_others(self, headers: Headers, formats: int, parent: bytes) -> None:
         if formats & GRPC:
             data = bytes.fromhex(f"0000{self.trace_id}01{self.span_id}02{int(bool(self.sampled)):02x}")
             headers.set(_GRPC, binascii.b2a_base64(data, newline=False).rstrip(b"="))

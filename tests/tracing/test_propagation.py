@@ -182,19 +182,19 @@ def test_a_tracestate_is_one_text_unless_it_is_too_long() -> None:
     assert "" == trace_state([(b"tracestate", b"a=" + b"1" * 511)])
 
 
-def test_every_format_is_written_over_what_came_in_its_place() -> None:
+def test_every_format_is_written_over_what_came_and_the_traceparent_is_last() -> None:
     headers = Headers([(b"a", b"1"), (b"traceparent", PARENT), *many(TRACE[16:], sampled=b"1"), (b"z", b"2")])
     link = read(headers.raw)
     assert link is not None
     Link(link.trace, b"1" * 16, True, link.formats).write(headers, link.span)
     assert [
         (b"a", b"1"),
-        (b"traceparent", b"00-%b-1111111111111111-01" % TRACE),
         (b"x-b3-traceid", TRACE),
         (b"x-b3-spanid", b"1" * 16),
         (b"x-b3-sampled", b"1"),
         (b"z", b"2"),
         (b"x-b3-parentspanid", SPAN),
+        (b"traceparent", b"00-%b-1111111111111111-01" % TRACE),
     ] == headers.raw
 
 
