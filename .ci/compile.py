@@ -65,6 +65,12 @@ MODULES = (
     "transport/socket",
     "transport/sweep",
     "transport/tls",
+    # What is recorded of them.
+    "tracing/attributes",
+    "tracing/propagation",
+    "tracing/span",
+    "tracing/tracer",
+    "layers/trace/services",
     # What is counted of them.
     "metrics/histogram",
     "metrics/requests",

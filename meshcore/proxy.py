@@ -24,6 +24,7 @@ from meshcore.metrics.feed import Feed
 from meshcore.pipeline.keep import Keeper
 from meshcore.pipeline.plan import identity_of, pipelines
 from meshcore.pipeline.runtime import Runtime
+from meshcore.pipeline.tracing import TracedProcess
 from meshcore.running import AddressError, Reloader, reload_on_signal
 from meshcore.running.admin import admin_address, prepare_admin, serve_admin
 from meshcore.running.clients import Clients
@@ -31,12 +32,13 @@ from meshcore.running.listeners import Listener, Listeners
 from meshcore.running.live import Live
 from meshcore.running.sampled import SampledProxy
 from meshcore.server.serve import Server, drain_on_signal
+from meshcore.tracing.tracer import Tracer
 from meshcore.transport.drain import Drain
 from meshcore.transport.tcp import connect_tcp, open_listeners
 from meshcore.wrap import run_command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from meshcore.abc import Connect, HttpService, Listen, NewAccept
     from meshcore.admin.stats import Stats
@@ -223,6 +225,8 @@ async def run(
     reloaded: Callable[[MeshConfig], object] | None = None,
     clock: Callable[[], float] | None = None,
     levels: LogLevels | None = None,
+    tracer: Tracer | None = None,
+    resource: Mapping[str, str] | None = None,
     task_status: trio.TaskStatus[Proxy] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Runs a proxy until *drain* has ended, or until it is cancelled.
@@ -242,6 +246,8 @@ async def run(
         reloaded: called with each configuration that a reload has brought.
         clock: seconds since the epoch, for certificates and logs; None: the machine's.
         levels: those of the process's loggers, for the admin server to tell and to change; None: it does neither.
+        tracer: decides which requests are recorded, and by whom; None: what ``[tracing]`` says.
+        resource: attributes of the process for spans, beside those that ``[tracing]`` names.
         task_status: started with the :class:`Proxy`, once it accepts.
 
     Raises:
@@ -270,7 +276,10 @@ async def run(
         connect=connect,
         own=proxy.own_addresses,
         authority_labels=mesh is not None and mesh.metrics.authority,
+        tracer=Tracer() if tracer is None else tracer,
     )
+    tracing = TracedProcess(runtime, resource)
+    collector = tracing.prepare(config) if isinstance(config, MeshConfig) else None
     proxy.weights = runtime.splits
     keeper = Keeper(proxy) if mesh is not None else None
     listeners = proxy._listeners = Listeners(connect, listen, keeper, proxy.drain)
@@ -296,7 +305,10 @@ async def run(
             async with trio.open_nursery() as servers:
                 if mesh is not None and keeper is not None:
                     clients = proxy._clients = Clients(mesh, runtime, connect, keeper)
-                    live = Live(mesh, runtime, listeners, clients, keeper, proxy.drain, upstreams, servers)
+                    live = Live(
+                        mesh, runtime, listeners, clients, keeper, proxy.drain, upstreams, servers, tracing, instruments
+                    )
+                    tracing.use(mesh, collector, instruments)
                     await live.begin(prepared)
                     taken = partial(_taken, proxy, reloaded)
                     proxy.reloader = Reloader(live, proxy.registry, clock, source=file, applied=taken)
@@ -308,6 +320,8 @@ async def run(
                 log.info("%s", _ready_line(proxy))
                 task_status.started(proxy)
             upstreams.cancel_scope.cancel()
+        # Every span has ended by now.
+        tracing.end()
         stop_admin.start("the proxy has drained")
     log.info("stopped")
 
@@ -405,7 +419,7 @@ def main(config: ProxyConfig, *, levels: LogLevels | None = None) -> int:
     Raises:
         ConfigError: see :func:`run`.
     """
-    return _main(config, None, config.grace_period, levels=levels)
+    return _main(partial(run, config, levels=levels), None, config.grace_period)
 
 
 def main_mesh(
@@ -415,24 +429,21 @@ def main_mesh(
     file: ConfigFile | None = None,
     reloaded: Callable[[MeshConfig], object] | None = None,
     levels: LogLevels | None = None,
+    resource: Mapping[str, str] | None = None,
 ) -> int:
     """Runs a config file in a Trio of its own, until a signal has drained it or *command*, started once it is ready,
-    has ended; the exit code.  *file*, *reloaded* and *levels* are those of :func:`run`; SIGHUP reloads as well, unless
-    there is a *command*, which has the signals then.
+    has ended; the exit code.  *file*, *reloaded*, *levels* and *resource* are those of :func:`run`; SIGHUP reloads as
+    well, unless there is a *command*, which has the signals then.
 
     Raises:
         ConfigError: see :func:`run`.
     """
-    return _main(config, command, config.proxy.grace_period, file, reloaded, levels)
+    start = partial(run, config, file=file, reloaded=reloaded, levels=levels, resource=resource)
+    return _main(start, command, config.proxy.grace_period, reloads=file is not None)
 
 
 def _main(
-    config: ProxyConfig | MeshConfig,
-    command: Sequence[str] | None,
-    grace: float,
-    file: ConfigFile | None = None,
-    reloaded: Callable[[MeshConfig], object] | None = None,
-    levels: LogLevels | None = None,
+    start: Callable[..., Awaitable[None]], command: Sequence[str] | None, grace: float, *, reloads: bool = False
 ) -> int:
     refused: list[ConfigError] = []
     codes: list[int] = []
@@ -448,8 +459,7 @@ def _main(
         async def serving() -> None:
             try:
                 async with trio.open_nursery() as serving_nursery:
-                    start = partial(run, config, drain=drain, file=file, reloaded=reloaded, levels=levels)
-                    running.append(await serving_nursery.start(start))
+                    running.append(await serving_nursery.start(partial(start, drain=drain)))
                     ready.set()
                     _collect_less()
             except* ConfigError as group:
@@ -458,7 +468,7 @@ def _main(
 
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(drain_on_signal, drain))
-            if file is not None:
+            if reloads:
                 await nursery.start(reload_on_signal, lambda: running[0].reloader if running else None)
             async with trio.open_nursery() as work:
                 work.start_soon(wrap)

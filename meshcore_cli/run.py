@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ The file is read again when it changes, at SIGHUP (without a command: with one, 
 `meshcore reload`.  A file that is wrong changes nothing.
 
 Files of [identity] that are not there yet are waited for: nothing is served before, and /ready says so.
+
+OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME in the environment describe the process for the spans of [tracing].
 
 Without a command, SIGTERM or SIGINT drains: nothing new is accepted, what is in flight is finished within the
 grace period; a second signal stops at once."""
@@ -64,12 +67,19 @@ def run(arguments: argparse.Namespace) -> int:
         logging.getLogger("meshcore.config").warning("%s", warning)
     from meshcore import proxy
     from meshcore.errors import ConfigError
+    from meshcore.tracing.resource import resource_from
+
+    resource: dict[str, str] = {}
+    try:
+        resource = resource_from(os.environ)
+    except ValueError as error:
+        logging.getLogger("meshcore.config").warning("%s; none of it is used", error)
 
     def reloaded(config: MeshConfig) -> None:
         configure(config.proxy.log_level, config.proxy.log_format)
 
     try:
-        return proxy.main_mesh(config, command or None, file=file, reloaded=reloaded, levels=levels)
+        return proxy.main_mesh(config, command or None, file=file, reloaded=reloaded, levels=levels, resource=resource)
     except proxy.AddressError as error:
         fail(COMMAND, error.problems)
         return PROBLEM

@@ -46,7 +46,8 @@ ROWS = [
     # Between what it secures and who accepts and connects with it.
     ["meshcore.identity"],
     # Calls through any HTTP service, so: above bodies and messages; asked by layers, so: below those.
-    ["meshcore.grpc"],
+    # Spans are written as gRPC's messages are, and asked for by layers.
+    ["meshcore.grpc", "meshcore.tracing"],
     ["meshcore.server", "meshcore.client", "meshcore.layers"],
     ["meshcore.pipeline", "meshcore.admin", "meshcore.registry", "meshcore.config"],
     # The process wrapper: what the proxy runs around, next to the proxy itself.
@@ -117,6 +118,8 @@ TRIO_FREE = [
     "meshcore.grpc.method",
     "meshcore.grpc.protobuf",
     "meshcore.grpc.status",
+    "meshcore.tracing.propagation",
+    "meshcore.tracing.span",
 ]
 # The data path has two; instruments and embedding may look at the scheduler as well.
 LOWLEVEL = [

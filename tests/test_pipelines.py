@@ -346,3 +346,34 @@ def test_limits_and_verdicts_stand_above_what_they_are_for() -> None:
     assert before(roles, "require_id", "failure_accrual", "endpoint_metrics")
     inner = Inbound(forward=("127.0.0.1", 8000), concurrency_limit=limit)
     assert before(list(inbound(MeshConfig(inbound=inner)).roles()), "rescue", "listener_limit", "authorize")
+
+
+def test_what_records_requests_stands_above_the_access_log_and_at_each_try_and_only_where_it_is_told() -> None:
+    from meshcore.config import parse_config
+
+    text = """
+[inbound]
+listen = "127.0.0.1:4143"
+forward = "127.0.0.1:8000"
+[outbound]
+[outbound.to."orders:80"]
+endpoints = ["10.0.0.7:4143"]
+health_check = {}
+[listen.public]
+bind = ":8080"
+to = [{ backend = "site" }]
+[backend.site]
+endpoints = ["10.0.0.8:80"]
+[proxy]
+access_log = "text"
+"""
+    plain, traced = parse_config(text), parse_config(text + '[tracing]\ncollector = "http://127.0.0.1:4318"\n')
+    for make in (inbound, outbound, lambda config: listener(config, "public")):
+        assert not any("trace" in found for found in make(plain).roles())
+        roles = make(traced).roles()
+        assert roles.index("serve_http") < roles.index("trace") < roles.index("access_log") < roles.index("rescue")
+        assert roles.index("balance") < roles.index("trace_endpoint") < roles.index("http")
+        assert 2 == sum("trace" in found for found in roles)
+    roles = outbound(traced).roles()
+    # A question whether an endpoint is well is nobody's request.
+    assert roles.index("endpoint_metrics") < roles.index("trace_endpoint") < roles.index("health_checks")

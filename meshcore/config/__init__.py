@@ -29,6 +29,7 @@ from meshcore.config.proxy import Listen, ProxyConfig, TlsFiles, proxy_config
 from meshcore.config.rate_limit import HeaderRateConfig, OverrideConfig, RateConfig, RateLimitConfig
 from meshcore.config.route import BackendRef, GatewayRoute, InboundRoute
 from meshcore.config.sidecar import Inbound, Outbound
+from meshcore.config.tracing import Secret, TracingConfig
 from meshcore.config.upstream import (
     BackendConfig,
     ClientTls,
@@ -92,9 +93,11 @@ __all__ = [
     "RequestConfig",
     "RetryConfig",
     "RewriteConfig",
+    "Secret",
     "Service",
     "TimeoutConfig",
     "TlsFiles",
+    "TracingConfig",
     "ValueConfig",
     "edited",
     "examine",

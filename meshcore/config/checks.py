@@ -24,6 +24,7 @@ from meshcore.config.jwt import check_jwt
 from meshcore.config.policy import check_policies
 from meshcore.config.rate_limit import check_rate_limits
 from meshcore.config.report import WRONG, right
+from meshcore.config.tracing import check_tracing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,6 +65,7 @@ def check(config: MeshConfig, report: Report) -> None:
         check_upstream(("backend", name), backend, config, report)
     for name, gateway in (config.listen or {}).items():
         _gateway(("listen", name), gateway, config, report)
+    check_tracing(config.tracing, report)
     _unused(config, report)
 
 

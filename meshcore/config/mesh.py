@@ -17,6 +17,7 @@ from meshcore.config.metrics import MetricsConfig
 from meshcore.config.places import AwaitedFile, DnsServer, Folder, Peer
 from meshcore.config.sidecar import Inbound, Outbound
 from meshcore.config.tables import Table, Tables
+from meshcore.config.tracing import TracingConfig
 from meshcore.config.upstream import BackendConfig
 from meshcore.config.words import AccessLog, Engine
 from meshcore.server.options import ServerOptions
@@ -94,7 +95,7 @@ class Limits:
         dns_servers: whom ``discover = "dns:…"`` asks; none: the servers that ``/etc/resolv.conf`` names.
     """
 
-    LATER: ClassVar[dict[str, str]] = {"workers": "one process runs one", "tracing": ""}
+    LATER: ClassVar[dict[str, str]] = {"workers": "one process runs one"}
 
     grace_period: Annotated[float, Seconds(zero=True)] = 120.0
     max_connection_age: Duration | None = None
@@ -124,6 +125,7 @@ class MeshConfig:
         outbound: the side that the application calls.
         listen: listeners of a gateway by name.
         backend: sets of endpoints by name, for the gateway.
+        tracing: which requests are recorded, and where their spans go; absent: traces pass as they are.
         admin: probes, metrics, and questions about the proxy itself.
         metrics: what is counted, and how much of it is kept.
         access_log: which requests are told of, how, and where; absent: ``[proxy] access_log`` says it.
@@ -136,6 +138,7 @@ class MeshConfig:
     outbound: Outbound | None = None
     listen: Annotated[dict[str, Gateway], Tables(Table(Gateway), NameKind.check)] = attrs.Factory(dict)
     backend: Annotated[dict[str, BackendConfig], Tables(Table(BackendConfig), NameKind.check)] = attrs.Factory(dict)
+    tracing: TracingConfig | None = None
     admin: AdminConfig = attrs.Factory(AdminConfig)
     metrics: MetricsConfig = attrs.Factory(MetricsConfig)
     access_log: AccessLogConfig | None = None

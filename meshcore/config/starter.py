@@ -39,6 +39,10 @@ timeout = { request = "10s" }        # also response and idle
 retry = { limit = 1, budget = 0.2 }  # further tries, at most 20 % of the requests
 failure_accrual = { consecutive = 7, penalty = "1s..1m" }  # who fails so often is left alone
 
+# [tracing]                          # traces that requests come with are continued, and some begun
+# collector = "http://127.0.0.1:4318"  # by OTLP over HTTP
+# sample = 0.01
+
 [admin]
 listen = "127.0.0.1:4191"            # /ready, /metrics and more; "off" for none
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from meshcore.codec.events import Fields
     from meshcore.http.classification import Classification
     from meshcore.http.overrides import Overrides
+    from meshcore.tracing.propagation import Link
     from meshcore.transport.connection import Connection
     from meshcore.transport.target import Endpoint
 
@@ -58,6 +59,7 @@ class Request:
         overrides: what the application wishes for this request alone (R-15), set by ``ReadOverrides``; None: nothing.
         backend: the name of the backend that it was sent to last, set by ``Balance``, for messages; ``""`` before.
         lease: what keeps the build of a pipeline that serves it, set where a reload may exchange that; None elsewhere.
+        trace: its place in a trace, set by ``Trace``; None where there is none.
     """
 
     __slots__ = (
@@ -83,6 +85,7 @@ class Request:
         "scheme",
         "started",
         "timeouts",
+        "trace",
         "try_until",
         "version",
     )
@@ -136,6 +139,7 @@ class Request:
         self.overrides = overrides
         self.backend = ""
         self.lease: object = None
+        self.trace: Link | None = None
 
     def __repr__(self) -> str:
         where = b"%s://%s%s" % (self.scheme, self.authority, self.path)
@@ -146,7 +150,7 @@ class Request:
         what another try would send; the body, the limits and their clock are shared."""
         if self.timeouts is not None and self.started is None:
             self.started = trio.current_time()
-        return Request(
+        made = Request(
             self.method,
             self.scheme,
             self.authority,
@@ -170,6 +174,8 @@ class Request:
             self.try_until,
             self.overrides,
         )
+        made.trace = self.trace
+        return made
 
     @property
     def is_tunnel(self) -> bool:

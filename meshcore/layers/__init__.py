@@ -44,6 +44,7 @@ from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.layers.timeout import Timeout
 from meshcore.layers.tls import Tls
 from meshcore.layers.to_backend import ToBackend
+from meshcore.layers.trace import Trace
 from meshcore.layers.transport_header import SendTransportHeader
 from meshcore.layers.upgrade_orig_proto import UpgradeOrigProto
 
@@ -91,6 +92,7 @@ __all__ = [
     "Timeout",
     "Tls",
     "ToBackend",
+    "Trace",
     "UpgradeOrigProto",
     "Weights",
 ]

@@ -17,6 +17,7 @@ from meshcore.layers.require_id import RequireId
 from meshcore.layers.tls import Tls
 from meshcore.layers.transport_header import SendTransportHeader
 from meshcore.layers.upgrade_orig_proto import UpgradeOrigProto
+from meshcore.pipeline.tracing import tried
 from meshcore.server.opaque import Forward
 from meshcore.stack import Stack, stack
 from meshcore.transport.target import Endpoint
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from meshcore.abc import Connect, Layer, NewHttp, NewService
     from meshcore.client.options import ClientOptions
     from meshcore.pipeline.runtime import Runtime
+    from meshcore.tracing.tracer import Tracer
     from meshcore.transport.connection import Connection
 
 __all__ = ["connecting", "forwarding", "requesting"]
@@ -40,6 +42,7 @@ def requesting(
     measured: bool = True,
     checked: bool = False,
     breaking: bool = False,
+    tracer: Tracer | None = None,
 ) -> Stack[Connect, NewHttp[Endpoint]]:
     """From a request for one endpoint to a connection to it.
 
@@ -52,6 +55,7 @@ def requesting(
         measured: whether requests are counted here; one place for each direction, or they are counted twice.
         checked: whether some endpoints are asked whether they are well.
         breaking: whether there are endpoints that are taken out when they fail.
+        tracer: records each try; None: nobody does.
     """
     top = stack(Endpoint)
     if mesh or direction == "inbound":
@@ -69,6 +73,8 @@ def requesting(
         top = top.then(
             Metrics(runtime.registry, direction, name="endpoint_metrics", authority=runtime.authority_labels)
         )
+    # Each try that is really made, so: below what refuses some.
+    top = tried(top, tracer, direction)
     if checked:
         # Its requests are nobody's traffic, but go the way of all requests, so: below what counts them and above all
         # that they need.

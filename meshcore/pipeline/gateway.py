@@ -38,6 +38,7 @@ from meshcore.pipeline.routes import Judged, gateway_routes, named_backends, pla
 from meshcore.pipeline.runtime import Runtime
 from meshcore.pipeline.targets import backend_of, concurrency_of, own_zone, retrying
 from meshcore.pipeline.tokens import jwt_of
+from meshcore.pipeline.tracing import tracer_of
 from meshcore.resolve.static import Static
 from meshcore.server.detect import Detect
 from meshcore.server.http import ServeHttp
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from meshcore.http.concurrency import Concurrency
     from meshcore.http.route_table import RouteTable
     from meshcore.server.options import ServerOptions
+    from meshcore.tracing.tracer import Tracer
     from meshcore.transport.connection import Owner
     from meshcore.transport.target import HttpRoute
 
@@ -98,6 +100,7 @@ class _Plan:
     checked: bool = False
     ext_authz: ExtAuthzConfig | None = None
     informational: bool = True
+    tracer: Tracer | None = None
 
 
 def gateway(
@@ -153,6 +156,7 @@ def listener(config: MeshConfig, name: str, runtime: Runtime | None = None) -> S
     if found.jwt is not None:
         plan = attrs.evolve(plan, jwt=jwt_of(found.jwt, runtime, name))
     plan = attrs.evolve(plan, route_limit=route_limits({name: found}, runtime, direction="inbound"))
+    plan = attrs.evolve(plan, tracer=tracer_of(config, runtime))
     return _accepting(plan, runtime, secured)
 
 
@@ -187,7 +191,8 @@ def _http(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]]:
     # Turns a connection into requests; above it there are only bytes.
     top = accept(Accepted).then(ServeHttp(counting_abuse(plan.server, runtime.registry)))
     # See what the client sees, so: above Rescue.
-    top = observed(top, runtime, side="gateway", access_log=plan.access_log, counted="server_metrics")
+    counted, tracer = "server_metrics", plan.tracer
+    top = observed(top, runtime, side="gateway", access_log=plan.access_log, counted=counted, tracer=tracer)
     # The only place where errors become responses.
     rescued = top.then(Rescue(plan.informational, logical=True, registry=runtime.registry))
     if plan.concurrency is not None:
@@ -267,6 +272,7 @@ def _balanced(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewHttp[Backend]]
                 mesh=plan.mesh,
                 checked=plan.checked,
                 breaking=plan.breaking,
+                tracer=plan.tracer,
             )
         )
     )

@@ -30,6 +30,7 @@ from meshcore.pipeline.routes import Judged, inbound_routes, route_of
 from meshcore.pipeline.runtime import Runtime
 from meshcore.pipeline.targets import concurrency_of
 from meshcore.pipeline.tokens import jwt_of
+from meshcore.pipeline.tracing import tracer_of
 from meshcore.server.detect import Detect
 from meshcore.server.detect_tls import DetectTls
 from meshcore.server.http import ServeHttp
@@ -116,8 +117,9 @@ def http(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewAccept[Accep
     server, client = config.proxy.server_options(), config.proxy.client_options()
     # Turns a connection into requests; above it there are only bytes.
     top = accept(Accepted).then(ServeHttp(counting_abuse(server, runtime.registry)))
+    tracer = tracer_of(config, runtime)
     # See what the peer sees, refusals too, so: above Rescue.
-    top = observed(top, runtime, side="inbound", access_log=config.lines, counted="metrics")
+    top = observed(top, runtime, side="inbound", access_log=config.lines, counted="metrics", tracer=tracer)
     # The only place where errors become responses; what went wrong in here is told to the mesh alone (E-06).
     rescued = top.then(Rescue("meshed", registry=runtime.registry, direction="inbound"))
     if side.concurrency_limit is not None:
@@ -147,7 +149,16 @@ def http(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewAccept[Accep
         known.then(_routes(side, runtime) if side.route else _limited(side, runtime))
         # Waits for an application that is starting, and stops waiting for one that is gone.
         .then(Balance(fail_fast=_FAIL_FAST, owner=runtime.owner))
-        .then(requesting(runtime, client, connect_timeout=side.connect_timeout, direction="inbound", measured=False))
+        .then(
+            requesting(
+                runtime,
+                client,
+                connect_timeout=side.connect_timeout,
+                direction="inbound",
+                measured=False,
+                tracer=tracer,
+            )
+        )
     )
 
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from meshcore.layers.access_log import AccessLog
 from meshcore.layers.metrics import Metrics
 from meshcore.layers.tap import Tap
+from meshcore.pipeline.tracing import served
 
 if TYPE_CHECKING:
     from meshcore.abc import NewAccept, NewHttp
     from meshcore.config.access_log import AccessLogConfig
     from meshcore.pipeline.runtime import Runtime
     from meshcore.stack import Stack
+    from meshcore.tracing.tracer import Tracer
     from meshcore.transport.target import Accepted
 
 __all__ = ["observed"]
@@ -25,6 +27,7 @@ def observed(
     side: str,
     access_log: AccessLogConfig | None,
     counted: str | None = None,
+    tracer: Tracer | None = None,
 ) -> Stack[NewHttp[Accepted], NewAccept[Accepted]]:
     """*top*, which makes requests of a connection, with what sees each of them as its client does, refusals included;
     so: above ``Rescue``.
@@ -35,15 +38,19 @@ def observed(
         side: ``"inbound"``, ``"outbound"`` or ``"gateway"``.
         access_log: what is written of requests; None: nothing.
         counted: the role of what counts requests here; None: they are counted elsewhere.
+        tracer: records requests; None: nobody does.
     """
     if counted is not None:
         top = top.then(Metrics(runtime.registry, "inbound", name=counted, authority=runtime.authority_labels))
+    direction = "outbound" if side == "outbound" else "inbound"
+    # The access log tells of the trace, so: above it.
+    top = served(top, tracer, direction)
     if access_log is not None and side in access_log.sides:
         # A line tells the status that the client got.
         top = top.then(_lines(access_log, side, runtime))
     if runtime.tap is not None:
         # Shows what the client gets, so: above Rescue; costs nothing while nobody looks.
-        top = top.then(Tap(runtime.tap, "outbound" if side == "outbound" else "inbound"))
+        top = top.then(Tap(runtime.tap, direction))
     return top
 
 

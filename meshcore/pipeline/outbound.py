@@ -29,6 +29,7 @@ from meshcore.pipeline.observed import observed
 from meshcore.pipeline.routes import Judged, destination_routes, named_backends, routed
 from meshcore.pipeline.runtime import Runtime
 from meshcore.pipeline.targets import backend_of, own_zone, retrying
+from meshcore.pipeline.tracing import tracer_of
 from meshcore.server.detect import Detect
 from meshcore.server.detect_tls import DetectTls
 from meshcore.server.http import ServeHttp
@@ -96,7 +97,8 @@ def http(
     # Turns a connection into requests; above it there are only bytes.
     top = accept(Accepted).then(ServeHttp(counting_abuse(config.proxy.server_options(), runtime.registry)))
     # See what the application sees, so: above Rescue.
-    top = observed(top, runtime, side="outbound", access_log=config.lines)
+    tracer = tracer_of(config, runtime)
+    top = observed(top, runtime, side="outbound", access_log=config.lines, tracer=tracer)
     return (
         # The only place where errors become responses.
         top.then(
@@ -167,6 +169,7 @@ def balanced(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewHttp[Bac
                 mesh=True,
                 checked=any(found.health_check is not None for found in takers),
                 breaking=any(found.failure_accrual is not None for found in takers),
+                tracer=tracer_of(config, runtime),
             )
         )
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from meshcore.metrics.registry import Registry
+from meshcore.tracing.tracer import Tracer
 from meshcore.transport.tcp import connect_tcp
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Runtime:
         tap: shows requests to whoever looks on; None: to nobody.
         splits: the weights of routes with several backends, as ``listen.NAME/ROUTE`` or ``outbound.to.NAME/ROUTE``; put
             here by the pipelines, to be changed by whoever likes.
+        tracer: decides which requests are recorded, where the configuration, or it itself, says that some are.
     """
 
     registry: Registry = attrs.Factory(Registry)
@@ -62,6 +64,7 @@ class Runtime:
     authority_labels: bool = False
     tap: TapHub | None = None
     splits: dict[str, Weights] = attrs.Factory(dict)
+    tracer: Tracer = attrs.Factory(Tracer)
 
     def draft(self) -> Runtime:
         """The same for pipelines that may never run: what they put into its tables is there once it is adopted."""

@@ -9,6 +9,7 @@ from meshcore.pipeline.build import Build, build
 from meshcore.pipeline.outbound import requests
 from meshcore.pipeline.reloadable import Reloadable
 from meshcore.pipeline.same import same
+from meshcore.pipeline.tracing import served, tracer_of
 from meshcore.running.rooms import leave
 from meshcore.stack import Stack
 from meshcore.transport.target import Accepted
@@ -105,7 +106,9 @@ def _destinations(config: MeshConfig) -> list[str]:
 def _requests(config: MeshConfig, runtime: Runtime, name: str) -> Stack[Any, Any]:
     """From a request for the destination, whatever authority it names, to a connection to one of its endpoints."""
     assert config.outbound is not None
-    return requests(config, runtime, {"*": config.outbound.to[name]}, name)
+    # A request that is made here begins here, so: above everything.
+    top: Stack[Any, Any] = served(Stack(), tracer_of(config, runtime), "outbound")
+    return top.then(requests(config, runtime, {"*": config.outbound.to[name]}, name))
 
 
 class _Gone:

@@ -13,6 +13,7 @@ from meshcore.pipeline.keep import Keeper
 from meshcore.pipeline.plan import pipelines
 from meshcore.pipeline.policies import replace_policies
 from meshcore.pipeline.runtime import Runtime
+from meshcore.pipeline.tracing import TracedProcess
 from meshcore.running.clients import Clients
 from meshcore.running.listeners import Listeners, Prepared
 from meshcore.running.rooms import open_rooms
@@ -34,6 +35,8 @@ class Live:
         drain: ends the proxy.
         upstreams: the nursery of what outlives connections.
         servers: the nursery of what accepts.
+        tracing: what records requests.
+        instruments: the nursery of what outlives everything else.
     """
 
     config: MeshConfig
@@ -44,6 +47,8 @@ class Live:
     drain: Drain
     upstreams: trio.Nursery
     servers: trio.Nursery
+    tracing: TracedProcess
+    instruments: trio.Nursery
     _turn: trio.Lock = attrs.field(factory=trio.Lock, init=False)
 
     async def apply(self, config: MeshConfig) -> bool:
@@ -60,6 +65,7 @@ class Live:
             if problems:
                 raise ConfigError(problems)
             draft = self.runtime.draft()
+            collector = self.tracing.prepare(config)
             prepared = self.listeners.prepare(pipelines(config, draft))
             clients = self.clients.prepare(config, draft)
             await self.listeners.bind(prepared)
@@ -76,6 +82,7 @@ class Live:
             self.runtime.adopt(draft)
             # For connections that stay open, too (R-32).
             replace_policies(config, self.runtime)
+            self.tracing.use(config, collector, self.instruments)
             self.listeners.grace = config.proxy.grace_period
             self.listeners.commit(prepared)
             self.clients.commit(config, clients)

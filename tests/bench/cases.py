@@ -12,6 +12,7 @@ from tests.bench.layers import layer_costs
 from tests.bench.measure import Sample, Settings, chosen, in_turns, one, started
 from tests.bench.mesh import grpc_through_two, handshakes
 from tests.bench.report import number, side_by_side, table
+from tests.bench.traced import traced
 from tests.peers import servers
 
 if TYPE_CHECKING:
@@ -137,6 +138,11 @@ def layers(settings: Settings) -> str:
     return layer_costs(settings)
 
 
+def tracing(settings: Settings) -> str:
+    """What tracing costs: switched on, for a part of the requests, for all of them."""
+    return traced(settings)
+
+
 def _warm_h1(port: int) -> loads.Load:
     return loads.wrk(port, connections=8, seconds=1)
 
@@ -158,4 +164,5 @@ CASES: dict[str, Callable[[Settings], str]] = {
     "P9": p9,
     "P10": p10,
     "layers": layers,
+    "tracing": tracing,
 }

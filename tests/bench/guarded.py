@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.bench import loads
@@ -13,12 +13,12 @@ from tests.peers import servers
 from tests.peers.sidecar import sidecar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from tests.bench.measure import Sample, Settings
 
-__all__ = ["guarded"]
+__all__ = ["TO", "Kind", "guarded"]
 
 ROUNDS = 7
 """More of them than elsewhere, and shorter ones: what is compared is close together."""
@@ -32,11 +32,13 @@ class Kind:
         name: in the table.
         listen: more of its table.
         backend: more of its backend's.
+        tables: others of the config file.
     """
 
     name: str
     listen: dict[str, Any]
     backend: dict[str, Any]
+    tables: dict[str, Any] = field(default_factory=dict)
 
 
 TO = [{"backend": "origin"}]
@@ -63,16 +65,18 @@ KINDS = (
 )
 
 
-def guarded(settings: Settings) -> str:
+def guarded(settings: Settings, kinds: Sequence[Kind] = KINDS) -> str:
     """The table of it, over both versions of HTTP."""
     rows = []
     with servers.nginx() as nginx, servers.nghttpd() as nghttpd:
-        rows += _rows("HTTP/1.1", f"http1://127.0.0.1:{nginx.port}", loads.wrk, settings)
-        rows += _rows("HTTP/2", f"h2c://127.0.0.1:{nghttpd.port}", loads.h2load, settings)
+        rows += _rows("HTTP/1.1", kinds, f"http1://127.0.0.1:{nginx.port}", loads.wrk, settings)
+        rows += _rows("HTTP/2", kinds, f"h2c://127.0.0.1:{nghttpd.port}", loads.h2load, settings)
     return table(["", "listener", "CPU µs/request", "÷ the first", "failed"], rows)
 
 
-def _rows(protocol: str, origin: str, load: Callable[..., loads.Load], settings: Settings) -> list[list[str]]:
+def _rows(
+    protocol: str, kinds: Sequence[Kind], origin: str, load: Callable[..., loads.Load], settings: Settings
+) -> list[list[str]]:
     with ExitStack() as stack:
         live = [
             (
@@ -83,11 +87,12 @@ def _rows(protocol: str, origin: str, load: Callable[..., loads.Load], settings:
                             "listen": {"public": {"bind": "127.0.0.1:0", **kind.listen}},
                             "backend": {"origin": {"endpoints": [origin], **kind.backend}},
                             "admin": {"listen": "off"},
+                            **kind.tables,
                         }
                     )
                 ),
             )
-            for kind in KINDS
+            for kind in kinds
         ]
         # For each other's sake: short turns, and many of them.
         short = type(settings)(max(1.0, settings.seconds / 2), max(ROUNDS, settings.rounds))

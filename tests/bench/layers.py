@@ -23,6 +23,8 @@ from meshcore.http.timeouts import Timeouts
 from meshcore.layers.rate_limit import Rate, RateLimits
 from meshcore.metrics.registry import Registry
 from meshcore.testing import MockNewService, memory_connection_pair
+from meshcore.tracing.sampling import Tracing
+from meshcore.tracing.tracer import Tracer
 from meshcore.transport.accrual import Accrual
 from meshcore.transport.target import Accepted, Backend, BackendRef, Endpoint, HttpRoute
 from tests.bench.guarded import guarded
@@ -35,6 +37,17 @@ if TYPE_CHECKING:
     from tests.bench.measure import Settings
 
 __all__ = ["each_layer", "layer_costs"]
+
+
+class _Spans:
+    """A recorder that throws spans away."""
+
+    def began(self, span: Any, above: Any, /) -> None:
+        pass
+
+    def ended(self, span: Any, /) -> None:
+        pass
+
 
 ENDPOINT = Endpoint(("127.0.0.1", 80), "h2")
 BACKEND = Backend("origin", (ENDPOINT,))
@@ -77,6 +90,9 @@ MEASURED: dict[str, tuple[Callable[[], Any], Any]] = {
     "stream_timeouts": (lambda: layers.StreamTimeouts(Timeouts(request=10.0)), ROUTE),
     "timeout": (lambda: layers.Timeout(10.0), ROUTE),
     "to_backend": (lambda: layers.ToBackend(BACKEND), ACCEPTED),
+    "trace (nothing to continue)": (lambda: layers.Trace(Tracer(_Spans())), ACCEPTED),
+    "trace (begins 1 %)": (lambda: layers.Trace(Tracer(_Spans(), Tracing(sample=0.01))), ACCEPTED),
+    "trace (begins all)": (lambda: layers.Trace(Tracer(_Spans(), Tracing(sample=1.0))), ACCEPTED),
     "upgrade_orig_proto": (layers.UpgradeOrigProto, ENDPOINT),
 }
 LEFT_OUT = {

@@ -11,7 +11,7 @@ from meshcore.codec.h1.memory import LONGEST, remember, responses, written_reque
 from meshcore.codec.h1.scan import STATUS_LINE, response_head
 from meshcore.codec.h1.target import is_target
 from meshcore.codec.h1.write import write_fields
-from meshcore.codec.validate import is_authority, is_method, is_protocol, tokens
+from meshcore.codec.validate import is_authority, is_field_value, is_method, is_protocol, tokens
 from meshcore.errors import LocalProtocolError, RemoteProtocolError
 
 if TYPE_CHECKING:
@@ -183,6 +183,11 @@ class ClientCodec(Codec):
         if self._sending != HEAD or self._reading != HEAD or self._eof or self._start < len(self._buffer):
             raise LocalProtocolError("the connection is not ready for a request")
         simple = version == 11 and upgrade is None and not (expect_continue or close or method == b"CONNECT")
+        last = b""
+        if simple and headers and headers[-1][0] == b"traceparent" and is_field_value(headers[-1][1]):
+            # It is another one each time: what repeats is the rest.
+            last = b"traceparent: %b\r\n\r\n" % headers[-1][1]
+            headers = headers[:-1]
         key = (method, target, authority, *headers)
         if simple and (known := written_requests.get(key)) is not None:
             head, length = known
@@ -193,7 +198,7 @@ class ClientCodec(Codec):
             if length is not None or end_stream:
                 self._sending = DONE if end_stream else LENGTH
                 self._began(method, None, True)
-                return head
+                return head[:-2] + last if last else head
         if version not in (10, 11) or not is_method(method) or not is_target(method, target):
             raise LocalProtocolError(f"no such request: {method[:64]!r} {target[:64]!r}")
         options: list[bytes] = []
@@ -251,7 +256,7 @@ class ClientCodec(Codec):
         head = b"%b%b%b\r\n" % (first, fields, framing)
         if simple and not framing and len(head) <= LONGEST:
             remember(written_requests, key, (head, length))
-        return head
+        return head[:-2] + last if last else head
 
     def _began(self, method: bytes, protocol: bytes | None, keep_alive: bool) -> None:
         self._method = method

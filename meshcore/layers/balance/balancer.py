@@ -144,6 +144,8 @@ class Balancer(Generic[Req, Rsp]):
         if member is None or (request.avoid and member.endpoint in request.avoid):
             member = await self._choose(request.avoid, request, None, 0.0)
             now = self._now()
+        if request.trace is not None:
+            request.trace.backend = self._target.name
         deadline = 0.0
         while True:
             request.endpoint = member.endpoint

@@ -6,7 +6,7 @@ import pytest
 
 from meshcore.codec.events import NEED_DATA, PAUSED, DataReceived, RequestReceived, ResponseReceived
 from meshcore.codec.h1 import client_codec, server_codec
-from meshcore.codec.h1.memory import remember
+from meshcore.codec.h1.memory import remember, written_requests
 from meshcore.codec.limits import H1Limits
 from meshcore.errors import LocalProtocolError, RemoteProtocolError
 
@@ -130,3 +130,28 @@ def test_field_lines_that_differ_each_time_do_not_pile_up() -> None:
 
     for known in (_httptools._request_lines, write._written, memory.written_responses):
         assert len(known) <= 4_096
+
+
+@pytest.mark.parametrize("fields", [[], [(b"accept", b"*/*")], [(b"content-length", b"5")], [(b"host", b"b.test")]])
+@pytest.mark.parametrize("end_stream", [True, False])
+def test_a_traceparent_does_not_make_another_head_of_the_rest(
+    fields: list[tuple[bytes, bytes]], end_stream: bool
+) -> None:
+    end_stream = end_stream and (b"content-length", b"5") not in fields
+    written_requests.clear()
+    heads = []
+    for number in range(3):
+        codec = client_codec()
+        traced = [*fields, (b"traceparent", b"00-%032d-%016d-00" % (number, number))]
+        head = codec.send_request(b"GET", b"/", b"a.test", traced, end_stream=end_stream)
+        assert head.endswith(b"\r\ntraceparent: 00-%032d-%016d-00\r\n\r\n" % (number, number))
+        assert 1 == head.count(b"\r\n\r\n")
+        heads.append(head[:-72])
+    plain = client_codec().send_request(b"GET", b"/", b"a.test", fields, end_stream=end_stream)
+    assert {plain[:-2]} == set(heads)
+    assert len(written_requests) <= 1
+
+
+def test_a_traceparent_that_is_no_value_is_refused() -> None:
+    with pytest.raises(LocalProtocolError):
+        client_codec().send_request(b"GET", b"/", b"a.test", [(b"traceparent", b"00\r\nx: y")], end_stream=True)

@@ -1,0 +1,1 @@
+"""Tracing: which requests are recorded, what of them, and who gets it."""
