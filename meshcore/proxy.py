@@ -19,6 +19,7 @@ from meshcore.config import MeshConfig, ProxyConfig
 from meshcore.errors import ConfigError, leaves
 from meshcore.metrics import Registry, crashes_total, process_metrics
 from meshcore.metrics.feed import Feed
+from meshcore.metrics.happenings import tell_drain, tell_ready
 from meshcore.pipeline.keep import Keeper
 from meshcore.pipeline.plan import identity_of, pipelines
 from meshcore.pipeline.runtime import Runtime
@@ -206,9 +207,10 @@ async def run(
     """
     proxy = Proxy(config, Registry() if registry is None else registry, Drain() if drain is None else drain)
     clock = _wall_clock if clock is None else clock
-    proxy.feed = Feed(clock)
+    feed = proxy.feed = Feed(clock)
+    proxy.drain.on_start(lambda: tell_drain(feed, proxy.drain.reason))
     if isinstance(config, MeshConfig) and config.identity is not None:
-        proxy.identity, told = identity_of(config, clock, proxy.registry)
+        proxy.identity, told = identity_of(config, clock, proxy.registry, proxy.feed)
         source = told if source is None else source
     runtime = Runtime(
         registry=proxy.registry,
@@ -235,7 +237,10 @@ async def run(
             proxy.admin = await instruments.start(serve_admin, proxy, bound, instruments, stop_admin)
         async with trio.open_nursery() as upstreams:
             if source is not None and proxy.identity is not None:
+                from meshcore.identity.expiry import watch_expiry
+
                 upstreams.start_soon(source.run, proxy.identity, name="identity")
+                upstreams.start_soon(watch_expiry, proxy.identity, name="expiry")
                 if not await _certified(proxy.identity, proxy.drain):
                     prepared.discard()
                     upstreams.cancel_scope.cancel(reason="drained before it was certified")
@@ -245,15 +250,17 @@ async def run(
                     live = Live(mesh, runtime, listeners, clients, keeper, proxy.drain, upstreams, servers)
                     await live.begin(prepared)
                     taken = partial(_taken, proxy, reloaded)
-                    proxy.reloader = Reloader(live, proxy.registry, clock, source=file, applied=taken)
+                    proxy.reloader = Reloader(live, proxy.registry, clock, source=file, applied=taken, feed=feed)
                     if file is not None:
                         upstreams.start_soon(proxy.reloader.watch, name="config file")
                 await listeners.start(prepared, servers, upstreams)
                 proxy.serving = True
                 _measure(proxy)
                 log.info("%s", _ready_line(proxy))
+                tell_ready(feed, ",".join(map(format_address, proxy.addresses)))
                 task_status.started(proxy)
             upstreams.cancel_scope.cancel()
+        tell_drain(feed, None)
         stop_admin.start("the proxy has drained")
     log.info("stopped")
 

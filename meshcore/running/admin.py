@@ -8,14 +8,17 @@ import trio
 
 from meshcore.addresses import format_address
 from meshcore.admin import Admin
+from meshcore.admin.dashboard import dashboard_pages
+from meshcore.admin.events import Events
 from meshcore.config import MeshConfig
+from meshcore.running.stand_in import stand_in
 from meshcore.server.http import ServeHttp
 from meshcore.server.serve import Server, serve
 from meshcore.stack import accept
 from meshcore.transport.target import Accepted, Address
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from meshcore.abc import HttpService
     from meshcore.config import ProxyConfig
@@ -37,8 +40,8 @@ def admin_address(config: ProxyConfig | MeshConfig) -> list[tuple[str, Address]]
     return [] if address is None else [(option, address)]
 
 
-def admin_service(proxy: Proxy) -> Admin:
-    """What answers the questions about *proxy*."""
+def admin_service(proxy: Proxy, pages: Mapping[bytes, HttpService] | None = None) -> Admin:
+    """What answers the questions about *proxy*, on *pages* beside its own."""
 
     def ready() -> list[str] | str | None:
         if proxy.identity is not None and not proxy.identity.certified:
@@ -59,7 +62,19 @@ def admin_service(proxy: Proxy) -> Admin:
             proxy.config.admin.shutdown if isinstance(proxy.config, MeshConfig) else proxy.config.admin_shutdown
         ),
         reloader=lambda: proxy.reloader,
+        pages=pages,
     )
+
+
+def events_of(proxy: Proxy) -> Events:
+    """What tells the viewers of *proxy*."""
+    assert proxy.feed is not None
+
+    def about() -> dict[str, Any]:
+        current = proxy.identity.current if proxy.identity is not None else None
+        return {} if current is None else {"expires": round(current.not_after, 3)}
+
+    return Events(stand_in(proxy), proxy.feed, about=about)
 
 
 async def serve_admin(
@@ -78,10 +93,17 @@ async def serve_admin(
         drain: ends it.
         task_status: started with the server, once it accepts.
     """
-    served = accept(Accepted).then(ServeHttp()).layer(_Single(admin_service(proxy)))
-    await serve(
-        served, listeners, upstreams=instruments, drain=drain, grace=_GRACE, name="admin", task_status=task_status
-    )
+    events = events_of(proxy)
+    # Viewers would stay for ever, so they are sent away at once.
+    drain.on_start(events.end)
+    service = admin_service(proxy, {**dashboard_pages(), b"/events": events})
+    served = accept(Accepted).then(ServeHttp()).layer(_Single(service))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(events.run, name="events")
+        await serve(
+            served, listeners, upstreams=instruments, drain=drain, grace=_GRACE, name="admin", task_status=task_status
+        )
+        nursery.cancel_scope.cancel(reason="the admin server has stopped")
 
 
 class _Single:

@@ -24,6 +24,7 @@ from meshcore.http.grpc import GrpcStatus, is_grpc, status_of
 from meshcore.http.retry_after import pause_asked
 from meshcore.layers.failure_accrual.breaker import Breaker, Outcome, State
 from meshcore.layers.failure_accrual.statistics import BreakerStatistics
+from meshcore.metrics.happenings import tell_breaker
 from meshcore.metrics.labels import TARGET_LABELS, extra_labels, target_labels
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from meshcore.codec.events import Fields
     from meshcore.http.body import EndOfStream
     from meshcore.http.message import Request, Response
+    from meshcore.metrics.feed import Feed
     from meshcore.metrics.registry import Counter, Gauge, Registry
     from meshcore.transport.accrual import Accrual
 
@@ -97,6 +99,7 @@ class Gated:
         "__wrapped__",
         "_believed",
         "_changed",
+        "_feed",
         "_group",
         "_inner",
         "_now",
@@ -119,9 +122,11 @@ class Gated:
         registry: Registry | None,
         direction: str,
         rng: random.Random,
+        feed: Feed | None = None,
     ) -> None:
         self._inner = inner
         self._target = target
+        self._feed = feed
         self._now = clock()
         self.breaker = Breaker(accrual, rng)
         self.shut = False
@@ -263,6 +268,7 @@ class Gated:
         if self._series is not None:
             self._series.tripped(reason)
         log.warning("endpoint %s is left alone for %.1f s: %s", self._target, penalty, reason)
+        self._happened("tripped", f"is left alone for {penalty:.1f} s: {reason}")
         self.cause = self._error()
         self._changes()
 
@@ -272,7 +278,11 @@ class Gated:
         if self._series is not None:
             self._series.open.value = 0
         log.info("endpoint %s is well again", self._target)
+        self._happened("recovered", "is well again")
         self._changes()
+
+    def _happened(self, state: str, text: str) -> None:
+        tell_breaker(self._feed, state, self.breaker.accrual.group, self._target, text)
 
     def _changes(self) -> None:
         self._changed.wake()
@@ -289,6 +299,7 @@ class Gated:
         """
         if not self.breaker.admit(self._now()):
             raise self._error()
+        self._happened("probation", "is tried with one request")
         # Exactly one: nobody else is sent here meanwhile.
         self._changes()
         return self.breaker.opened
