@@ -54,6 +54,7 @@ class Lively:
         self.rng = random.Random(seed)
         self.began = trio.current_time()
         self.asked = 0
+        self.ago = 3_000.0
         self.feed = Feed(self.now)
         tell_certificate(self.feed, "identity_certified", OWN, "certified until 2026-11-27T15:30:00Z")
         tell_endpoints(self.feed, "payments:80", ["10.0.0.7:4143", "10.0.0.8:4143", "10.0.0.9:4143"], [], first=True)
@@ -65,9 +66,12 @@ class Lively:
         tell_config(self.feed, 2, "", ["orders.toml:14: outbound.to.payments:80.tiemout: unknown key"], "SIGHUP")
         tell_endpoint(self.feed, "mail:25", "10.0.2.2:25", ConnectionRefusedError("connection refused"))
         tell_breaker(self.feed, "tripped", "payments:80", "10.0.0.9:4143", "is left alone for 2.1 s: success rate")
+        self.ago = 0.0
 
     def now(self) -> float:
-        return BEGAN + 14_800.0 + trio.current_time() - self.began
+        # What has been told at the start was some time ago, one after the other.
+        self.ago *= 0.83
+        return BEGAN + 14_800.0 - self.ago + trio.current_time() - self.began
 
     def golden(self, rps: float, success: float | None, p50: float, spread: float = 1.0) -> dict[str, Any]:
         wave = 1 + 0.25 * math.sin(self.asked / 9 + p50) + self.rng.uniform(-0.06, 0.06)
@@ -263,18 +267,22 @@ class Lively:
             "id": number,
             "time": self.now(),
             "direction": "outbound" if number % 3 else "inbound",
-            "source": {"addr": f"10.0.3.{number % 7}:51{number % 900:03}", "identity": "web.shop"},
-            "target": {"addr": "10.0.0.7:4143", "identity": "payments.shop"},
+            "source": {"addr": f"10.0.3.{number % 7}:51{number % 900:03}", "identity": "web.shop", "secured": True},
+            "target": {"addr": "10.0.0.7:4143", "identity": "payments.shop", "secured": True, "labels": {"pod": "p-1"}},
+            "route": "authorize",
+            "backend": "payments:80",
             "method": "POST" if "charges" in path else "GET",
             "authority": "payments:80",
             "path": path,
         }
-        asked = {"user-agent": HOSTILE, "authorization": "***", "accept": "application/json"}
+        asked = [["user-agent", HOSTILE], ["authorization", "***"], ["accept", "application/json"]]
+        told = [["content-type", "application/json"]]
         took = rng.lognormvariate(1.2, 0.8)
+        end = {"since_ms": took, "first_byte_ms": took * 0.9, "response_bytes": 512, "failed": status >= 500}
         return [
             {**base, "event": "request_init", "headers": asked},
-            {**base, "event": "response_init", "status": status, "headers": {"content-type": "application/json"}},
-            {**base, "event": "response_end", "status": status, "latency_ms": took, "response_bytes": 512},
+            {**base, "event": "response_init", "status": status, "response_headers": told},
+            {**base, "event": "response_end", "status": status, "grpc_status": None, "error": None, **end},
         ]
 
 

@@ -67,17 +67,22 @@ function keyed(parent, items, key, make, update) {
 // ----- 2 words -----
 
 const NONE = "–";
-const text = (value) => (value == null || value === "" ? NONE : String(value));
+function text(value) {
+  if (value == null || value === "") return NONE;
+  return typeof value === "number" && !Number.isInteger(value) ? String(Number(value.toPrecision(4))) : String(value);
+}
+
+const WHOLE = new Intl.NumberFormat("en");
 
 function count(value) {
   if (value == null) return NONE;
   if (value >= 1e6) return `${(value / 1e6).toFixed(value < 1e7 ? 2 : 1)} M`;
   if (value >= 1e4) return `${(value / 1e3).toFixed(value < 1e5 ? 1 : 0)} k`;
-  return String(Math.round(value));
+  return WHOLE.format(Math.round(value));
 }
 function rate(value) {
   if (value == null) return NONE;
-  return value >= 1e4 ? count(value) : value >= 100 ? value.toFixed(0) : value.toFixed(value && value < 0.1 ? 2 : 1);
+  return value >= 1e4 ? count(value) : value >= 100 ? WHOLE.format(Math.round(value)) : value.toFixed(value && value < 0.1 ? 2 : 1);
 }
 function percent(value) {
   if (value == null) return NONE;
@@ -301,7 +306,7 @@ class Table {
     this.small = h("small", {});
     this.heads = columns.map((column) => {
       const button = h("button", { type: "button", onclick: () => this.by(column) }, column.label);
-      return h("th", { scope: "col", class: column.number && "number", title: column.title }, button);
+      return h("th", { scope: "col", class: this.kind(column), title: column.title }, button);
     });
     this.body = h("tbody", {});
     this.empty = h("p", { class: "empty" }, empty);
@@ -357,9 +362,14 @@ class Table {
     keyed(this.body, rows, this.key, () => this.row(), (node, row) => this.update(node, row));
   }
 
+  // Later ones are not shown on a phone; what they say is under the first one then.
+  kind({ number, long, later }) {
+    return [number && "number", long && "long", later && "later"].filter(Boolean).join(" ") || null;
+  }
+
   row() {
     const cell = (column, index) =>
-      index ? h("td", { class: column.number ? "number" : column.long ? "long" : null }) : h("th", { scope: "row" });
+      index ? h("td", { class: this.kind(column) }) : h("th", { scope: "row" }, h("span", {}), h("small", { class: "under" }));
     return h("tr", {}, this.columns.map(cell));
   }
 
@@ -369,7 +379,8 @@ class Table {
       const value = column.value ? column.value(row) : row[column.id];
       if (column.show) return column.show(cell, value, row);
       const words = (column.text ?? text)(value, row);
-      setText(cell, words);
+      setText(index ? cell : cell.firstChild, words);
+      if (column.under) setText(cell.lastChild, column.under(row).filter(Boolean).join(" · "));
       if (column.long || !index) setAttribute(cell, "title", words);
     });
   }
@@ -417,7 +428,7 @@ class Golden {
     return { node, value, beside, sparkline };
   }
 
-  add(figures) {
+  add(figures, window) {
     const [requests, success, latency] = this.tiles;
     const show = (tile, words, unit, beside) => {
       if (tile.shown !== words + unit) tile.value.replaceChildren(words, unit ? h("small", {}, unit) : "");
@@ -425,7 +436,7 @@ class Golden {
       setText(tile.beside, beside);
     };
     const split = (words) => (words === NONE ? [words, ""] : [words.replace(/ \S+$/, ""), / (\S+)$/.exec(words)?.[1] ?? ""]);
-    show(requests, rate(figures.rps), "/s", `${count(figures.requests)} in the last seconds`);
+    show(requests, rate(figures.rps), "/s", figures.requests == null ? "" : `${count(figures.requests)} in ${Math.round(window)} s`);
     const failed = figures.success == null ? null : Math.round((1 - figures.success) * figures.requests);
     show(success, ...split(percent(figures.success)), failed == null ? "no answers" : failed ? `${count(failed)} failed` : "none failed");
     show(latency, ...split(millis(figures.p95)), `p50 ${millis(figures.p50)} · p99 ${millis(figures.p99)}`);
@@ -451,15 +462,14 @@ class Overview {
     this.facts = {};
   }
 
-  sample({ proxy, total, endpoints = [], edges = [], time }) {
-    this.inbound.add(total?.inbound ?? {});
-    this.outbound.add(total?.outbound ?? {});
+  sample({ proxy, total, endpoints = [], edges = [], time, window }) {
+    this.inbound.add(total?.inbound ?? {}, window);
+    this.outbound.add(total?.outbound ?? {}, window);
     const ready = endpoints.filter(({ state, breaker }) => state === "ready" && breaker !== "open").length;
     const open = endpoints.filter(({ breaker }) => breaker === "open").length;
     const secured = edges.filter((edge) => edge.secured).length;
     const left = proxy.expires == null ? null : proxy.expires - time;
     const facts = [
-      ["State", proxy.state, proxy.state !== "ready" ? "warn" : ""],
       ["Identity", proxy.identity ?? "none: plaintext", ""],
       ["Certificate", left == null ? NONE : left > 0 ? `expires in ${duration(left)}` : "has expired", left != null && left < 600 ? "bad" : ""],
       ["Endpoints", `${ready} of ${endpoints.length} ready${open ? `, ${open} with an open breaker` : ""}`, ready < endpoints.length ? "warn" : ""],
@@ -476,7 +486,7 @@ class Overview {
 
   fact(name) {
     const node = h("dd", {});
-    $("facts").append(h("dt", {}, name), node);
+    $("facts").append(h("div", {}, h("dt", {}, name), node));
     return node;
   }
 
@@ -498,15 +508,15 @@ const reason = (edge) => (edge.secured ? "" : REASONS[edge.no_tls_reason] ?? (ed
 class Topology {
   constructor() {
     this.table = new Table($("edges"), "Edges", [
-      { id: "source", label: "Source", text: (value, edge) => (edge.source_identity && edge.source_identity !== value ? `${value} (${edge.source_identity})` : text(value)) },
-      { id: "target", label: "Target", long: true, text: (value, edge) => (edge.target_identity && edge.target_identity !== value ? `${value} (${edge.target_identity})` : text(value)) },
-      { id: "direction", label: "Direction" },
-      { id: "secured", label: "mTLS", value: (edge) => (edge.secured ? "secured" : reason(edge)), show: (cell, words, edge) => {
+      { id: "source", label: "Source", under: (edge) => [`→ ${edge.target}`, edge.secured ? "mTLS" : reason(edge)], text: (value, edge) => (edge.source_identity && edge.source_identity !== value ? `${value} (${edge.source_identity})` : text(value)) },
+      { id: "target", label: "Target", long: true, later: true, text: (value, edge) => (edge.target_identity && edge.target_identity !== value ? `${value} (${edge.target_identity})` : text(value)) },
+      { id: "direction", label: "Direction", later: true },
+      { id: "secured", label: "mTLS", later: true, value: (edge) => (edge.secured ? "secured" : reason(edge)), show: (cell, words, edge) => {
         if (cell.mark === words) return;
         cell.mark = words;
         cell.replaceChildren(icon(edge.secured ? "lock" : "unlock"), ` ${words}`);
       } },
-      { id: "connections", label: "Open", number: true, text: count, title: "connections that are open now" },
+      { id: "connections", label: "Open", number: true, later: true, text: count, title: "connections that are open now" },
       ...golden,
     ], { key: (edge) => [edge.direction, edge.source, edge.target, edge.source_identity, edge.target_identity, edge.no_tls_reason].join("\n"), sort: "rps", down: true, empty: "No traffic yet." });
     this.last = null;
@@ -553,8 +563,8 @@ class Topology {
       s("text", { x: 11, y: height / 2 + 13, class: "sub" }, cut(sub, small)));
   }
 
-  edge(edge, line, lock) {
-    const thick = 1.5 + Math.min(8, 2.2 * Math.log10(1 + edge.rps));
+  edge(edge, line, lock, most = 9) {
+    const thick = Math.min(most, 1.5 + 2.2 * Math.log10(1 + edge.rps));
     const sign = edge.secured ? "mutual TLS" : reason(edge);
     const [x, y] = lock;
     return s("g", { class: `${level(edge.success) || "muted"} ${edge.secured ? "" : "plain"} ${edge.rps ? "" : "idle"}` },
@@ -594,21 +604,21 @@ class Topology {
 
   // On a phone: sources, below them the proxy, below it targets.
   tall(width, from, to, proxy) {
-    const [box, high, gap] = [width - 64, 46, 12];
+    const [box, high, gap] = [width - 72, 46, 12];
     const rows = (count) => count * (high + gap);
     const y0 = rows(from.length) + (from.length ? 18 : 0);
     const picture = this.svg(width, y0 + 60 + (to.length ? 18 : 0) + rows(to.length));
     const nodes = [];
     from.forEach((edge, index) => {
       const y = index * (high + gap);
-      const x = width - 12 - (index % 4) * 6;
-      picture.append(this.edge(edge, `M${box} ${y + high / 2}H${x - 10}Q${x} ${y + high / 2} ${x} ${y + high / 2 + 10}V${y0}`, [box + 15, y + high / 2]));
+      const x = width - 10 - (index % 4) * 9;
+      picture.append(this.edge(edge, `M${box} ${y + high / 2}H${x - 10}Q${x} ${y + high / 2} ${x} ${y + high / 2 + 10}V${y0}`, [box + 13, y + high / 2], 6));
       nodes.push(this.node(0.5, y + 0.5, box, high, edge.source, this.label(edge)));
     });
     to.forEach((edge, index) => {
       const y = y0 + 60 + 18 + index * (high + gap);
-      const x = 12 + (index % 4) * 6;
-      picture.append(this.edge(edge, `M${x} ${y0 + 60}V${y + high / 2 - 10}Q${x} ${y + high / 2} ${x + 10} ${y + high / 2}H${width - box}`, [width - box - 15, y + high / 2]));
+      const x = 10 + (index % 4) * 9;
+      picture.append(this.edge(edge, `M${x} ${y0 + 60}V${y + high / 2 - 10}Q${x} ${y + high / 2} ${x + 10} ${y + high / 2}H${width - box}`, [width - box - 13, y + high / 2], 6));
       nodes.push(this.node(width - box - 0.5, y, box, high, edge.target, this.label(edge)));
     });
     nodes.push(this.node(0.5, y0, width - 1, 60, proxy.name, proxy.identity ?? "no identity", "self"));
@@ -684,41 +694,40 @@ class StackView {
 
   layer() {
     const node = h("li", { class: "layer" });
-    const part = (name, attributes) => (node[name] = h("span", attributes));
+    const cells = (node.cells = {});
+    const part = (name, attributes) => (cells[name] = h("span", attributes));
     const summary = h("summary", {},
       h("span", { class: "role" }, part("role"), part("per")),
       part("calls", { class: "n" }), part("flight", { class: "n wide" }), part("mean", { class: "n" }), part("own", { class: "n wide" }),
-      h("span", { class: "share", "aria-hidden": "true" }, (node.share = h("i", {}))));
-    const more = h("div", { class: "more" }, (node.counts = h("p", { class: "counts" })), (node.code = h("code", {})));
-    node.append(h("details", {}, summary, more), (node.branches = h("ol", {})));
+      h("span", { class: "share", "aria-hidden": "true" }, (cells.share = h("i", {}))));
+    const more = h("div", { class: "more" }, (cells.counts = h("p", { class: "counts" })), (cells.code = h("code", {})));
+    node.append(h("details", {}, summary, more), (cells.branches = h("ol", {})));
     return node;
   }
 
-  update(node, layer) {
+  update({ cells }, layer) {
     const account = layer.account;
-    setText(node.role, layer.role);
-    setAttribute(node.per, "class", layer.per ? "badge" : null);
-    setText(node.per, layer.per ? `per ${layer.per}` : "");
+    setText(cells.role, layer.role);
+    setAttribute(cells.per, "class", layer.per ? "badge" : null);
+    setText(cells.per, layer.per ? `per ${layer.per}` : "");
     const number = (cell, value, words, what) => {
       setText(cell, words(value));
       setAttribute(cell, "data-none", value == null ? "" : null);
       setAttribute(cell, "title", what);
     };
-    number(node.calls, account?.calls, count, "calls");
-    number(node.flight, account?.in_flight, count, "in flight now");
-    number(node.mean, account?.mean_us, micros, "mean time from call to answer");
-    number(node.own, account?.self_us, micros, "of it in the layer itself");
-    node.share.style.width = `${(100 * this.self(layer)) / this.most}%`;
-    setText(node.code, layer.layer ?? "");
+    number(cells.calls, account?.calls, count, "calls");
+    number(cells.flight, account?.in_flight, count, "in flight now");
+    number(cells.mean, account?.mean_us, micros, "mean time from call to answer");
+    number(cells.own, account?.self_us, micros, "of it in the layer itself");
+    cells.share.style.width = `${(100 * this.self(layer)) / this.most}%`;
+    setText(cells.code, layer.layer ?? "");
     const told = Object.entries(account ?? {}).filter(([name]) => !["calls", "in_flight", "mean_us", "self_us"].includes(name));
     const pairs = told.flatMap(([name, value]) => (value && typeof value === "object" ? Object.entries(value) : [[name, value]]));
-    keyed(node.counts, pairs, ([name]) => name, () => h("span", {}), (each, [name, value]) => setText(each, `${name} ${typeof value === "number" ? count(value) : text(value)}`));
+    keyed(cells.counts, pairs, ([name]) => name, () => h("span", {}), (each, [name, value]) => setText(each, `${name} ${typeof value === "number" ? count(value) : text(value)}`));
     const branches = Object.entries(layer.branches ?? {});
-    keyed(node.branches, branches, ([name]) => name, ([name]) => {
-      const item = h("li", { class: "branch" }, `if ${name}`);
-      item.append((item.list = h("ol", {})));
-      return item;
-    }, (item, [, branch]) => this.layers(item.list, branch));
+    keyed(cells.branches, branches, ([name]) => name, ([name]) => {
+      return h("li", { class: "branch" }, `if ${name}`, h("ol", {}));
+    }, (item, [, branch]) => this.layers(item.lastChild, branch));
   }
 
   // Trees of what is told, whatever that is; what was opened stays open.
@@ -736,18 +745,17 @@ class StackView {
     const items = [...(plain.length ? [["", plain]] : []), ...trees];
     keyed(parent, items, ([name]) => name, ([name]) => this.branch(name, depth), (node, [name, item]) => {
       if (name === "") {
-        return keyed(node, item, ([key]) => key, ([key]) => h("span", {}, h("span", {}, `${key} `), h("b", {})), (each, [, one]) => setText(each.lastChild, Array.isArray(one) ? text(one.join(", ")) : typeof one === "number" && !Number.isInteger(one) ? one.toPrecision(4) : text(one)));
+        return keyed(node, item, ([key]) => key, ([key]) => h("span", {}, h("span", {}, `${key} `), h("b", {})), (each, [, one]) => setText(each.lastChild, Array.isArray(one) ? text(one.join(", ")) : text(one)));
       }
-      node.value = item;
-      if (node.open) this.values(node.inner, item, depth + 1);
+      node.told = item;
+      if (node.open) this.values(node.lastChild, item, depth + 1);
     });
   }
 
   branch(name, depth) {
     if (name === "") return h("div", { class: "values" });
-    const node = h("details", { open: depth < 1 }, h("summary", {}, name));
-    node.append((node.inner = h("div", {})));
-    node.addEventListener("toggle", () => node.open && node.value && this.values(node.inner, node.value, depth + 1));
+    const node = h("details", { open: depth < 2 }, h("summary", {}, name), h("div", {}));
+    node.addEventListener("toggle", () => node.open && node.told && this.values(node.lastChild, node.told, depth + 1));
     return node;
   }
 }
@@ -763,26 +771,26 @@ class Traffic {
     const state = (id, label, signs) => ({ id, label, show: (cell, value) => (value == null || value === "none" ? showSign(cell, NONE) : showSign(cell, value, signs[value])) });
     this.tables = {
       routes: new Table($("routes"), "Routes", [
-        { id: "route", label: "Route" }, { id: "parent", label: "Of", long: true }, { id: "direction", label: "Direction" }, ...golden,
+        { id: "route", label: "Route", under: (row) => [row.parent, row.direction] },
+        { id: "parent", label: "Of", long: true, later: true }, { id: "direction", label: "Direction", later: true }, ...golden,
       ], { key: key("direction", "parent", "route"), sort: "rps", down: true, empty: "No requests yet." }),
       backends: new Table($("backends"), "Backends", [
         { id: "backend", label: "Backend" },
         { id: "ready", label: "Ready", value: (row) => (row.ready + row.pending ? row.ready / (row.ready + row.pending) : 0), show: (cell, share, row) => showSign(cell, `${row.ready} of ${row.ready + row.pending}`, !row.ready ? "bad" : row.pending ? "warn" : "good") },
-        { id: "waiting", label: "Waiting", number: true, text: count, title: "requests that wait for an endpoint" },
-        { id: "retry_budget", label: "Retry budget", number: true, text: (value) => (value == null ? NONE : `${Math.round(value * 100)} %`) },
+        { id: "waiting", label: "Waiting", number: true, later: true, text: count, title: "requests that wait for an endpoint" },
+        { id: "retry_budget", label: "Retry budget", number: true, later: true, text: (value) => (value == null ? NONE : `${Math.round(value * 100)} %`) },
         ...golden,
       ], { key: key("direction", "backend"), sort: "rps", down: true, empty: "No backends yet." }),
       endpoints: new Table($("endpoints"), "Endpoints", [
-        { id: "address", label: "Endpoint" }, { id: "backend", label: "Backend", long: true },
+        { id: "address", label: "Endpoint", under: (row) => [row.backend] }, { id: "backend", label: "Backend", long: true, later: true },
         state("state", "State", CONDITIONS), state("breaker", "Breaker", BREAKERS),
-        { id: "secured", label: "mTLS", value: (row) => (row.secured ? row.identity ?? "secured" : "plaintext"), show: (cell, words, row) => {
+        { id: "secured", label: "mTLS", long: true, later: true, value: (row) => (row.secured ? row.identity ?? "secured" : "plaintext"), show: (cell, words, row) => {
           if (cell.mark === words) return;
           cell.mark = words;
           cell.replaceChildren(icon(row.secured ? "lock" : "unlock"), ` ${words}`);
-          setAttribute(cell, "class", "long");
         } },
-        { id: "load", label: "Load", number: true, text: (value) => (value == null ? NONE : value.toPrecision(2)), title: "what the balancer compares" },
-        { id: "pending", label: "Pending", number: true, text: count },
+        { id: "load", label: "Load", number: true, later: true, text: (value) => (value == null ? NONE : value.toPrecision(2)), title: "what the balancer compares" },
+        { id: "pending", label: "Pending", number: true, later: true, text: count },
         ...golden,
         { id: "labels", label: "Labels", long: true, value: (row) => Object.entries(row.labels ?? {}).map(([name, value]) => `${name}=${value}`).join(" ") },
         { id: "age", label: "Age", number: true, text: duration },
@@ -806,6 +814,7 @@ class Traffic {
 // ----- tap -----
 
 const MOST_TAPPED = 200;
+const HIDDEN = ["id", "event", "time", "at", "ended", "headers", "response_headers", "trailer_fields"];
 
 class Tap {
   constructor() {
@@ -823,7 +832,7 @@ class Tap {
 
   query() {
     const given = new URLSearchParams();
-    for (const [name, value] of new FormData($("tap-form"))) if (value.trim()) given.set(name, name === "headers" ? "true" : value.trim());
+    for (const [name, value] of new FormData($("tap-form"))) if (value.trim()) given.set(name, value === "on" ? "true" : value.trim());
     return given;
   }
 
@@ -860,30 +869,28 @@ class Tap {
   }
 
   clear() {
+    this.dropped = 0;
     this.seen.clear();
     this.order = [];
     this.draw();
   }
 
   take(event) {
-    const kind = event.event ?? event.type ?? event.kind;
-    if (!["request_init", "response_init", "response_end"].includes(kind)) {
-      if (event.dropped) setText($("tap-state"), `Watching; ${count(event.dropped)} were too many to be shown.`);
-      return;
+    if (event.event === "dropped") {
+      this.dropped += event.requests;
+      setText($("tap-state"), `Watching; ${count(this.dropped)} requests were too many to be shown.`);
     }
-    const id = `${event.direction ?? ""}/${event.id}`;
+    if (!["request_init", "response_init", "response_end"].includes(event.event)) return;
+    const id = String(event.id);
     let request = this.seen.get(id);
     if (!request) {
-      request = { id, at: event.time ?? Date.now() / 1000 };
+      request = { id, at: event.time };
       this.seen.set(id, request);
       this.order.unshift(request);
       while (this.order.length > MOST_TAPPED) this.seen.delete(this.order.pop().id);
     }
-    const { headers, trailers, ...rest } = event;
-    Object.assign(request, rest, { id });
-    if (headers) request[kind === "request_init" ? "asked" : "answered"] = headers;
-    if (trailers) request.trailers = trailers;
-    if (kind === "response_end") request.ended = true;
+    Object.assign(request, event, { id });
+    if (event.event === "response_end") request.ended = true;
     // Once a frame, however many come.
     if (!this.frame) this.frame = requestAnimationFrame(() => this.draw());
   }
@@ -896,41 +903,44 @@ class Tap {
 
   item() {
     const node = h("li", {});
-    const part = (name, attributes) => (node[name] = h("span", { class: name, ...attributes }));
-    const summary = h("summary", {}, part("when"), part("direction"), part("status"), part("what"), part("who"), part("latency", { class: "number" }));
-    node.details = h("details", {}, summary, (node.more = h("div", { class: "more" })));
-    node.details.addEventListener("toggle", () => this.open(node));
-    node.append(node.details);
+    const cells = (node.cells = {});
+    const part = (name, more = "") => (cells[name] = h("span", { class: `${name} ${more}` }));
+    const summary = h("summary", {}, part("when"), part("direction"), part("status"), part("what"), part("who"), part("latency", "number"));
+    cells.details = h("details", {}, summary, (cells.more = h("div", { class: "more" })));
+    cells.details.addEventListener("toggle", () => this.open(node));
+    node.append(cells.details);
     return node;
   }
 
   update(node, request) {
-    node.request = request;
-    const status = request.grpc_status != null && request.grpc_status !== "" ? `grpc ${request.grpc_status}` : request.status;
-    const failed = request.error || Number(request.status) >= 500 || (request.grpc_status != null && !["", "0", 0].includes(request.grpc_status));
-    setText(node.when, clock(request.at));
-    setText(node.direction, text(request.direction));
-    showSign(node.status, status == null ? (request.ended ? "no answer" : "…") : String(status), failed ? "bad" : status == null ? "" : Number(request.status) >= 400 ? "warn" : "good");
-    setText(node.what, `${request.method ?? ""} ${request.authority ?? ""}${request.path ?? ""}`);
-    setText(node.who, `${this.peer(request.source)} → ${this.peer(request.target)}`);
-    setText(node.latency, millis(request.latency_ms ?? request.latency));
-    const mark = Object.keys(request).length + Boolean(request.ended);
-    if (node.details.open && node.mark !== mark) this.open(node);
+    const { cells } = node;
+    cells.request = request;
+    const status = request.grpc_status != null ? `grpc ${request.grpc_status}` : request.status;
+    const failed = request.failed ?? request.status >= 500;
+    setText(cells.when, clock(request.at));
+    setText(cells.direction, text(request.direction));
+    showSign(cells.status, status == null ? (request.ended ? "no answer" : "…") : String(status), failed ? "bad" : status == null ? "" : request.status >= 400 ? "warn" : "good");
+    setText(cells.what, `${request.method ?? ""} ${request.authority ?? ""}${request.path ?? ""}`);
+    setText(cells.who, `${this.peer(request.source)} → ${this.peer(request.target)}`);
+    setText(cells.latency, request.ended ? millis(request.since_ms) : "…");
+    if (cells.details.open && cells.mark !== Object.keys(request).length) this.open(node);
   }
 
   peer(found) {
-    return typeof found === "string" ? found : text(found?.identity || found?.addr);
+    return text(found?.identity || found?.addr);
   }
 
-  open(node) {
-    if (!node.details.open) return;
-    const request = node.request;
-    node.mark = Object.keys(request).length + Boolean(request.ended);
+  open({ cells }) {
+    if (!cells.details.open) return;
+    const { request } = cells;
+    cells.mark = Object.keys(request).length;
     const list = (title, pairs) => pairs.length > 0 && h("div", {}, h("h3", {}, title), h("dl", { class: "facts" }, pairs.slice(0, 100).flatMap(([name, value]) => [h("dt", {}, String(name)), h("dd", {}, text(value))])));
-    const own = Object.entries(request).filter(([name, value]) => !["id", "asked", "answered", "trailers", "event", "type", "kind", "at", "ended"].includes(name) && value != null);
-    const flat = own.flatMap(([name, value]) => (typeof value === "object" && !Array.isArray(value) ? Object.entries(value).filter(([, one]) => one != null).map(([inner, one]) => [`${name} ${inner}`, typeof one === "object" ? JSON.stringify(one) : one]) : [[name, Array.isArray(value) ? value.join(", ") : value]]));
-    const pairs = (headers) => (Array.isArray(headers) ? headers.map((each) => (Array.isArray(each) ? each : [each.name, each.value])) : Object.entries(headers ?? {}));
-    node.more.replaceChildren(...[list("Exchange", flat), list("Request headers", pairs(request.asked)), list("Response headers", pairs(request.answered)), list("Trailers", pairs(request.trailers))].filter(Boolean));
+    const own = Object.entries(request).filter(([name, value]) => !HIDDEN.includes(name) && value != null && value !== "");
+    const flat = own.flatMap(([name, value]) => (Array.isArray(value) ? [[name, value.join(", ")]]
+      : typeof value !== "object" ? [[name, value]]
+      : Object.entries(value).filter(([, one]) => one != null && typeof one !== "object").map(([inner, one]) => [`${name} ${inner}`, one])));
+    const lists = [list("Exchange", flat), list("Request headers", request.headers ?? []), list("Response headers", request.response_headers ?? []), list("Trailers", request.trailer_fields ?? [])];
+    cells.more.replaceChildren(...lists.filter(Boolean));
   }
 }
 
@@ -1072,15 +1082,14 @@ const stream = new Stream((kind, value) => {
 const THEMES = ["system", "light", "dark"];
 function setTheme(theme) {
   setAttribute(document.documentElement, "data-theme", theme === "system" ? null : theme);
-  setText($("theme"), `Theme: ${theme}`);
+  setText($("theme-word"), `Theme: ${theme}`);
+  setAttribute($("theme"), "title", `Theme: ${theme}`);
   localStorage.setItem("meshcore.theme", theme);
   views.overview.shown();
 }
 
 for (const name of VIEWS) {
-  const tab = $(`tab-${name}`);
-  tab.dataset.label = tab.textContent;
-  tab.addEventListener("click", () => show(name));
+  $(`tab-${name}`).addEventListener("click", () => show(name));
 }
 $("tabs").addEventListener("keydown", walk);
 $("theme").addEventListener("click", () => {
