@@ -56,7 +56,9 @@ def browser(width: int = 1280, height: int = 900, *, scheme: str = "light", scal
         try:
             noted = Noted()
             page = window.pages[0] if window.pages else window.new_page()
-            page.on("console", lambda message: message.type in ("error", "warning") and noted.problems.append(message.text))
+            page.on(
+                "console", lambda message: message.type in ("error", "warning") and noted.problems.append(message.text)
+            )
             page.on("pageerror", lambda error: noted.problems.append(str(error)))
             page.on("request", lambda request: noted.asked.append(request.url))
             page.add_init_script(

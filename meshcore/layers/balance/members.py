@@ -239,7 +239,8 @@ class Members:
             # A few are enough to tell what is usual here, however many there are.
             some = [other.load.estimate(now) for other in self._ready.some(_SOME)]
             member.load.anew(now, sum(some) / len(some) if some else None)
-            self.place(member)
+        # One that a panic has put on the list already counts as open again, which may end the panic.
+        self.place(member)
 
     def place(self, member: Member, /) -> None:
         """Puts one where it belongs: among those that may be picked, or not."""

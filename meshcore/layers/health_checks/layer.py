@@ -190,8 +190,8 @@ class _Checked(Generic[Req, Rsp]):
             self._error = ""
             if first or (self._status is not Status.OPEN and self._streak >= self._health.healthy):
                 self._become(Status.OPEN, None)
-            if not first:
-                tell_health(self._feed, self._endpoint, None)
+                if not first:
+                    tell_health(self._feed, self._endpoint, None)
             return
         self._failure_total.value += 1
         self._failures += 1
