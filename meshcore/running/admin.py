@@ -8,10 +8,8 @@ import trio
 
 from meshcore.addresses import format_address
 from meshcore.admin import Admin
-from meshcore.admin.dashboard import dashboard_pages
-from meshcore.admin.events import Events
 from meshcore.config import MeshConfig
-from meshcore.running.stand_in import stand_in
+from meshcore.running.viewers import events_of, viewer_pages
 from meshcore.server.http import ServeHttp
 from meshcore.server.serve import Server, serve
 from meshcore.stack import accept
@@ -66,17 +64,6 @@ def admin_service(proxy: Proxy, pages: Mapping[bytes, HttpService] | None = None
     )
 
 
-def events_of(proxy: Proxy) -> Events:
-    """What tells the viewers of *proxy*."""
-    assert proxy.feed is not None
-
-    def about() -> dict[str, Any]:
-        current = proxy.identity.current if proxy.identity is not None else None
-        return {} if current is None else {"expires": round(current.not_after, 3)}
-
-    return Events(stand_in(proxy), proxy.feed, about=about)
-
-
 async def serve_admin(
     proxy: Proxy,
     listeners: Sequence[trio.abc.Listener[Any]],
@@ -96,8 +83,7 @@ async def serve_admin(
     events = events_of(proxy)
     # Viewers would stay for ever, so they are sent away at once.
     drain.on_start(events.end)
-    service = admin_service(proxy, {**dashboard_pages(), b"/events": events})
-    served = accept(Accepted).then(ServeHttp()).layer(_Single(service))
+    served = accept(Accepted).then(ServeHttp()).layer(_Single(admin_service(proxy, viewer_pages(events))))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(events.run, name="events")
         await serve(
