@@ -30,7 +30,6 @@ def stand_in(proxy: Proxy) -> Callable[[int], Awaitable[dict[str, Any]]]:
         return found
 
     async def stats(window: int) -> dict[str, Any]:
-        await trio.sleep(0)
         now, counted = trio.current_time(), totals()
         over = max(now - last["at"], 0.001)
         golden = {
