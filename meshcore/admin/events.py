@@ -90,6 +90,7 @@ class Events:
         self._about = about
         self._viewers: set[_Viewer] = set()
         self._somebody = trio.Event()
+        self._running = trio.CancelScope()
         self._sample: bytes | None = None
         self._encoded: dict[int, bytes] = {}
         self._ended = False
@@ -135,24 +136,26 @@ class Events:
         return number if number <= self._feed.number else 0
 
     async def run(self) -> None:
-        """Takes the samples while somebody looks on; to be cancelled."""
+        """Takes the samples while somebody looks on, until the end."""
         try:
-            while True:
-                await self._somebody.wait()
-                stop = self._feed.listen(self._happened)
-                try:
-                    await self._watched()
-                finally:
-                    stop()
-                self._somebody = trio.Event()
-                self._sample = None
-                self._encoded.clear()
+            with self._running:
+                while True:
+                    await self._somebody.wait()
+                    stop = self._feed.listen(self._happened)
+                    try:
+                        await self._watched()
+                    finally:
+                        stop()
+                    self._somebody = trio.Event()
+                    self._sample = None
+                    self._encoded.clear()
         finally:
             self.end()
 
     def end(self) -> None:
         """Says goodbye to all viewers; nobody is let in any more."""
         self._ended = True
+        self._running.cancel(reason="the end")
         for viewer in list(self._viewers):
             viewer.say_goodbye()
 

@@ -83,13 +83,11 @@ async def serve_admin(
     events = events_of(proxy)
     # Viewers would stay for ever, so they are sent away at once.
     drain.on_start(events.end)
+    instruments.start_soon(events.run, name="events")
     served = accept(Accepted).then(ServeHttp()).layer(_Single(admin_service(proxy, viewer_pages(events))))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(events.run, name="events")
-        await serve(
-            served, listeners, upstreams=instruments, drain=drain, grace=_GRACE, name="admin", task_status=task_status
-        )
-        nursery.cancel_scope.cancel(reason="the admin server has stopped")
+    await serve(
+        served, listeners, upstreams=instruments, drain=drain, grace=_GRACE, name="admin", task_status=task_status
+    )
 
 
 class _Single:
