@@ -1,6 +1,6 @@
 """A proxy's admin server that nothing stands behind: values that move, as a busy sidecar's do, for the dashboard.
 
-``python -m tests.admin.lively`` serves it, for whoever works on the dashboard.
+``python -m tests.admin.lively [PORT [TOKEN]]`` serves it, for whoever works on the dashboard.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 import math
 import random
 import sys
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import trio
@@ -17,7 +17,7 @@ import trio
 from meshcore.admin import Admin
 from meshcore.admin.dashboard import dashboard_pages
 from meshcore.admin.events import Events
-from meshcore.admin.page import response_of
+from meshcore.admin.page import response_of, text_page
 from meshcore.http.body import Chunks
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
@@ -311,8 +311,20 @@ class _Always:
         return self._service
 
 
-async def run(port: int = 0, *, stats: Callable[[Lively], Any] | None = None, task_status: Any = None) -> None:
-    """Serves it until it is cancelled; started with the port and the :class:`Lively`."""
+def guarded(page: Any, token: str) -> Any:
+    """The page for who shows the token, where there is one."""
+
+    async def guard(request: Request) -> Response:
+        if token and request.headers.get(b"authorization") != b"Bearer " + token.encode():
+            return text_page(401, "a token is needed\n")
+        answer: Response = await page(request)
+        return answer
+
+    return guard
+
+
+async def run(port: int = 0, *, token: str = "") -> None:
+    """Serves it until it is cancelled; its address is written to standard output."""
     lively = Lively()
     events = Events(lively.stats, lively.feed, about=lambda: {"expires": lively.now() + 43_200})
     drain = Drain()
@@ -325,17 +337,15 @@ async def run(port: int = 0, *, stats: Callable[[Lively], Any] | None = None, ta
         async def tap_page(request: Request) -> Response:
             return await tap(lively, nursery, request)
 
-        pages: dict[bytes, Any] = {**dashboard_pages(), b"/events": events, b"/stack": stack_page, b"/tap": tap_page}
+        further = {b"/events": events, b"/stack": stack_page, b"/tap": tap_page}
+        pages = {**dashboard_pages(), **{path: guarded(page, token) for path, page in further.items()}}
         admin = Admin(drain, metrics=lambda _: "", ready=list, config={}, stacks={}, pages=pages)
         nursery.start_soon(events.run)
         (listener,) = await trio.open_tcp_listeners(port, host="127.0.0.1")
         served = accept(Accepted).then(ServeHttp()).layer(_Always(admin))  # type: ignore[arg-type]
-        where = listener.socket.getsockname()[1]
-        print(f"http://127.0.0.1:{where}/", flush=True)
-        if task_status is not None:
-            task_status.started((where, lively))
+        print(f"http://127.0.0.1:{listener.socket.getsockname()[1]}/", flush=True)
         await serve(served, [listener], upstreams=nursery, drain=drain)
 
 
 if __name__ == "__main__":
-    trio.run(run, int(sys.argv[1]) if len(sys.argv) > 1 else 0)
+    trio.run(partial(run, *map(int, sys.argv[1:2]), token="".join(sys.argv[2:])))

@@ -968,7 +968,10 @@ class Happenings {
   }
 
   take(happening) {
-    if (this.all.some(({ number }) => number === happening.number)) return;
+    const known = this.all.find(({ number }) => number === happening.number);
+    // Another process counts from 1 again.
+    if (known && known.time !== happening.time) this.all = [];
+    else if (known) return;
     this.all.unshift(happening);
     if (this.all.length > MOST_HAPPENINGS) this.all.pop();
     // Read aloud: what is wrong, and only while one looks on; what was before is in the list.
@@ -1009,6 +1012,9 @@ const views = { overview: new Overview(), topology: new Topology(), stack: new S
 let shownView = "";
 let began = null;
 
+// Not the id of an element, which the browser would scroll to and begin the order of focus at.
+const hashed = () => location.hash.replace(/^#\/?/, "");
+
 function show(name, focus = false) {
   if (!VIEWS.includes(name)) name = "overview";
   if (shownView && shownView !== name) views[shownView].left?.();
@@ -1023,7 +1029,7 @@ function show(name, focus = false) {
   if (focus) tab.focus({ preventScroll: true });
   const [strip, at] = [$("tabs"), tab.offsetLeft - $("tabs").offsetLeft];
   if (at < strip.scrollLeft || at + tab.offsetWidth > strip.scrollLeft + strip.clientWidth) strip.scrollLeft = at - 24;
-  if (location.hash.slice(1) !== name) history.replaceState(null, "", `#${name}`);
+  if (hashed() !== name) history.replaceState(null, "", `#/${name}`);
   views[name].shown?.();
 }
 
@@ -1057,7 +1063,7 @@ function takeSample(sample) {
   showLink("live", "Live");
   // Another process counts its happenings from 1 again.
   const start = sample.time - proxy.uptime;
-  if (began != null && Math.abs(start - began) > 3) {
+  if (began != null && Math.abs(start - began) > 2) {
     views.events.forget();
     stream.last = null;
     stream.close();
@@ -1109,7 +1115,7 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   $("main").focus();
 });
-window.addEventListener("hashchange", () => show(location.hash.slice(1)));
+window.addEventListener("hashchange", () => show(hashed()));
 window.addEventListener("resize", () => views.overview.shown());
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) {
@@ -1123,5 +1129,5 @@ document.addEventListener("visibilitychange", () => {
 });
 
 setTheme(localStorage.getItem("meshcore.theme") ?? "system");
-show(location.hash.slice(1));
+show(hashed());
 if (!document.hidden) stream.open();
