@@ -146,7 +146,15 @@ class Lively:
                 )
             ],
             "backends": [
-                {"backend": name, "ready": ready, "pending": pending, "waiting": 0, "retry_budget": budget, **figures}
+                {
+                    "backend": name,
+                    "direction": "inbound" if name == "application" else "outbound",
+                    "ready": ready,
+                    "pending": pending,
+                    "waiting": 0,
+                    "retry_budget": budget,
+                    **figures,
+                }
                 for name, ready, pending, budget, figures in (
                     ("payments:80", 2, 1, 0.6134, golden(801, 0.9704, 1.9)),
                     ("stock:80", 3, 0, 0.98, golden(351, 0.975, 1.5)),

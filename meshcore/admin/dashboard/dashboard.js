@@ -393,7 +393,7 @@ function showSign(cell, words, sign) {
   const mark = `${words}|${sign}`;
   if (cell.mark === mark) return;
   cell.mark = mark;
-  cell.replaceChildren(h("span", { class: `badge ${sign ?? ""}` }, SIGN[sign] && icon(sign), words));
+  cell.replaceChildren(words === NONE ? words : h("span", { class: `badge ${sign ?? ""}` }, SIGN[sign] && icon(sign), words));
 }
 function showSuccess(cell, value) {
   const words = percent(value);
@@ -471,9 +471,10 @@ class Overview {
     const left = proxy.expires == null ? null : proxy.expires - time;
     const facts = [
       ["Identity", proxy.identity ?? "none: plaintext", ""],
-      ["Certificate", left == null ? NONE : left > 0 ? `expires in ${duration(left)}` : "has expired", left != null && left < 600 ? "bad" : ""],
-      ["Endpoints", `${ready} of ${endpoints.length} ready${open ? `, ${open} with an open breaker` : ""}`, ready < endpoints.length ? "warn" : ""],
-      ["mTLS", edges.length ? `${secured} of ${edges.length} edges` : NONE, ""],
+      ["Certificate expires", left == null ? NONE : left > 0 ? `in ${duration(left)}` : "it has", left != null && left < 600 ? "bad" : ""],
+      ["Endpoints ready", endpoints.length ? `${ready} of ${endpoints.length}` : NONE, ready < endpoints.length ? "warn" : ""],
+      ["Breakers open", String(open), open ? "warn" : ""],
+      ["Edges with mTLS", edges.length ? `${secured} of ${edges.length}` : NONE, ""],
       ["Version", proxy.version, ""],
       ["Uptime", duration(proxy.uptime), ""],
     ];
@@ -537,10 +538,15 @@ class Topology {
   draw() {
     const width = Math.floor($("map").clientWidth);
     if (!this.last || !width) return;
-    const { edges = [], proxy } = this.last;
+    const { edges = [], backends = [], proxy, total } = this.last;
     $("map-empty").hidden = edges.length > 0;
     const busiest = (direction) => edges.filter((edge) => edge.direction === direction).sort((a, b) => b.rps - a.rps);
     const sides = { inbound: busiest("inbound"), outbound: busiest("outbound") };
+    // What is on this host has no edge: who is behind the proxy, and who asks through it.
+    const near = (ends, figures) => ({ ...figures, ...ends, secured: false, no_tls_reason: "loopback" });
+    const behind = backends.filter(({ direction }) => direction === "inbound");
+    sides.outbound.push(...behind.map((each) => near({ source: proxy.name, target: each.backend }, each)));
+    if (!sides.inbound.length && total?.outbound) sides.inbound.push(near({ source: "local clients", target: proxy.name }, total.outbound));
     const left = Object.values(sides).reduce((sum, side) => sum + Math.max(0, side.length - MOST_NODES), 0);
     const [from, to] = [sides.inbound.slice(0, MOST_NODES), sides.outbound.slice(0, MOST_NODES)];
     const picture = width < 620 ? this.tall(width, from, to, proxy) : this.wide(width, from, to, proxy);
