@@ -471,7 +471,7 @@ class Overview {
     const left = proxy.expires == null ? null : proxy.expires - time;
     const facts = [
       ["Identity", proxy.identity ?? "none: plaintext", ""],
-      ["Certificate expires", left == null ? NONE : left > 0 ? `in ${duration(left)}` : "it has", left != null && left < 600 ? "bad" : ""],
+      ["Certificate", left == null ? NONE : left > 0 ? `${duration(left)} left` : "has expired", left != null && left < 600 ? "bad" : ""],
       ["Endpoints ready", endpoints.length ? `${ready} of ${endpoints.length}` : NONE, ready < endpoints.length ? "warn" : ""],
       ["Breakers open", String(open), open ? "warn" : ""],
       ["Edges with mTLS", edges.length ? `${secured} of ${edges.length}` : NONE, ""],
