@@ -439,7 +439,7 @@ class Golden {
     show(requests, rate(figures.rps), "/s", figures.requests == null ? "" : `${count(figures.requests)} in ${Math.round(window)} s`);
     const failed = figures.success == null ? null : Math.round((1 - figures.success) * figures.requests);
     show(success, ...split(percent(figures.success)), failed == null ? "no answers" : failed ? `${count(failed)} failed` : "none failed");
-    show(latency, ...split(millis(figures.p95)), `p50 ${millis(figures.p50)} · p99 ${millis(figures.p99)}`);
+    show(latency, ...split(millis(figures.p95)), `p50 ${millis(figures.p50)}·p99 ${millis(figures.p99)}`.replaceAll(" ", "\u00a0").replace("·", " · "));
     const sign = level(figures.success);
     setAttribute(success.node, "data-level", sign === "good" ? null : sign);
     requests.sparkline.add(figures.rps);
