@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import trio
+import trio.lowlevel
 
 from meshcore._wakeup import Wakeup
 from meshcore.admin.page import method_not_allowed, text_page
@@ -37,6 +38,9 @@ _HEARTBEAT: Final = 15
 
 _STUCK: Final = 30
 """Samples that a viewer may leave unread before its place is for somebody else."""
+
+ROWS: Final = 100
+"""Rows of each list of a sample at the most: the busiest."""
 
 _TOGETHER: Final = 20
 """Happenings in one piece."""
@@ -70,7 +74,8 @@ class Events:
     (``id`` is its number, and ``Last-Event-ID`` goes on behind it), a comment every 15 s, ``event: end`` when the
     admin server stops.  The sample is taken and encoded once for all viewers, and only while there is one; a
     viewer holds no queue, but what it has read last: who is slow skips samples, and happenings that the feed has
-    forgotten; who reads nothing for 30 s is dropped.  At most 32 viewers (503).
+    forgotten; who reads nothing for 30 s is dropped.  At most 32 viewers (503).  Of each list of a sample there are
+    the 100 busiest rows: all of them would be 100 KB a list for each viewer, and a pause for everybody's requests.
 
     Args:
         stats: the value of ``/stats`` over a window of so many seconds.
@@ -180,7 +185,12 @@ class Events:
         try:
             value = await self._stats(WINDOW)
             value["proxy"] = {**value.get("proxy", {}), **self._about()}
-            self._sample = _event(b"sample", value)
+            parts = []
+            for name, part in _busiest(value).items():
+                parts.append(b'"%b":%b' % (name.encode(), _json(part)))
+                # Requests are not to wait for all of it.
+                await trio.lowlevel.checkpoint()
+            self._sample = b"event: sample\ndata: {%b}\n\n" % b",".join(parts)
         except Exception as error:
             self._sample = None
             if not self._failing:
@@ -212,8 +222,8 @@ class Events:
     def _one(self, happening: Happening) -> bytes:
         found = self._encoded.get(happening.number)
         if found is None:
-            event = _event(b"happening", attrs.asdict(happening))
-            found = self._encoded[happening.number] = b"id: %d\n" % happening.number + event
+            event = b"id: %d\nevent: happening\ndata: %b\n\n" % (happening.number, _json(attrs.asdict(happening)))
+            found = self._encoded[happening.number] = event
         return found
 
     def forget(self, viewer: _Viewer) -> None:
@@ -221,9 +231,20 @@ class Events:
         self._viewers.discard(viewer)
 
 
-def _event(kind: bytes, value: dict[str, Any]) -> bytes:
+def _json(value: object) -> bytes:
     # ASCII without a line break in it, whatever a peer has put into a value.
-    return b"event: %b\ndata: %b\n\n" % (kind, json.dumps(value, separators=(",", ":")).encode())
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _busiest(value: dict[str, Any]) -> dict[str, Any]:
+    """The value with no more rows than are looked at; ``"more"`` counts those that are left out as well."""
+    found, more = dict(value), dict(value.get("more", {}))
+    for name, rows in value.items():
+        if isinstance(rows, list) and len(rows) > ROWS:
+            found[name] = sorted(rows, key=lambda row: -row["rps"])[:ROWS]
+            more[name] = more.get(name, 0) + len(rows) - ROWS
+            found["more"] = more
+    return found
 
 
 class _Viewer(Body):

@@ -131,8 +131,8 @@ async def test_many_viewers_cost_one_sampling_a_second_and_one_encoding(
     assert 5 == len(watched.stats.asked) == watched.events.statistics().samples
     seen = [viewer.read() for viewer in viewers]
     assert all(each == seen[0] for each in seen)
-    # Five samples, one happening.
-    assert 6 == len(encoded)
+    # Five samples of three parts, one happening.
+    assert 16 == len(encoded)
 
 
 async def test_samples_come_once_a_second_and_happenings_at_once(watched: Watched, autojump_clock: MockClock) -> None:
@@ -201,6 +201,26 @@ async def test_many_happenings_come_in_pieces_and_all_of_them(watched: Watched, 
     assert 20 == first.count(b"event: happening")
     rest = viewer.read()
     assert list(range(21, 200)) == [value["number"] for kind, value in rest if kind == "happening"]
+
+
+async def test_a_sample_has_the_busiest_rows_and_counts_the_others(
+    watched: Watched, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"route": str(number), "rps": float(number % 977)} for number in range(500)]
+    value = {"proxy": {}, "routes": rows, "edges": rows[:100], "more": {"routes": 7, "edges": 3}}
+
+    async def stats(window: int) -> dict[str, Any]:
+        return value
+
+    monkeypatch.setattr(watched.events, "_stats", stats)
+    viewer = await watched.view()
+    await trio.sleep(0.5)
+
+    (sample,) = [value for kind, value in viewer.read() if kind == "sample"]
+    assert ["499", "498", "497"] == [row["route"] for row in sample["routes"]][:3]
+    assert (100, 100, {"routes": 407, "edges": 3}) == (len(sample["routes"]), len(sample["edges"]), sample["more"])
+    # What the sampler keeps is not changed.
+    assert 500 == len(rows)
 
 
 async def test_a_slow_viewer_skips_samples_and_holds_nothing_but_the_latest(
