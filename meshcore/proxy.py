@@ -21,6 +21,7 @@ from meshcore.errors import ConfigError, leaves
 from meshcore.layers.tap import Subscription, TapFilter, TapHub, TapQuery
 from meshcore.metrics import Registry, crashes_total, process_metrics
 from meshcore.metrics.feed import Feed
+from meshcore.metrics.happenings import tell_drain, tell_ready
 from meshcore.pipeline.keep import Keeper
 from meshcore.pipeline.plan import identity_of, pipelines
 from meshcore.pipeline.runtime import Runtime
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from meshcore.abc import Connect, HttpService, Listen, NewAccept
+    from meshcore.admin.events import Events
     from meshcore.admin.stats import Stats
     from meshcore.config import ConfigFile
 
@@ -76,6 +78,7 @@ class Proxy:
         weights: of the routes with several backends, as ``listen.NAME/ROUTE`` or ``outbound.to.NAME/ROUTE``; may be
             changed at any time.
         feed: what has happened to it; None before it runs.
+        events: tells those who look with a browser; None where there is no admin server.
         levels: those of the process's loggers; None: they are not the proxy's to tell or to change.
         taps: who looks at its requests; see :meth:`tap`.
         sampler: looks at its metrics while somebody asks; None before it runs.
@@ -92,6 +95,7 @@ class Proxy:
     admin: Server | None = None
     weights: dict[str, Weights] = attrs.Factory(dict)
     feed: Feed | None = None
+    events: Events | None = None
     levels: LogLevels | None = None
     taps: TapHub = attrs.Factory(TapHub)
     sampler: Sampler | None = None
@@ -260,10 +264,11 @@ async def run(
         registry = Registry() if mesh is None else Registry(max_series=mesh.metrics.max_series)
     proxy = Proxy(config, registry, Drain() if drain is None else drain, levels=levels)
     clock = _wall_clock if clock is None else clock
-    proxy.feed = Feed(clock)
     proxy.taps = TapHub(clock)
+    feed = proxy.feed = Feed(clock)
+    proxy.drain.on_start(lambda: tell_drain(feed, proxy.drain.reason))
     if isinstance(config, MeshConfig) and config.identity is not None:
-        proxy.identity, told = identity_of(config, clock, proxy.registry)
+        proxy.identity, told = identity_of(config, clock, proxy.registry, proxy.feed)
         source = told if source is None else source
     runtime = Runtime(
         registry=proxy.registry,
@@ -298,7 +303,10 @@ async def run(
             proxy.admin = await instruments.start(serve_admin, proxy, pages, bound, instruments, stop_admin)
         async with trio.open_nursery() as upstreams:
             if source is not None and proxy.identity is not None:
+                from meshcore.identity.expiry import watch_expiry
+
                 upstreams.start_soon(source.run, proxy.identity, name="identity")
+                upstreams.start_soon(watch_expiry, proxy.identity, name="expiry")
                 if not await _certified(proxy.identity, proxy.drain):
                     prepared.discard()
                     upstreams.cancel_scope.cancel(reason="drained before it was certified")
@@ -311,17 +319,19 @@ async def run(
                     tracing.use(mesh, collector, instruments)
                     await live.begin(prepared)
                     taken = partial(_taken, proxy, reloaded)
-                    proxy.reloader = Reloader(live, proxy.registry, clock, source=file, applied=taken)
+                    proxy.reloader = Reloader(live, proxy.registry, clock, source=file, applied=taken, feed=feed)
                     if file is not None:
                         upstreams.start_soon(proxy.reloader.watch, name="config file")
                 await listeners.start(prepared, servers, upstreams)
                 proxy.serving = True
                 _measure(proxy)
                 log.info("%s", _ready_line(proxy))
+                tell_ready(feed, ",".join(map(format_address, proxy.addresses)))
                 task_status.started(proxy)
             upstreams.cancel_scope.cancel()
         # Every span has ended by now.
         tracing.end()
+        tell_drain(feed, None)
         stop_admin.start("the proxy has drained")
     log.info("stopped")
 

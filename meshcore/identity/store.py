@@ -15,6 +15,7 @@ from OpenSSL import SSL, crypto
 
 from meshcore.errors import TlsError
 from meshcore.identity.metrics import IdentityMetrics
+from meshcore.metrics.happenings import tell_certificate
 from meshcore.metrics.registry import Registry
 from meshcore.transport.contexts import choose_alpn, new_context, present, trust, trust_store
 from meshcore.transport.handshake import Verification, refusal, verify
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from meshcore.identity.credentials import Credentials
+    from meshcore.metrics.feed import Feed
 
 __all__ = ["Identity"]
 
@@ -37,6 +39,7 @@ class Identity:
         name: the name that its certificates must have; ``""``: any.
         clock: the time of day, seconds since the epoch.
         registry: for the metrics of T-14.
+        feed: is told of certificates that are taken and refused; None: nobody is.
 
     Attributes:
         current: what is in use; None before the first certificate.
@@ -52,14 +55,18 @@ class Identity:
         "clock",
         "current",
         "expected",
+        "feed",
         "generation",
         "metrics",
         "refused",
     )
 
-    def __init__(self, name: str, *, clock: Callable[[], float], registry: Registry | None = None) -> None:
+    def __init__(
+        self, name: str, *, clock: Callable[[], float], registry: Registry | None = None, feed: Feed | None = None
+    ) -> None:
         self.expected = name
         self.clock = clock
+        self.feed = feed
         self.current: Credentials | None = None
         self.generation = 0
         self.refused = ""
@@ -106,6 +113,8 @@ class Identity:
         self.metrics.taken(self.clock(), credentials.not_after)
         until = _time(credentials.not_after)
         log.info("identity %s certified until %s", credentials.name, until)
+        kind = "identity_certified" if self.generation == 1 else "certificate_renewed"
+        tell_certificate(self.feed, kind, credentials.name, f"certified until {until}")
         self._certified.set()
         return True
 
@@ -113,6 +122,7 @@ class Identity:
         """Notes that a source had nothing that can be used; what was in use stays so, and a warning says why."""
         self.metrics.refused()
         self.refused = reason
+        tell_certificate(self.feed, "certificate_refused", self.name, f"refused: {reason}")
         if self.current is None:
             log.warning("identity %s refused: %s; there is none yet", self.name or "any", reason)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Feed", "Happening"]
+
+_TEXT: Final = 500
+_FIELD: Final = 200
+"""Characters that are kept of a text and of a field: what a peer sent may be long."""
 
 
 @attrs.frozen
@@ -49,10 +53,20 @@ class Feed:
     def __repr__(self) -> str:
         return f"<Feed {self._number} happenings>"
 
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock()
+
+    @property
+    def number(self) -> int:
+        """How many there have been."""
+        return self._number
+
     def tell(self, kind: str, text: str, **fields: str) -> None:
         """Something has happened; costs little, and may be called anywhere."""
         self._number += 1
-        happening = Happening(self._number, self._clock(), kind, text, fields)
+        cut = {name: value[:_FIELD] for name, value in fields.items()}
+        happening = Happening(self._number, self._clock(), kind, text[:_TEXT], cut)
         self._kept.append(happening)
         for listener in list(self._listeners):
             listener(happening)

@@ -57,7 +57,7 @@ def authorization(
         # What was not processed, as on a connection that was just closed, may be asked again.
         .then(Retry(1))
         # Waits for the service, shorter than the question does, so that the answer can name what is wrong.
-        .then(Balance(fail_fast=asked.timeout / 2, owner=runtime.owner))
+        .then(Balance(fail_fast=asked.timeout / 2, owner=runtime.owner, feed=runtime.feed))
         .then(
             requesting(
                 runtime,

@@ -15,4 +15,4 @@ __all__ = ["discovery"]
 
 def discovery(config: MeshConfig, runtime: Runtime) -> Discover:
     """What finds the endpoints of destinations and backends, and counts where the process counts."""
-    return Discover(schemes(runtime.registry, servers=config.proxy.dns_servers))
+    return Discover(schemes(runtime.registry, servers=config.proxy.dns_servers, feed=runtime.feed))

@@ -67,7 +67,8 @@ def requesting(
         top = top.then(RequireId())
     if breaking:
         # Judges what this endpoint answers, and what it was not asked is not its fault, so: below RequireId.
-        top = top.then(FailureAccrual(attrgetter("failure_accrual"), runtime.registry, direction))
+        accrual = attrgetter("failure_accrual")
+        top = top.then(FailureAccrual(accrual, runtime.registry, direction, feed=runtime.feed))
     if measured:
         # Counts each try and knows its endpoint, so: below Retry and Balance.
         top = top.then(
@@ -78,7 +79,7 @@ def requesting(
     if checked:
         # Its requests are nobody's traffic, but go the way of all requests, so: below what counts them and above all
         # that they need.
-        checks = HealthChecks(runtime.registry, direction)
+        checks = HealthChecks(runtime.registry, direction, feed=runtime.feed)
         top = top.then(cast("Layer[NewHttp[Endpoint], NewHttp[Endpoint]]", checks))
     if mesh:
         # Changes the version that a request is sent with, so: directly above what speaks it.
@@ -105,7 +106,7 @@ def forwarding(
     top = forward
     if checked:
         # Shuts an endpoint for what balances, so: above what connects.
-        checks = HealthChecks(runtime.registry, direction, name=f"{prefix}health_checks")
+        checks = HealthChecks(runtime.registry, direction, name=f"{prefix}health_checks", feed=runtime.feed)
         top = Stack((checks, *forward.layers))
     if mesh:
         # The first bytes inside of TLS, so: above it.

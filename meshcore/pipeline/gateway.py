@@ -262,6 +262,7 @@ def _balanced(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewHttp[Backend]]
                 fail_fast=plan.fail_fast,
                 owner=runtime.owner,
                 registry=runtime.registry,
+                feed=runtime.feed,
             )
         )
         .then(
@@ -290,6 +291,7 @@ def _opaque(plan: _Plan, runtime: Runtime) -> Stack[Connect, NewAccept[Accepted]
         fail_fast=plan.fail_fast,
         owner=runtime.owner,
         registry=runtime.registry,
+        feed=runtime.feed,
         scope="outbound_tcp",
         name="opaque_balance",
     )

@@ -148,7 +148,7 @@ def http(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewAccept[Accep
         # From here on, one stack, for as long as the sidecar.
         known.then(_routes(side, runtime) if side.route else _limited(side, runtime))
         # Waits for an application that is starting, and stops waiting for one that is gone.
-        .then(Balance(fail_fast=_FAIL_FAST, owner=runtime.owner))
+        .then(Balance(fail_fast=_FAIL_FAST, owner=runtime.owner, feed=runtime.feed))
         .then(
             requesting(
                 runtime,
@@ -203,7 +203,7 @@ def opaque(config: MeshConfig, runtime: Runtime, *, prefix: str = "opaque_") -> 
         # Before a byte reaches the application.
         .then(_authorize(side, runtime, f"{prefix}authorize", bytes_alone=True))
         .then(ToBackend(_application(side), name=f"{prefix}to_backend"))
-        .then(Balance(fail_fast=_FAIL_FAST, owner=runtime.owner, name=f"{prefix}balance"))
+        .then(Balance(fail_fast=_FAIL_FAST, owner=runtime.owner, feed=runtime.feed, name=f"{prefix}balance"))
         .then(forwarding(runtime, connect_timeout=side.connect_timeout, direction="inbound", prefix=prefix))
     )
 

@@ -159,6 +159,7 @@ def balanced(config: MeshConfig, runtime: Runtime) -> Stack[Connect, NewHttp[Bac
                 fail_fast=side.fail_fast,
                 owner=runtime.owner,
                 registry=runtime.registry,
+                feed=runtime.feed,
             )
         )
         .then(
@@ -208,6 +209,7 @@ def _carrying(
         fail_fast=side.fail_fast,
         owner=runtime.owner,
         registry=runtime.registry,
+        feed=runtime.feed,
         scope="outbound_tcp",
         name=f"{prefix}balance",
     )

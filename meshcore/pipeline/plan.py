@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from meshcore.config import ProxyConfig
     from meshcore.identity.source import IdentitySource
     from meshcore.identity.store import Identity
+    from meshcore.metrics.feed import Feed
     from meshcore.metrics.registry import Registry
     from meshcore.pipeline.runtime import Runtime
     from meshcore.stack import Stack
@@ -82,7 +83,7 @@ def pipelines(config: ProxyConfig | MeshConfig, runtime: Runtime) -> dict[str, P
 
 
 def identity_of(
-    config: MeshConfig, clock: Callable[[], float], registry: Registry
+    config: MeshConfig, clock: Callable[[], float], registry: Registry, feed: Feed | None = None
 ) -> tuple[Identity, IdentitySource]:
     """The identity that ``[identity]`` describes, not certified yet, and what will certify it.
 
@@ -90,13 +91,14 @@ def identity_of(
         config: with an ``[identity]``.
         clock: seconds since the epoch.
         registry: where its metrics go.
+        feed: is told what becomes of its certificates.
     """
     # OpenSSL takes 9 MiB, which is for those to pay who use it.
     from meshcore.identity import DevIdentity, FilesIdentity, Identity
 
     told = config.identity
     assert told is not None
-    identity = Identity(config.own_name, clock=clock, registry=registry)
+    identity = Identity(config.own_name, clock=clock, registry=registry, feed=feed)
     if told.mode == "dev":
         return identity, DevIdentity(config.own_name, told.folder)
     assert told.cert is not None

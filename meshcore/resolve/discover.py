@@ -16,6 +16,7 @@ from meshcore.resolve.static import Static
 from meshcore.transport.target import Address, Backend, Endpoint
 
 if TYPE_CHECKING:
+    from meshcore.metrics.feed import Feed
     from meshcore.metrics.registry import Registry
 
 __all__ = ["Discover", "schemes"]
@@ -25,15 +26,18 @@ def _schemes() -> Mapping[str, Resolve[Backend]]:
     return schemes()
 
 
-def schemes(registry: Registry | None = None, *, servers: tuple[Address, ...] = ()) -> Mapping[str, Resolve[Backend]]:
+def schemes(
+    registry: Registry | None = None, *, servers: tuple[Address, ...] = (), feed: Feed | None = None
+) -> Mapping[str, Resolve[Backend]]:
     """The resolvers that there are, by what stands before the colon of ``backend.discover``.
 
     Args:
         registry: where their metrics go.
         servers: the DNS servers; none: those of ``/etc/resolv.conf``.
+        feed: is told when one of them does not find what it looks for; None: nobody is.
     """
-    dns = Dns(_template, servers, registry)
-    return {"file": File(template=_template), "dns": dns, "dns+srv": dns}
+    dns = Dns(_template, servers, registry, feed=feed)
+    return {"file": File(template=_template, feed=feed), "dns": dns, "dns+srv": dns}
 
 
 def _template(backend: Backend) -> Endpoint:

@@ -13,6 +13,8 @@ import trio
 
 from meshcore.addresses import is_dns_name, parse_upstream
 from meshcore.errors import ConfigError
+from meshcore.metrics.feed import Feed
+from meshcore.metrics.happenings import tell_discovery
 from meshcore.metrics.registry import Registry
 from meshcore.resolve.dns_client import DnsClient, DnsFailed, DnsTransport, Found
 from meshcore.resolve.dns_message import AAAA, SRV, A, Srv
@@ -81,6 +83,7 @@ class Dns:
         transport: how servers are asked.
         files: what the system says.
         rng: randomness, for tests; None: unpredictable.
+        feed: is told when a name cannot be resolved, and when it can again; None: nobody is.
     """
 
     template: Endpoint | Callable[[Backend], Endpoint] = attrs.field(default=Endpoint(("", 0)), repr=False)
@@ -94,6 +97,7 @@ class Dns:
     transport: DnsTransport | None = attrs.field(default=None, repr=False)
     files: SystemFiles = attrs.field(factory=SystemFiles, repr=False, eq=False)
     rng: random.Random | None = attrs.field(default=None, repr=False, eq=False)
+    feed: Feed | None = attrs.field(default=None, repr=False, eq=False)
     _watched: list[_Watched] = attrs.field(factory=list, init=False, repr=False, eq=False)
 
     async def watch(self, target: Backend, publish: Callable[[Sequence[Endpoint]], None], /) -> None:
@@ -197,6 +201,8 @@ class _Watched:
         if problem != self._error:
             kept = f"; {len(self._endpoints)} endpoints of before stay" if self._endpoints else ""
             log.warning("backend %s: %s: %s%s", self.target.name, self.target.discover, problem, kept)
+            if not self._error:
+                tell_discovery(self._dns.feed, self.target.name, self.target.discover or "", problem)
         self._error = problem
 
     def _told(self, answer: _Answer, publish: Callable[[Sequence[Endpoint]], None]) -> float:
@@ -217,6 +223,7 @@ class _Watched:
         self._metrics.found()
         if self._error:
             log.info("backend %s: %s is resolved again", self.target.name, self.target.discover)
+            tell_discovery(dns.feed, self.target.name, self.target.discover or "", None)
         self._failures, self._error, self._missing_since = 0, "", None
         first = self._at is None
         self._at = now

@@ -15,6 +15,8 @@ import attrs
 import trio
 
 from meshcore.errors import ConfigError
+from meshcore.metrics.feed import Feed
+from meshcore.metrics.happenings import tell_discovery
 from meshcore.resolve.entry import endpoint_from
 from meshcore.transport.target import Backend, Endpoint
 
@@ -51,11 +53,13 @@ class File:
             function of the backend.
         interval: seconds between two looks.
         directory: what relative paths are relative to.
+        feed: is told when the file cannot be used, and when it can again; None: nobody is.
     """
 
     template: Endpoint | Callable[[Backend], Endpoint] = attrs.field(default=Endpoint(("", 0)), repr=False)
     interval: float = attrs.field(default=0.5, validator=attrs.validators.gt(0))
     directory: Path = attrs.field(default=Path(), converter=Path, repr=False)
+    feed: Feed | None = attrs.field(default=None, repr=False, eq=False)
 
     async def watch(self, target: Backend, publish: Callable[[Sequence[Endpoint]], None], /) -> None:
         """Publishes the endpoints in the file at once if it is right, and whenever they change; does not return.
@@ -67,7 +71,7 @@ class File:
         if scheme != "file" or not colon or not name:
             raise ConfigError([f"backend {target.name}: {target.discover!r} is not file:PATH"])
         template = self.template(target) if callable(self.template) else self.template
-        watched = _Watched(self.directory / name, template, f"backend {target.name}")
+        watched = _Watched(self.directory / name, template, target.name, self.feed)
         while True:
             endpoints = watched.look()
             if endpoints is not None:
@@ -78,10 +82,12 @@ class File:
 class _Watched:
     """A file, as it was last seen."""
 
-    def __init__(self, path: Path, template: Endpoint, who: str) -> None:
+    def __init__(self, path: Path, template: Endpoint, backend: str, feed: Feed | None) -> None:
         self._path = path
         self._template = template
-        self._who = who
+        self._backend = backend
+        self._who = f"backend {backend}"
+        self._feed = feed
         self._seen: _Signature | None = None
         # A write in the same tick of the file system's clock as our read leaves no trace, so a file that has changed
         # is read once more.
@@ -115,6 +121,7 @@ class _Watched:
         if self._problem:
             self._problem = ""
             log.info("%s: %s is right again", self._who, self._path)
+            tell_discovery(self._feed, self._backend, str(self._path), None)
         if endpoints == self._published:
             return None
         self._published = endpoints
@@ -123,8 +130,10 @@ class _Watched:
 
     def _refuse(self, problem: str) -> None:
         if problem != self._problem:
-            self._problem = problem
+            before, self._problem = self._problem, problem
             kept = "there are no endpoints yet" if self._published is None else "the endpoints stay as they were"
+            if not before:
+                tell_discovery(self._feed, self._backend, str(self._path), problem)
             log.warning("%s: %s: %s; %s", self._who, self._path, problem, kept)
 
 

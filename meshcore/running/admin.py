@@ -13,6 +13,7 @@ from meshcore.addresses import format_address
 from meshcore.admin import Admin
 from meshcore.admin.access import Access
 from meshcore.admin.crowd import Crowd
+from meshcore.admin.dashboard import dashboard_pages
 from meshcore.admin.environment import Environment
 from meshcore.admin.log_level import LogLevel
 from meshcore.admin.log_stream import LogStream
@@ -23,6 +24,7 @@ from meshcore.layers.tcp_metrics import TcpMetrics
 from meshcore.log_lines import JsonFormatter
 from meshcore.metrics.exposition import Exposition
 from meshcore.running.pages import live_pages
+from meshcore.running.viewers import events_of, viewer_pages
 from meshcore.server.http import ServeHttp
 from meshcore.server.offer_tls import OfferTls
 from meshcore.server.options import ServerOptions
@@ -47,7 +49,7 @@ _GRACE = 1.0
 _MOST = 256
 """Connections that the admin server accepts at a time, those that are about to be closed included."""
 
-_PUBLIC = ("/",)
+_PUBLIC = tuple(path.decode() for path in dashboard_pages())
 """Pages that say nothing of the proxy, and so need no token: what a browser shows its user before there is one."""
 
 _OPTIONS = ServerOptions(
@@ -106,6 +108,7 @@ def _pages(proxy: Proxy) -> dict[bytes, HttpService]:
         b"/tap": TapPage(lambda: proxy.taps),
         b"/env.json": Environment(os.environ),
         **live_pages(proxy),
+        **({} if proxy.events is None else viewer_pages(proxy.events)),
     }
     if proxy.levels is not None:
         pages[b"/proxy-log-level"] = LogLevel(proxy.levels)
@@ -119,6 +122,7 @@ def prepare_admin(proxy: Proxy) -> NewAccept[Accepted]:
     Raises:
         ConfigError: its certificate or key cannot be used.
     """
+    proxy.events = events_of(proxy)
     top: Stack[NewAccept[Accepted], NewAccept[Accepted]] = accept(Accepted)
     offered = _offered(proxy)
     if offered is not None:
@@ -168,6 +172,9 @@ async def serve_admin(
     """
     # Streams end in order, before they would be cut.
     drain.on_start(proxy.taps.close)
+    if proxy.events is not None:
+        drain.on_start(proxy.events.end)
+        instruments.start_soon(proxy.events.run, name="events")
     start = partial(serve, served, listeners, upstreams=instruments, drain=drain, grace=_GRACE, name="admin")
     await start(max_connections=_MOST, task_status=task_status)
 

@@ -11,11 +11,13 @@ import trio
 
 from meshcore.config.changes import differences
 from meshcore.errors import ConfigError
+from meshcore.metrics.happenings import tell_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from meshcore.config import ConfigFile, MeshConfig
+    from meshcore.metrics.feed import Feed
     from meshcore.metrics.registry import Registry
     from meshcore.running.live import Live
 
@@ -65,6 +67,7 @@ class Reloader:
         *,
         source: ConfigFile | None = None,
         applied: Callable[[MeshConfig], object] | None = None,
+        feed: Feed | None = None,
     ) -> None:
         self.source = source
         self.version = 1
@@ -73,6 +76,7 @@ class Reloader:
         self._live = live
         self._clock = clock
         self._applied = applied
+        self._feed = feed
         self._turn = trio.Lock()
         self._seen = source.began if source is not None else None
         results = registry.counter("config_reload_total", "Total count of reloads of the configuration", "result")
@@ -138,6 +142,7 @@ class Reloader:
             self.version += 1
             self.loaded = self._clock()
             log.info("config v%d: %s (%s)", self.version, changes or "files that it names", cause)
+            tell_config(self._feed, self.version, changes, (), cause)
             if self._applied is not None:
                 self._applied(config)
         else:
@@ -148,6 +153,7 @@ class Reloader:
         for problem in problems:
             log.error("config refused: %s", problem)
         log.error("config v%d stays as it is (%s)", self.version, cause)
+        tell_config(self._feed, self.version, "", problems, cause)
         return self._done(Reloaded("failed", self.version, "", tuple(problems), cause))
 
     def _done(self, reloaded: Reloaded) -> Reloaded:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from meshcore.addresses import format_address
 from meshcore.http.trace_ids import ids_of
@@ -71,7 +71,7 @@ class About(Mapping[str, str]):
             yield "route", request.route
             endpoint = request.endpoint if endpoint is None else endpoint
             backend = backend or request.backend
-            trace: Any = getattr(request, "trace", None)
+            trace = request.trace
             trace_id = ids_of(request.headers.raw)[0].decode("latin-1") if trace is None else trace.trace_id
             yield "trace_id", trace_id
         yield "backend", backend

@@ -18,14 +18,14 @@ import trio.lowlevel
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from meshcore.compiled import is_compiled
 from meshcore.errors import FailFastError, StreamReset
 from meshcore.http.body import Chunks, Full, read_all
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
-from meshcore.layers.access_log import AccessLog, fields, output
+from meshcore.layers.access_log import AccessLog, output
 from meshcore.metrics.registry import Registry
 from meshcore.testing import MockNewService, memory_connection_pair, mock_service, request, response
+from meshcore.tracing.propagation import Link
 from meshcore.transport.target import Accepted, Endpoint
 
 
@@ -354,20 +354,9 @@ async def test_header_fields_are_told_as_they_came(nursery: trio.Nursery, autoju
     assert written == ["acme\n"]
 
 
-@pytest.mark.skipif(is_compiled(), reason="what is compiled has the constant in it")
-async def test_a_trace_that_was_begun_here_says_the_ids(
-    nursery: trio.Nursery, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fields, "TRACED", True)
-
-    class Trace:
-        trace_id = "aa" * 16
-        span_id = "bb" * 8
-
-    class Traced(Request):
-        trace = Trace()
-
-    sent = Traced(b"GET", b"http", b"a.test", b"/", Headers([(b"x-request-id", b"other")]))
+async def test_a_trace_that_was_begun_here_says_the_ids(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    sent = request(headers=[(b"x-request-id", b"other")])
+    sent.trace = Link(bytes.fromhex("aa" * 16), bytes.fromhex("bb" * 8), True, 0)
     assert await one(nursery, sent, template="%{trace_id} %{span_id}") == f"{'aa' * 16} {'bb' * 8}\n"
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 from meshcore.addresses import format_address
 from meshcore.http.counted import CountedBody
 from meshcore.http.grpc import is_grpc, status_of
-from meshcore.http.message import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +23,6 @@ __all__ = [
     "RAW",
     "SECONDS",
     "TEXT",
-    "TRACED",
     "error_of",
     "grpc_status",
     "time_stamp",
@@ -41,9 +39,6 @@ RAW: Final = 3
 """Bytes that a peer may have sent."""
 SECONDS: Final = 4
 """A number of seconds."""
-
-TRACED: Final = hasattr(Request, "trace")
-"""Whether requests know the trace that was begun here, or is gone on with."""
 
 _MOST_ADDRESSES: Final = 1_024
 _VERSIONS: Final = {10: "HTTP/1.0", 11: "HTTP/1.1", 20: "HTTP/2.0"}
@@ -204,20 +199,16 @@ def error_of(x: Exchange) -> str | bytes | None:
 
 
 def _trace_id(x: Exchange) -> str | bytes | None:
-    if TRACED:
-        trace: Any = getattr(x.request, "trace", None)
-        if trace is not None:
-            found: str = trace.trace_id
-            return found
+    trace = x.request.trace
+    if trace is not None:
+        return trace.trace_id
     return x.lines.format.trace_id or None
 
 
 def _span_id(x: Exchange) -> str | bytes | None:
-    if TRACED:
-        trace: Any = getattr(x.request, "trace", None)
-        if trace is not None:
-            found: str | None = getattr(trace, "span_id", None)
-            return found
+    trace = x.request.trace
+    if trace is not None:
+        return trace.span_id
     return x.lines.format.span_id or None
 
 

@@ -12,7 +12,7 @@ import trio
 
 from meshcore._wakeup import Wakeup, checkpoint, clock
 from meshcore.http.trace_ids import ids_of
-from meshcore.layers.access_log.fields import TRACED, grpc_status
+from meshcore.layers.access_log.fields import grpc_status
 from meshcore.layers.access_log.output import Output
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Lines:
 
     def chosen(self, request: Request) -> bool:
         """Whether an exchange is in the sample: the same answer for the same trace, in every proxy."""
-        trace: Any = getattr(request, "trace", None) if TRACED else None
+        trace = request.trace
         trace_id = ids_of(request.headers.raw)[0] if trace is None else trace.trace_id.encode()
         if trace_id:
             return self._choice.place(trace_id) < self._threshold

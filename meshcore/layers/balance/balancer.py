@@ -32,6 +32,7 @@ from meshcore.layers.balance.metrics import BalanceMetrics
 from meshcore.layers.balance.penalty import PenaltyExchange
 from meshcore.layers.balance.refused import all_refused
 from meshcore.layers.balance.statistics import BalanceStatistics
+from meshcore.metrics.happenings import tell_backend
 from meshcore.stack import resolve
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Balancer(Generic[Req, Rsp]):
         "_error",
         "_exchange",
         "_fail_fast",
+        "_feed",
         "_hastened",
         "_members",
         "_metrics",
@@ -89,6 +91,7 @@ class Balancer(Generic[Req, Rsp]):
         self._metrics = BalanceMetrics(layer.registry, layer.scope, target.name)
         self._members = Members(self, layer, balancing, load, picker, inner, target, self._metrics)
         self._fail_fast = layer.fail_fast
+        self._feed = layer.feed
         self._capacity = layer.capacity
         self._waiting = Line()
         self._unready_since: float | None = None
@@ -303,6 +306,7 @@ class Balancer(Generic[Req, Rsp]):
             # The gate shuts: who waits fails with this one.
             self._shut = True
             self._metrics.shut_total.value += 1
+            tell_backend(self._feed, self._target.name, available=False)
             self._waiting.wake_all()
             raise self._failure(cause)
 
@@ -349,6 +353,7 @@ class Balancer(Generic[Req, Rsp]):
         if self._shut:
             self._shut = False
             self._metrics.opened_total.value += 1
+            tell_backend(self._feed, self._target.name, available=True)
         self._waiting.hand_out(self._take)
 
     def settled(self) -> None:

@@ -12,6 +12,7 @@ from meshcore.layers.balance.balancer import Balancer
 from meshcore.layers.balance.balancing import Balancing, PolicyName, known_policy
 from meshcore.layers.balance.load import Load, PeakEwma
 from meshcore.layers.balance.ready import Policy
+from meshcore.metrics.feed import Feed
 from meshcore.metrics.registry import Registry
 from meshcore.resolve.static import Static
 from meshcore.stack import Param
@@ -53,6 +54,7 @@ class Balance:
         registry: where the metrics are; None: nowhere.
         scope: what the metrics' names begin with.
         name: the role, where a stack has more than one.
+        feed: is told of endpoints that come, go and fail; None: nobody is.
     """
 
     per: ClassVar[str] = "endpoint"
@@ -69,6 +71,7 @@ class Balance:
     registry: Registry | None = attrs.field(default=None, repr=False, eq=False, kw_only=True)
     scope: str = attrs.field(default="outbound_http", repr=False, kw_only=True)
     name: str = attrs.field(default="", repr=False, kw_only=True)
+    feed: Feed | None = attrs.field(default=None, repr=False, eq=False, kw_only=True)
 
     # The first says it all; pyright's inference needs the two that are used.
     @overload

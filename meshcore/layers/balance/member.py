@@ -100,6 +100,9 @@ class Pool(Protocol):
     def failed(self) -> None:
         """It could not be connected."""
 
+    def lost(self, member: Member, error: MeshError | None, /) -> None:
+        """It is out; None: it is connected again."""
+
     def readied(self, member: Member, /) -> None:
         """It can take requests."""
 
@@ -348,6 +351,8 @@ class Member:
             if self.state == "out":
                 await self._pause()
             if self._wanted() and (probe is None or await self._probed(probe)):
+                if self.state == "out":
+                    self._pool.lost(self, None)
                 self.state = "ready"
                 self.error = None
                 self._successes_before = self.successes
@@ -367,6 +372,7 @@ class Member:
                 log.info(
                     "endpoint %s cannot be connected: %s", self.endpoint, error, extra=About(endpoint=self.endpoint)
                 )
+                self._pool.lost(self, error)
                 self._pool.place(self)
             self._pool.failed()
             return False

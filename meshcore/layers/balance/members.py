@@ -11,6 +11,7 @@ from meshcore._wakeup import clock
 from meshcore.abc import Status
 from meshcore.errors import MeshError, NotReady
 from meshcore.layers.balance.member import EndpointStatistics, Member
+from meshcore.metrics.happenings import tell_discovery, tell_endpoint, tell_endpoints, tell_panic
 from meshcore.resolve.update import changes, identity
 from meshcore.transport.about import About
 
@@ -47,6 +48,7 @@ class Members:
     __slots__ = (
         "_balancer",
         "_draining",
+        "_feed",
         "_load",
         "_metrics",
         "_now",
@@ -104,6 +106,7 @@ class Members:
         self._resolve = layer.resolve
         self._target = target
         self._metrics = metrics
+        self._feed = layer.feed
         self._now = clock()
         self._nursery: trio.Nursery | None = None
         self._watching: trio.CancelScope | None = None
@@ -158,6 +161,8 @@ class Members:
             except Exception as error:
                 # The last good set stays.
                 failures += 1
+                source = self._target.discover or "discovery"
+                tell_discovery(self._feed, self._target.name, source, f"{type(error).__name__}: {error}")
                 where = f"discovery of backend {self._target.name}"
                 if self.owner is not None:
                     self.owner.crashed(error, where)
@@ -172,9 +177,13 @@ class Members:
         nursery = self._nursery
         if nursery is None:
             return
+        first = not self.discovered
         self.discovered = True
         self._updating = True
         update = changes([member.endpoint for member in self.all.values()], endpoints)
+        if not first or self._target.discover is not None:
+            # Those that a backend is made with are no news: there is one for every name that is asked for.
+            tell_endpoints(self._feed, self._target.name, update.added, update.removed, first=first)
         metrics = self._metrics
         metrics.reset_total.value += 1
         metrics.added_total.value += len(update.added)
@@ -219,6 +228,10 @@ class Members:
         """One could not be connected."""
         self._balancer.failed()
 
+    def lost(self, member: Member, error: MeshError | None, /) -> None:
+        """One is out because of *error*; None: it is connected again."""
+        tell_endpoint(self._feed, self._target.name, member.endpoint, error)
+
     def readied(self, member: Member, /) -> None:
         """One can take requests: it is connected, or its gates have opened again."""
         if member.slot < 0:
@@ -227,7 +240,8 @@ class Members:
             # A few are enough to tell what is usual here, however many there are.
             some = [other.load.estimate(now) for other in self._ready.some(_SOME)]
             member.load.anew(now, sum(some) / len(some) if some else None)
-            self.place(member)
+        # One that a panic has put on the list already counts as open again, which may end the panic.
+        self.place(member)
 
     def place(self, member: Member, /) -> None:
         """Puts one where it belongs: among those that may be picked, or not."""
@@ -254,6 +268,7 @@ class Members:
         if panicking == self.panicking or self._updating:
             return
         self.panicking = panicking
+        tell_panic(self._feed, self._target.name, self._open, panicking=panicking)
         for member in self.all.values():
             if member.status is Status.BUSY:
                 self.place(member)
@@ -284,6 +299,9 @@ class Members:
             return
         if member.state == "ready":
             log.info("endpoint %s is out: %s", member.endpoint, error, extra=About(endpoint=member.endpoint))
+            self.lost(member, error)
+            log.info("endpoint %s is out: %s", member.endpoint, error)
+            self.lost(member, error)
         member.failures += 1
         member.take_out(error)
         self.place(member)

@@ -24,6 +24,7 @@ from meshcore.http.grpc import GrpcStatus, is_grpc, status_of
 from meshcore.http.retry_after import pause_asked
 from meshcore.layers.failure_accrual.breaker import Breaker, Outcome, State
 from meshcore.layers.failure_accrual.statistics import BreakerStatistics
+from meshcore.metrics.happenings import tell_breaker
 from meshcore.metrics.labels import TARGET_LABELS, extra_labels, target_labels
 from meshcore.transport.about import About
 from meshcore.transport.target import Endpoint
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from meshcore.codec.events import Fields
     from meshcore.http.body import EndOfStream
     from meshcore.http.message import Request, Response
+    from meshcore.metrics.feed import Feed
     from meshcore.metrics.registry import Counter, Gauge, Registry
     from meshcore.transport.accrual import Accrual
 
@@ -99,6 +101,7 @@ class Gated:
         "__wrapped__",
         "_believed",
         "_changed",
+        "_feed",
         "_group",
         "_inner",
         "_now",
@@ -121,9 +124,11 @@ class Gated:
         registry: Registry | None,
         direction: str,
         rng: random.Random,
+        feed: Feed | None = None,
     ) -> None:
         self._inner = inner
         self._target = target
+        self._feed = feed
         self._now = clock()
         self.breaker = Breaker(accrual, rng)
         self.shut = False
@@ -270,6 +275,9 @@ class Gated:
         log.warning(
             "endpoint %s is left alone for %.1f s: %s", self._target, penalty, reason, extra=self._about()
         )
+        self._happened("tripped", f"is left alone for {penalty:.1f} s: {reason}")
+        log.warning("endpoint %s is left alone for %.1f s: %s", self._target, penalty, reason)
+        self._happened("tripped", f"is left alone for {penalty:.1f} s: {reason}")
         self.cause = self._error()
         self._changes()
 
@@ -279,7 +287,11 @@ class Gated:
         if self._series is not None:
             self._series.open.value = 0
         log.info("endpoint %s is well again", self._target, extra=self._about())
+        self._happened("recovered", "is well again")
         self._changes()
+
+    def _happened(self, state: str, text: str) -> None:
+        tell_breaker(self._feed, state, self.breaker.accrual.group, self._target, text)
 
     def _changes(self) -> None:
         self._changed.wake()
@@ -296,6 +308,7 @@ class Gated:
         """
         if not self.breaker.admit(self._now()):
             raise self._error()
+        self._happened("probation", "is tried with one request")
         # Exactly one: nobody else is sent here meanwhile.
         self._changes()
         return self.breaker.opened

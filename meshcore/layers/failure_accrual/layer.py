@@ -11,6 +11,7 @@ import attrs
 from meshcore.abc import HttpService, NewHttp, link
 from meshcore.layers.failure_accrual.gate import Gated, Group
 from meshcore.layers.failure_accrual.statistics import BreakerStatistics
+from meshcore.metrics.feed import Feed
 from meshcore.metrics.registry import Registry
 from meshcore.stack import Param, resolve
 from meshcore.transport.accrual import Accrual
@@ -37,6 +38,7 @@ class FailureAccrual:
         registry: where ``circuit_breaker_…`` metrics go; None: nowhere.
         direction: of the metrics.
         rng: randomness of the penalties, for tests.
+        feed: is told when a breaker opens and closes; None: nobody is.
 
     Raises:
         CircuitOpen: when called while the breaker is open.
@@ -46,6 +48,7 @@ class FailureAccrual:
     registry: Registry | None = attrs.field(default=None, repr=False)
     direction: str = attrs.field(default="outbound", repr=False)
     rng: random.Random = attrs.field(factory=random.Random, repr=False, eq=False)
+    feed: Feed | None = attrs.field(default=None, repr=False, eq=False, kw_only=True)
 
     def layer(self, inner: NewHttp[T], /) -> NewHttp[T]:
         """Each service that *inner* makes has a breaker of its own."""
@@ -75,6 +78,15 @@ class _NewGated(Generic[T]):
         if group is None:
             group = self._groups[accrual.group] = Group()
         layer = self._layer
-        gated = Gated(inner, accrual, target, group, registry=layer.registry, direction=layer.direction, rng=layer.rng)
+        gated = Gated(
+            inner,
+            accrual,
+            target,
+            group,
+            registry=layer.registry,
+            direction=layer.direction,
+            rng=layer.rng,
+            feed=layer.feed,
+        )
         nursery.start_soon(gated.run, name=f"breaker of {target}")
         return link(gated, inner, self._layer)

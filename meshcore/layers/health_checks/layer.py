@@ -12,6 +12,8 @@ import trio
 
 from meshcore.abc import NewService, Status
 from meshcore.errors import MeshError, NotReady
+from meshcore.metrics.feed import Feed
+from meshcore.metrics.happenings import tell_health
 from meshcore.metrics.registry import Registry
 from meshcore.stack import Param, resolve
 from meshcore.transport.about import About
@@ -47,6 +49,7 @@ class HealthChecks:
         health: how and when; by default what the endpoint says itself.
         rng: for the intervals.
         name: the role, where a stack has more than one.
+        feed: is told when an endpoint's health changes; None: nobody is.
     """
 
     registry: Registry | None = attrs.field(default=None, repr=False, eq=False)
@@ -54,6 +57,7 @@ class HealthChecks:
     health: Param[Health | None] = attrs.field(default=attrgetter("health"), repr=False)
     rng: random.Random = attrs.field(factory=random.Random, repr=False, eq=False)
     name: str = attrs.field(default="", repr=False, kw_only=True)
+    feed: Feed | None = attrs.field(default=None, repr=False, eq=False, kw_only=True)
 
     def layer(self, inner: NewService[Endpoint, Req, Rsp], /) -> NewService[Endpoint, Req, Rsp]:
         """Checks whatever *inner* makes."""
@@ -112,6 +116,7 @@ class _Checked(Generic[Req, Rsp]):
         self.__wrapped__ = inner
         self._health = health
         self._endpoint = endpoint
+        self._feed = layer.feed
         self._rng = layer.rng
         self._status = Status.CLOSED
         self._changed: Callable[[], None] = _nobody
@@ -186,6 +191,8 @@ class _Checked(Generic[Req, Rsp]):
             self._error = ""
             if first or (self._status is not Status.OPEN and self._streak >= self._health.healthy):
                 self._become(Status.OPEN, None)
+                if not first:
+                    tell_health(self._feed, self._endpoint, None)
             return
         self._failure_total.value += 1
         self._failures += 1
@@ -195,6 +202,7 @@ class _Checked(Generic[Req, Rsp]):
             cause = NotReady(f"endpoint {self._endpoint}: health check failed")
             cause.__cause__ = error
             self._become(Status.BUSY, cause)
+            tell_health(self._feed, self._endpoint, self._error)
 
     def _become(self, status: Status, cause: MeshError | None) -> None:
         self._status = status
