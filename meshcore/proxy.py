@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from meshcore.accounting import Ledger
+from meshcore.accounting.series import count_layers
 from meshcore.addresses import format_address
 from meshcore.admin import Admin
 from meshcore.codec import h2
@@ -20,6 +22,7 @@ from meshcore.config import MeshConfig, ProxyConfig
 from meshcore.errors import ConfigError, leaves
 from meshcore.metrics import Registry, crashes_total, process_metrics
 from meshcore.metrics.feed import Feed
+from meshcore.metrics.scheduler import Scheduler, tls_info
 from meshcore.pipeline.keep import Keeper
 from meshcore.pipeline.plan import identity_of, pipelines
 from meshcore.pipeline.runtime import Runtime
@@ -75,6 +78,7 @@ class Proxy:
         feed: what has happened to it; None before it runs.
         crashes: in what serves the endpoints; those of accepted connections are counted by their server.
         reloader: takes other configurations; None for a reverse proxy without a config file.
+        ledger: accounts what the layers of its pipelines do; None: nobody does.
     """
 
     config: ProxyConfig | MeshConfig
@@ -87,6 +91,7 @@ class Proxy:
     feed: Feed | None = None
     crashes: int = 0
     reloader: Reloader | None = None
+    ledger: Ledger | None = None
     _serving: bool = attrs.field(default=False, init=False)
     _listeners: Listeners | None = attrs.field(default=None, init=False)
     _clients: Clients | None = attrs.field(default=None, init=False)
@@ -157,6 +162,10 @@ class Proxy:
             if each.server is not None
         }
 
+    def accounts(self, pipeline: str) -> dict[str, dict[str, Any]] | None:
+        """What the layers of a pipeline have done, by their places; None: nobody accounts for it."""
+        return None if self.ledger is None else self.ledger.value(pipeline)
+
     def crashed(self, error: BaseException, where: str, /) -> None:
         """Counts and logs a crash: see :class:`~meshcore.transport.connection.Owner`."""
         self.crashes += 1
@@ -213,8 +222,11 @@ async def run(
     if isinstance(config, MeshConfig) and config.identity is not None:
         proxy.identity, told = identity_of(config, clock, proxy.registry)
         source = told if source is None else source
+    if (config.proxy if isinstance(config, MeshConfig) else config).layer_accounting:
+        proxy.ledger = Ledger()
     runtime = Runtime(
         registry=proxy.registry,
+        ledger=proxy.ledger,
         identity=proxy.identity,
         clock=clock,
         feed=proxy.feed,
@@ -226,7 +238,7 @@ async def run(
     proxy.weights = runtime.splits
     mesh = config if isinstance(config, MeshConfig) else None
     keeper = Keeper(proxy) if mesh is not None else None
-    listeners = proxy._listeners = Listeners(connect, listen, keeper, proxy.drain)
+    listeners = proxy._listeners = Listeners(connect, listen, keeper, proxy.drain, proxy.ledger)
     listeners.grace = config.proxy.grace_period if isinstance(config, MeshConfig) else config.grace_period
     # Built before anything is bound: here certificates are read.
     prepared = listeners.prepare(pipelines(config, runtime))
@@ -256,7 +268,7 @@ async def run(
                         upstreams.start_soon(proxy.reloader.watch, name="config file")
                 await listeners.start(prepared, servers, upstreams)
                 proxy._serving = True
-                _measure(proxy)
+                upstreams.start_soon(_measure(proxy).run, name="scheduler metrics")
                 log.info("%s", _ready_line(proxy))
                 task_status.started(proxy)
             upstreams.cancel_scope.cancel()
@@ -334,6 +346,7 @@ def _admin(proxy: Proxy) -> Admin:
         config=lambda: proxy.config,
         stacks=lambda: proxy.stacks,
         live=proxy.statistics,
+        accounts=proxy.accounts,
         shutdown=lambda: (
             proxy.config.admin.shutdown if isinstance(proxy.config, MeshConfig) else proxy.config.admin_shutdown
         ),
@@ -341,8 +354,8 @@ def _admin(proxy: Proxy) -> Admin:
     )
 
 
-def _measure(proxy: Proxy) -> None:
-    """Counts what no layer sees: the process, and connections that crashed."""
+def _measure(proxy: Proxy) -> Scheduler:
+    """Counts what no layer sees: the process, connections that crashed, and the scheduler, which is to be run."""
     start = _wall_clock()
     version = metadata.version("meshcore-sidecar")
     process_metrics(proxy.registry, start_time=start, version=version, engines=engines(proxy.config))
@@ -355,6 +368,12 @@ def _measure(proxy: Proxy) -> None:
         seen[0] = crashes
 
     proxy.registry.collect(collect)
+    tls_info(proxy.registry)
+    ledger = proxy.ledger
+    if ledger is None:
+        return Scheduler(proxy.registry)
+    count_layers(ledger, proxy.registry)
+    return Scheduler(proxy.registry, ledger.look)
 
 
 def _wall_clock() -> float:

@@ -69,6 +69,12 @@ def add_arguments(parser: Parser) -> None:
     )
     running.add_argument("--admin-shutdown", action="store_true", help="enable POST /shutdown of the admin server")
     running.add_argument("--access-log", metavar="FORM", default="off", help="off (default), text or json")
+    running.add_argument(
+        "--layer-accounting",
+        metavar="on|off",
+        default="on",
+        help="count and time what each layer does, for /stack and metrics (default: on)",
+    )
     running.add_argument("--log-level", metavar="LEVEL", default="info", help="debug, info (default), warning or error")
     running.add_argument("--log-format", metavar="FORM", default="text", help="text (default) or json, on stderr")
 
@@ -100,6 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
             admin=arguments.admin,
             admin_shutdown=arguments.admin_shutdown,
             access_log=arguments.access_log,
+            layer_accounting=arguments.layer_accounting,
             grace_period=arguments.grace_period,
             opaque_ports=arguments.opaque_ports,
         )

@@ -28,6 +28,7 @@ _RESTART: tuple[KeyPath, ...] = (
     ("admin", "listen"),
     ("identity",),
     ("proxy", "engine"),
+    ("proxy", "layer_accounting"),
 )
 
 

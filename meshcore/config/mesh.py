@@ -100,6 +100,7 @@ class Limits:
             absent: never (D-38).
         engine: ``auto`` takes the fastest codecs installed, ``pure`` those in Python.
         access_log: a line for each request on standard output.
+        layer_accounting: what each layer does is counted and timed, for ``/stack`` and metrics.
         log_level: what is logged on standard error.
         log_format: and in which form.
         dns_servers: whom ``discover = "dns:…"`` asks; none: the servers that ``/etc/resolv.conf`` names.
@@ -111,6 +112,7 @@ class Limits:
     max_connection_age: Duration | None = None
     engine: Engine = "auto"
     access_log: AccessLog = "off"
+    layer_accounting: bool = True
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
     dns_servers: tuple[DnsServer, ...] = ()

@@ -70,6 +70,7 @@ class ProxyConfig:
         admin: where the admin server listens; None: nowhere.
         admin_shutdown: whether ``POST /shutdown`` is enabled.
         access_log: ``"off"``, ``"text"`` or ``"json"``.
+        layer_accounting: whether what each layer does is counted and timed, for ``/stack`` and metrics.
         grace_period: how long what is in flight may take after the drain began (L-04).
         connect_timeout: for each attempt to connect to an endpoint (B-19).
         detect_timeout: how long a silent client is waited for before the server may speak first.
@@ -88,6 +89,7 @@ class ProxyConfig:
     admin: Address | None = ("127.0.0.1", 4191)
     admin_shutdown: bool = False
     access_log: AccessLog = "off"
+    layer_accounting: bool = True
     grace_period: float = 120.0
     connect_timeout: float = 1.0
     detect_timeout: float = 1.0
@@ -111,6 +113,7 @@ def proxy_config(
     admin: str = "127.0.0.1:4191",
     admin_shutdown: bool = False,
     access_log: str = "off",
+    layer_accounting: str = "on",
     grace_period: str = "120s",
     opaque_ports: str | None = None,
 ) -> ProxyConfig:
@@ -142,6 +145,7 @@ def proxy_config(
         admin=_admin(problems, admin),
         admin_shutdown=admin_shutdown,
         access_log=problems.choice("--access-log", access_log, ACCESS_LOGS),
+        layer_accounting=problems.choice("--layer-accounting", layer_accounting, ("on", "off")) == "on",
         grace_period=problems.read("--grace-period", grace_period, parse_duration, 0.0),
         opaque_ports=OPAQUE_PORTS if opaque_ports is None else _ports(problems, opaque_ports),
         server=ServerOptions(engine=chosen),

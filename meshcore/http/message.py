@@ -57,10 +57,12 @@ class Request:
             whoever is cancelled then knows whose fault it is; None without such a limit.
         overrides: what the application wishes for this request alone (R-15), set by ``ReadOverrides``; None: nothing.
         lease: what keeps the build of a pipeline that serves it, set where a reload may exchange that; None elsewhere.
+        account: the visit at the nearest layer above, while it is measured (``meshcore.accounting``); None: it is not.
     """
 
     __slots__ = (
         "absolute_form",
+        "account",
         "authority",
         "avoid",
         "body",
@@ -133,6 +135,7 @@ class Request:
         self.try_until = try_until
         self.overrides = overrides
         self.lease: object = None
+        self.account: object = None
 
     def __repr__(self) -> str:
         where = b"%s://%s%s" % (self.scheme, self.authority, self.path)
@@ -143,7 +146,7 @@ class Request:
         what another try would send; the body, the limits and their clock are shared."""
         if self.timeouts is not None and self.started is None:
             self.started = trio.current_time()
-        return Request(
+        variant = Request(
             self.method,
             self.scheme,
             self.authority,
@@ -167,6 +170,8 @@ class Request:
             self.try_until,
             self.overrides,
         )
+        variant.account = self.account
+        return variant
 
     @property
     def is_tunnel(self) -> bool:

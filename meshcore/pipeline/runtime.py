@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from meshcore.abc import Connect
+    from meshcore.accounting.ledger import Ledger
     from meshcore.identity.store import Identity
     from meshcore.layers.authorize import Policies
     from meshcore.layers.ext_authz import ExtAuthz
@@ -41,6 +42,7 @@ class Runtime:
         own: the addresses of the process's listeners, which are no endpoints; by default nothing is checked.
         connect: how the services are connected to that the proxy itself asks; endpoints are by what is under the stack.
         feed: is told what happens, for whoever looks on; None: nobody is.
+        ledger: accounts what the pipelines' layers do; None: nobody does.
         splits: the weights of routes with several backends, as ``listen.NAME/ROUTE`` or ``outbound.to.NAME/ROUTE``; put
             here by the pipelines, to be changed by whoever likes.
     """
@@ -56,6 +58,7 @@ class Runtime:
     own: Callable[[], Iterable[Address]] | None = None
     connect: Connect = connect_tcp
     feed: Feed | None = None
+    ledger: Ledger | None = None
     splits: dict[str, Weights] = attrs.Factory(dict)
 
     def draft(self) -> Runtime:
