@@ -67,6 +67,10 @@ MODULES = (
     "metrics/histogram",
     "metrics/requests",
     "metrics/route_requests",
+    "accounting/account",
+    "accounting/probe",
+    "accounting/sampler",
+    "accounting/visit",
     # Who may send them, and who takes them.
     "layers/authorize/guard",
     "layers/retry/peek",

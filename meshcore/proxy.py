@@ -13,7 +13,6 @@ import attrs
 import trio
 
 from meshcore.accounting import Ledger
-from meshcore.accounting.series import count_layers
 from meshcore.addresses import format_address
 from meshcore.admin import Admin
 from meshcore.codec import h2
@@ -22,12 +21,12 @@ from meshcore.config import MeshConfig, ProxyConfig
 from meshcore.errors import ConfigError, leaves
 from meshcore.metrics import Registry, crashes_total, process_metrics
 from meshcore.metrics.feed import Feed
-from meshcore.metrics.scheduler import Scheduler, tls_info
 from meshcore.pipeline.keep import Keeper
 from meshcore.pipeline.plan import identity_of, pipelines
 from meshcore.pipeline.runtime import Runtime
 from meshcore.running import AddressError, Reloader, reload_on_signal
 from meshcore.running.clients import Clients
+from meshcore.running.instruments import instruments
 from meshcore.running.listeners import Listener, Listeners
 from meshcore.running.live import Live
 from meshcore.server.http import ServeHttp
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     from meshcore.identity.store import Identity
     from meshcore.layers.authorize import Policies
     from meshcore.layers.split import Weights
+    from meshcore.metrics.scheduler import Scheduler
     from meshcore.running import Reloaded
 
 __all__ = ["AddressError", "Proxy", "main", "main_mesh", "run", "serve_config", "stacks"]
@@ -368,12 +368,7 @@ def _measure(proxy: Proxy) -> Scheduler:
         seen[0] = crashes
 
     proxy.registry.collect(collect)
-    tls_info(proxy.registry)
-    ledger = proxy.ledger
-    if ledger is None:
-        return Scheduler(proxy.registry)
-    count_layers(ledger, proxy.registry)
-    return Scheduler(proxy.registry, ledger.look)
+    return instruments(proxy.registry, proxy.ledger)
 
 
 def _wall_clock() -> float:

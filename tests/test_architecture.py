@@ -36,7 +36,7 @@ ROWS = [
         "meshcore.compiled",
     ],
     ["meshcore.abc", "meshcore.http", "meshcore.stack", "meshcore._unwrap"],
-    ["meshcore.transport", "meshcore.resolve", "meshcore.metrics"],
+    ["meshcore.transport", "meshcore.resolve", "meshcore.metrics", "meshcore.accounting"],
     # Between what it secures and who accepts and connects with it.
     ["meshcore.identity"],
     # Calls through any HTTP service, so: above bodies and messages; asked by layers, so: below those.
