@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from meshcore._native import mypyc_attr
-from meshcore.accounting.visit import Visit
 from meshcore.errors import MeshError
 from meshcore.http.message import Response
 
 if TYPE_CHECKING:
     from meshcore.accounting.sampler import Sampler
+    from meshcore.accounting.visit import Visit
 
 __all__ = ["OUTCOMES", "Account"]
 
@@ -42,7 +42,9 @@ class Account:
         seconds: until the head had come, of all that are over.
         own_seconds: of them, those that were not spent in the layers below.
         outcomes: ends, in the order of :data:`OUTCOMES`.
-        answered: responses of its own: nothing below was asked, or what went wrong there was made into them.
+        bottom: below it there is nothing that answers requests, or takes connections.
+        answered: responses of its own: nothing below was asked, or what went wrong there was made into them; not of the
+            *bottom*.
         repeated: further times that it asked what is below for the same request.
         raised: errors of its own: not those that it only let pass.
         errors: the same by their code, or class.
@@ -53,6 +55,7 @@ class Account:
     __slots__ = (
         "__weakref__",
         "answered",
+        "bottom",
         "calls",
         "created",
         "direction",
@@ -79,6 +82,7 @@ class Account:
         self.direction = direction
         self.protocol = protocol
         self.level = 0
+        self.bottom = False
         self.sampler: Sampler | None = None
         self.created = 0
         self.dropped = 0
@@ -109,7 +113,7 @@ class Account:
         above = visit.above
         if isinstance(answer, Response):
             status = answer.status // 100
-            if not visit.responded:
+            if not visit.responded and not self.bottom:
                 self.answered += weight
         if above is not None:
             above.responded = True

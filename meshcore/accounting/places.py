@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import attrs
 
+from meshcore.accounting.account import Account
 from meshcore.accounting.ledger import Ledger
 from meshcore.accounting.probe import Entry, Probe
 from meshcore.stack import Branching, Stack, role
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     import trio
 
     from meshcore.abc import Layer
-    from meshcore.accounting.account import Account
 
 __all__ = ["Accounted", "accounted", "places"]
 
@@ -132,11 +132,16 @@ class _Probed(Stack[Any, Any]):
 
     def layer(self, inner: Any, /) -> Any:
         """Applies them, with a probe above each that has an account."""
+        if hasattr(inner, "new_service"):
+            # So that the lowest layer, too, can be told from what it asks.
+            inner = _NewProbed(inner, _nobody())
         for layer, account in zip(reversed(self.layers), reversed(self.accounts), strict=True):
             outer = layer.layer(inner)
             if account is None or outer is inner:
                 inner = outer
             elif hasattr(outer, "new_service"):
+                # Connects, or asks nobody.
+                account.bottom = not hasattr(inner, "new_service")
                 inner = _NewProbed(outer, account)
             else:
                 inner = Probe(outer, account)
@@ -162,4 +167,16 @@ class _NewProbed:
         account = self._account
         if account.sampler is not None:
             return Entry(service, account, account.sampler)
-        return service if isinstance(service, Probe) else Probe(service, account)
+        if isinstance(service, Probe) and account.level < _BOTTOM:
+            return service
+        return Probe(service, account)
+
+
+_BOTTOM = 1_000_000
+
+
+def _nobody() -> Account:
+    """The account of what is below all layers, which nobody reads."""
+    account = Account("", "", "", "")
+    account.level = _BOTTOM
+    return account

@@ -5,6 +5,7 @@ A request that is not costs a call and a look at one attribute for each layer; t
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -22,6 +23,8 @@ __all__ = ["Entry", "Probe"]
 
 _now = trio.current_time
 _TOP = -1
+_connecting: ContextVar[Visit | None] = ContextVar("connecting", default=None)
+"""The nearest visit of a layer that connects, for what carries nothing along."""
 
 
 class Probe:
@@ -91,16 +94,24 @@ class Probe:
         return answer
 
     async def _alone(self, request: Any) -> Any:
-        """What carries nothing along is rare, and each is measured by itself."""
+        """What carries nothing along is rare, and each is measured: to be connected is a matter of an endpoint."""
         account = self._account
-        visit = Visit(1, account.level, None)
+        before = above = _connecting.get()
+        while above is not None and above.level >= account.level:
+            above = above.above
+        if above is not None:
+            above.asked += 1
+        visit = Visit(1, account.level, above)
+        _connecting.set(visit)
         began = _now()
         account.came(1)
         try:
             answer = await self._inner(request)
         except BaseException as error:
+            _connecting.set(before)
             account.failed(visit, error, _now() - began)
             raise
+        _connecting.set(before)
         account.ended(visit, answer, _now() - began)
         return answer
 

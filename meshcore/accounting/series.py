@@ -52,6 +52,9 @@ class _Series:
     def collect(self) -> None:
         """Brings all series up to date."""
         for account in self._ledger.accounts():
+            if not account.created:
+                # Nobody has come this way.
+                continue
             cells = self._cells.get(account)
             if cells is None:
                 cells = self._cells[account] = _Cells(self, account)

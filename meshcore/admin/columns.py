@@ -51,10 +51,15 @@ def beside(stack: Stack[Any, Any], accounts: Mapping[str, Mapping[str, Any]]) ->
             ]
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    return [
+    lines = [
         "  ".join([*(cell.rjust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
         for row in rows
     ]
+    for place in shown:
+        one_in = accounts[place].get("one_in", 1.0)
+        if one_in > 1.0:
+            lines.append(f"from {place} on, one in {one_in:g} is measured and stands for the others")
+    return lines
 
 
 def _time(microseconds: float | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.bench import loads
+from tests.bench.accounting import accounting as accounting_costs
 from tests.bench.contenders import CONTENDERS, OURS
 from tests.bench.growth import growth
 from tests.bench.idle import idle_memory
@@ -137,6 +138,11 @@ def layers(settings: Settings) -> str:
     return layer_costs(settings)
 
 
+def accounting(settings: Settings) -> str:
+    """What the accounting of layers adds to a small request: with it and without it, in many short turns."""
+    return accounting_costs(settings)
+
+
 def _warm_h1(port: int) -> loads.Load:
     return loads.wrk(port, connections=8, seconds=1)
 
@@ -158,4 +164,5 @@ CASES: dict[str, Callable[[Settings], str]] = {
     "P9": p9,
     "P10": p10,
     "layers": layers,
+    "accounting": accounting,
 }
