@@ -151,7 +151,9 @@ class Entry(Probe):
             return self._passed_over(request)
         if isinstance(request, Connection):
             if left == 0:
-                return self._measured_connection(request)
+                # No frame of its own: each wake-up of a connection's task goes through all that there are.
+                request.account = Visit(sampler.take(_now()), _TOP, None)
+                return self._connection(request)
             sampler.left = left - 1
             if request.account is None:
                 return self._inner(request)
@@ -170,14 +172,6 @@ class Entry(Probe):
         if isinstance(answer, Response):
             answer.body.on_end(_Whole(self._account, weight, began).ended)
         return answer
-
-    async def _measured_connection(self, connection: Connection) -> Any:
-        before = connection.account
-        connection.account = Visit(self._sampler.take(_now()), _TOP, None)
-        try:
-            return await self._connection(connection)
-        finally:
-            connection.account = before
 
     async def _passed_over(self, request: Any) -> Any:
         """One that another stack above measures, and this one does not."""

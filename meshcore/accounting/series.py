@@ -105,8 +105,6 @@ class _Cells:
             cell.value += value - self._times[index]
             self._times[index] = value
         in_flight.value = account.in_flight
-        for index, (cell, number) in enumerate(
-            zip(self._services, (account.created, account.dropped), strict=True)
-        ):
+        for index, (cell, number) in enumerate(zip(self._services, (account.created, account.dropped), strict=True)):
             cell.value += number - self._made[index]
             self._made[index] = number

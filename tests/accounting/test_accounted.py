@@ -75,9 +75,7 @@ class Mesh:
 TWO = stack(Backend).then(slow).then(refuse)
 
 
-async def test_time_is_told_in_all_and_without_what_is_below(
-    nursery: trio.Nursery, autojump_clock: MockClock
-) -> None:
+async def test_time_is_told_in_all_and_without_what_is_below(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     mesh = Mesh(nursery, TWO, lambda _: later(0.5))
     for _ in range(4):
         await mesh.service(request())

@@ -46,9 +46,7 @@ def accounting(settings: Settings) -> str:
                 live = [
                     (
                         kind,
-                        stack.enter_context(
-                            meshcore([origin.port], "--layer-accounting", kind.name, scheme=scheme)
-                        ),
+                        stack.enter_context(meshcore([origin.port], "--layer-accounting", kind.name, scheme=scheme)),
                     )
                     for kind in KINDS
                 ]

@@ -33,7 +33,8 @@ def test_every_default_is_shown(look: Look) -> None:
         "opaque_ports = [25, 587, 3306, 4444, 5432, 6379, 9300, 11211]\n"
         'connect_timeout = "300ms"\ndetect_timeout = "10s"\nroute = []\nlayer = []\n\n'
         '[listen]\n\n[backend]\n\n[admin]\nlisten = "127.0.0.1:4191"\nshutdown = false\n\n'
-        '[proxy]\ngrace_period = "2m"\nengine = "auto"\naccess_log = "off"\nlog_level = "info"\nlog_format = "text"\n'
+        '[proxy]\ngrace_period = "2m"\nengine = "auto"\naccess_log = "off"\n'
+        'layer_accounting = true\nlog_level = "info"\nlog_format = "text"\n'
         "dns_servers = []\n"
     )
 
