@@ -125,7 +125,7 @@ class Account:
             self._over(visit, _CANCELLED, seconds)
             return
         above = visit.above
-        if above is not None:
+        if above is not None and above.level >= 0:
             above.responded = False
             above.error = error
         if visit.error is not error:
@@ -139,6 +139,8 @@ class Account:
 
     def _over(self, visit: Visit, outcome: int, seconds: float) -> None:
         weight = visit.weight
+        # Its traceback leads to frames that have the visit.
+        visit.error = None
         self.in_flight -= weight
         self.outcomes[outcome] += weight
         self.seconds += seconds * weight

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import attrs
@@ -327,3 +328,21 @@ async def test_an_account_goes_with_the_last_stack_that_has_its_layer(nursery: t
     assert account is ledger.find("p", "slow")
     del again, account
     assert [] == ledger.accounts()
+
+
+async def test_what_measured_errors_leave_behind_has_no_cycles(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    def gone(request: Request) -> Response:
+        raise GoAway("gone")
+
+    mesh = Mesh(nursery, stack(Backend).then(layers.Rescue()).then(slow).then(refuse), gone)
+    await mesh.service(request())
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            await mesh.service(request())
+        assert 0 == gc.collect()
+    finally:
+        gc.enable()
