@@ -68,6 +68,7 @@ MODULES = (
     "metrics/requests",
     "metrics/route_requests",
     "accounting/account",
+    "accounting/passage",
     "accounting/probe",
     "accounting/sampler",
     "accounting/visit",

@@ -129,13 +129,30 @@ class Account:
             above.responded = False
             above.error = error
         if visit.error is not error:
-            self.raised += visit.weight
-            code = error.code if isinstance(error, MeshError) else type(error).__name__
-            errors = self.errors
-            if code not in errors and len(errors) >= _CODES:
-                code = "other"
-            errors[code] = errors.get(code, 0) + visit.weight
+            self.raised_here(error, visit.weight)
         self._over(visit, _ERROR, seconds)
+
+    def raised_here(self, error: Exception, weight: int) -> None:
+        """An error has begun here."""
+        self.raised += weight
+        code = error.code if isinstance(error, MeshError) else type(error).__name__
+        errors = self.errors
+        if code not in errors and len(errors) >= _CODES:
+            code = "other"
+        errors[code] = errors.get(code, 0) + weight
+
+    def connection_over(
+        self, weight: int, ended: bool, error: BaseException | None, seconds: float, own: float
+    ) -> None:
+        """A connection is served, as far as it goes: *ended*, or given to another layer."""
+        self.in_flight -= weight
+        if error is None and ended:
+            outcome = 0
+        else:
+            outcome = _ERROR if isinstance(error, Exception) else _CANCELLED
+        self.outcomes[outcome] += weight
+        self.seconds += seconds * weight
+        self.own_seconds += own * weight
 
     def _over(self, visit: Visit, outcome: int, seconds: float) -> None:
         weight = visit.weight

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from meshcore.accounting.passage import Passage
 from meshcore.accounting.visit import Visit
 from meshcore.http.message import Request, Response
 from meshcore.transport.connection import Connection
@@ -54,9 +55,10 @@ class Probe:
                 return self._inner(request)
             return self._request(request)
         if isinstance(request, Connection):
-            if request.account is None:
-                return self._inner(request)
-            return self._connection(request)
+            passage = request.account
+            if isinstance(passage, Passage):
+                passage.enter(self._account, _now())
+            return self._inner(request)
         return self._alone(request)
 
     async def _request(self, request: Request) -> Any:
@@ -73,23 +75,6 @@ class Probe:
             account.failed(visit, error, _now() - began)
             raise
         request.account = before
-        account.ended(visit, answer, _now() - began)
-        return answer
-
-    async def _connection(self, connection: Connection) -> Any:
-        account = self._account
-        before = connection.account
-        visit = _visit(before, account.level)
-        connection.account = visit
-        began = _now()
-        account.came(visit.weight)
-        try:
-            answer = await self._inner(connection)
-        except BaseException as error:
-            connection.account = before
-            account.failed(visit, error, _now() - began)
-            raise
-        connection.account = before
         account.ended(visit, answer, _now() - began)
         return answer
 
@@ -151,8 +136,6 @@ class Entry(Probe):
             return self._passed_over(request)
         if isinstance(request, Connection):
             if left == 0:
-                # No frame of its own: each wake-up of a connection's task goes through all that there are.
-                request.account = Visit(sampler.take(_now()), _TOP, None)
                 return self._connection(request)
             sampler.left = left - 1
             if request.account is None:
@@ -171,6 +154,22 @@ class Entry(Probe):
             request.account = before
         if isinstance(answer, Response):
             answer.body.on_end(_Whole(self._account, weight, began).ended)
+        return answer
+
+    async def _connection(self, connection: Connection) -> Any:
+        began = _now()
+        before = connection.account
+        passage = Passage(self._sampler.take(began))
+        connection.account = passage
+        passage.enter(self._account, began)
+        try:
+            answer = await self._inner(connection)
+        except BaseException as error:
+            connection.account = before
+            passage.end(_now(), error)
+            raise
+        connection.account = before
+        passage.end(_now(), None)
         return answer
 
     async def _passed_over(self, request: Any) -> Any:

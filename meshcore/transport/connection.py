@@ -50,7 +50,7 @@ class Connection(ABC):
         silent: its client waits for the server to speak first, as far as is known.
         bytes_read, bytes_written: so far, on the wire side of this transport.
         judged: what policies have said of it, by who asked; None: nobody has.
-        account: the visit at the nearest layer above, while it is measured (``meshcore.accounting``); None: it is not.
+        account: its passage through layers, while it is measured (``meshcore.accounting``); None: it is not.
         error: what broke it, for ``tcp_close_total{errno}``; None for an orderly close.
     """
 
