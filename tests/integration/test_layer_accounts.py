@@ -12,6 +12,7 @@ from trio.testing import MockClock
 from meshcore import Proxy, Request, Response
 from meshcore.http.body import read_all
 from meshcore.testing import MemoryMesh, mock_service, request
+from meshcore.transport.target import Endpoint
 
 PUBLIC, BLUE, NOWHERE, ADMIN = ("127.0.0.1", 8080), ("10.0.0.1", 80), ("10.0.0.9", 80), ("127.0.0.1", 4191)
 CONFIG = """
@@ -199,3 +200,62 @@ async def test_the_clients_of_an_embedder_are_accounted_under_their_destination(
     found = proxy.accounts("client pay:80")
     assert found is not None
     assert [3, 3] == [found[place]["calls"] for place in ("retry", "balance")]
+
+
+BYTES = """
+[outbound]
+listen = "127.0.0.1:4140"
+[outbound.to."db:5432"]
+listen = "127.0.0.1:5432"
+endpoints = ["{endpoint}"]
+protocol = "tcp"
+[admin]
+listen = "off"
+"""
+
+
+async def pass_bytes(nursery: trio.Nursery, endpoint: str) -> tuple[Proxy, dict[str, dict[str, Any]], Any]:
+    async def echo(connection: Any) -> None:
+        while data := await connection.receive_some():
+            await connection.send_all(data)
+
+    mesh = MemoryMesh(nursery)
+    await mesh.serve_bytes(BLUE, echo)
+    proxy = await mesh.start(BYTES.format(endpoint=endpoint))
+    client = await mesh.network.connect(Endpoint(("127.0.0.1", 5432)))
+    await client.send_all(b"ping")
+    await trio.sleep(2.0)
+    found = proxy.accounts("db:5432")
+    assert found is not None
+    return proxy, found, client
+
+
+async def test_connections_are_accounted_in_the_layers_that_carry_them(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    proxy, found, client = await pass_bytes(nursery, "10.0.0.1:80")
+    way = ("tcp_errors", "tcp_metrics", "detect", "opaque_balance", "forward")
+    assert [(1, 1)] * 5 == [(found[place]["calls"], found[place]["in_flight"]) for place in way]
+    assert b"ping" == await client.receive_some()
+    client.close()
+    await trio.sleep(1.0)
+    found = proxy.accounts("db:5432") or {}
+    assert [(1, 0, {"done": 1})] * 5 == [
+        (found[place]["calls"], found[place]["in_flight"], found[place]["outcomes"]) for place in way
+    ]
+    # What a layer takes of a connection for itself is what it does before it hands it on.
+    assert [0.0] * 4 == [found[place]["self_us"] for place in way[:4]]
+    assert 2e6 <= found["forward"]["self_us"] == found["tcp_errors"]["mean_us"]
+    assert {"done": found["opaque_tls"]["calls"]} == found["opaque_tls"]["outcomes"]
+
+
+async def test_a_connection_that_finds_no_endpoint_is_an_error_of_the_balancer(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    proxy, found, client = await pass_bytes(nursery, "10.0.0.9:80")
+    await trio.sleep(10.0)
+    found = proxy.accounts("db:5432") or {}
+    assert (1, 0, {"error": 1}) == tuple(found["opaque_balance"][key] for key in ("calls", "in_flight", "outcomes"))
+    assert 1 == found["opaque_balance"]["raised"] == sum(found["opaque_balance"]["errors"].values())
+    assert [0, 0] == [found[place]["raised"] for place in ("tcp_errors", "detect")]
+    assert 0 == found["forward"]["calls"]
