@@ -252,7 +252,7 @@ async def test_connections_are_accounted_in_the_layers_that_carry_them(
 async def test_a_connection_that_finds_no_endpoint_is_an_error_of_the_balancer(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    proxy, found, client = await pass_bytes(nursery, "10.0.0.9:80")
+    proxy, found, _client = await pass_bytes(nursery, "10.0.0.9:80")
     await trio.sleep(10.0)
     found = proxy.accounts("db:5432") or {}
     assert (1, 0, {"error": 1}) == tuple(found["opaque_balance"][key] for key in ("calls", "in_flight", "outcomes"))
