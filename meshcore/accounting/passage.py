@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from meshcore.accounting.account import Account
 
-__all__ = ["Passage"]
+__all__ = ["SERVED", "Passage", "Served"]
 
 
 class Passage:
     """The layers that a measured connection has come to, down to the one that has it.
 
     They hold it as long as it lives, and each wake-up of its task would go through a frame of each of them.  So there
-    is one frame for all: layers say when they are come to, and all end when the connection does, or when
-    a layer above tries another way.
+    is none: layers say when they are come to, and all end when whoever serves the connection says that it has, or
+    when a layer above tries another way.
 
     Attributes:
         weight: how many connections it stands for.
@@ -38,12 +38,21 @@ class Passage:
         account.came(self.weight)
         stays.append(_Stay(account, now))
 
-    def end(self, now: float, error: BaseException | None) -> None:
+    def end(self, now: float, error: BaseException | None, cancelled: bool = False) -> None:
         """It is over; *error* is what came of it.  Who had it last has raised that."""
         last = True
         while self._stays:
-            self._stays.pop().leave(self.weight, now, error, last, True)
+            self._stays.pop().leave(self.weight, now, error, last, not cancelled)
             last = False
+
+
+class Served:
+    """What a connection has for an account while it is not measured, and is served by one who ends its passage."""
+
+    __slots__ = ()
+
+
+SERVED: Final = Served()
 
 
 class _Stay:

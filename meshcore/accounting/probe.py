@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from meshcore.accounting.passage import Passage
+from meshcore.accounting.passage import Passage, Served
 from meshcore.accounting.visit import Visit
 from meshcore.http.message import Request, Response
 from meshcore.transport.connection import Connection
@@ -135,10 +135,17 @@ class Entry(Probe):
                 return self._inner(request)
             return self._passed_over(request)
         if isinstance(request, Connection):
+            found = request.account
             if left == 0:
-                return self._connection(request)
+                if not isinstance(found, Served):
+                    return self._connection(request)
+                now = _now()
+                passage = Passage(sampler.take(now))
+                request.account = passage
+                passage.enter(self._account, now)
+                return self._inner(request)
             sampler.left = left - 1
-            if request.account is None:
+            if found is None or isinstance(found, Served):
                 return self._inner(request)
             return self._passed_over(request)
         return self._alone(request)
@@ -157,6 +164,7 @@ class Entry(Probe):
         return answer
 
     async def _connection(self, connection: Connection) -> Any:
+        """One that nobody ends the passage of: it has a frame, which does."""
         began = _now()
         before = connection.account
         passage = Passage(self._sampler.take(began))
