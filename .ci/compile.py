@@ -75,6 +75,11 @@ MODULES = (
     "metrics/histogram",
     "metrics/requests",
     "metrics/route_requests",
+    "accounting/account",
+    "accounting/passage",
+    "accounting/probe",
+    "accounting/sampler",
+    "accounting/visit",
     # Who may send them, and who takes them.
     "layers/authorize/guard",
     "layers/retry/peek",

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from meshcore.abc import Service as Service
     from meshcore.abc import ServiceLayer as ServiceLayer
     from meshcore.abc import Status as Status
+    from meshcore.accounting import Ledger as Ledger
+    from meshcore.accounting import accounted as accounted
     from meshcore.client.http import Http as Http
     from meshcore.client.options import ClientOptions as ClientOptions
     from meshcore.config import MeshConfig as MeshConfig
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "abc": "Body Connect HttpService Layer NewAccept NewHttp NewService Resolve Service ServiceLayer Status",
+    "accounting": "Ledger accounted",
     "client.http": "Http",
     "client.options": "ClientOptions",
     "config": "MeshConfig ProxyConfig load_config",
@@ -94,7 +97,7 @@ _HOMES = {
     "transport.tcp": "connect_tcp",
 }
 _HOME = {name: f"meshcore.{module}" for module, names in _HOMES.items() for name in names.split()}
-_PACKAGES = frozenset({"admin", "errors", "grpc", "layers", "metrics", "pipeline", "resolve", "testing"})
+_PACKAGES = frozenset({"accounting", "admin", "errors", "grpc", "layers", "metrics", "pipeline", "resolve", "testing"})
 
 __all__ = [
     "Accepted",
@@ -119,6 +122,7 @@ __all__ = [
     "HttpRoute",
     "HttpService",
     "Layer",
+    "Ledger",
     "MeshConfig",
     "MeshError",
     "NewAccept",
@@ -145,6 +149,7 @@ __all__ = [
     "Timeouts",
     "ValueMatch",
     "accept",
+    "accounted",
     "connect_tcp",
     "drain_on_signal",
     "load_config",

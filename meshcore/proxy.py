@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import gc
 import logging
 from functools import partial
 from importlib import metadata
@@ -12,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from meshcore.accounting import Ledger
 from meshcore.addresses import format_address
 from meshcore.admin.stats.sampler import Sampler
 from meshcore.codec import h2
 from meshcore.codec.h1 import engines as h1
 from meshcore.config import MeshConfig, ProxyConfig
-from meshcore.errors import ConfigError, leaves
+from meshcore.errors import ConfigError
 from meshcore.layers.tap import Subscription, TapFilter, TapHub, TapQuery
 from meshcore.metrics import Registry, crashes_total, process_metrics
 from meshcore.metrics.feed import Feed
@@ -26,20 +26,20 @@ from meshcore.pipeline.keep import Keeper
 from meshcore.pipeline.plan import identity_of, pipelines
 from meshcore.pipeline.runtime import Runtime
 from meshcore.pipeline.tracing import TracedProcess
-from meshcore.running import AddressError, Reloader, reload_on_signal
+from meshcore.running import AddressError, Reloader
 from meshcore.running.admin import admin_address, prepare_admin, serve_admin
 from meshcore.running.clients import Clients
+from meshcore.running.instruments import instruments as instruments_of
 from meshcore.running.listeners import Listener, Listeners
 from meshcore.running.live import Live
 from meshcore.running.sampled import SampledProxy
-from meshcore.server.serve import Server, drain_on_signal
+from meshcore.server.serve import Server
 from meshcore.tracing.tracer import Tracer
 from meshcore.transport.drain import Drain
 from meshcore.transport.tcp import connect_tcp, open_listeners
-from meshcore.wrap import run_command
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from meshcore.abc import Connect, HttpService, Listen, NewAccept
     from meshcore.admin.events import Events
@@ -52,11 +52,12 @@ if TYPE_CHECKING:
     from meshcore.layers.authorize import Policies
     from meshcore.layers.split import Weights
     from meshcore.log_levels import LogLevels
+    from meshcore.metrics.scheduler import Scheduler
     from meshcore.running import Reloaded
     from meshcore.stack import Stack
     from meshcore.transport.target import Accepted, Address
 
-__all__ = ["AddressError", "Proxy", "main", "main_mesh", "run", "serve_config", "stacks"]
+__all__ = ["AddressError", "Proxy", "run", "serve_config", "stacks"]
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ class Proxy:
         crashes: in what serves the endpoints; those of accepted connections are counted by their server.
         reloader: takes other configurations; None for a reverse proxy without a config file.
         serving: whether everything is up.
+        ledger: accounts what the layers of its pipelines do; None: nobody does.
     """
 
     config: ProxyConfig | MeshConfig
@@ -101,6 +103,7 @@ class Proxy:
     sampler: Sampler | None = None
     crashes: int = 0
     reloader: Reloader | None = None
+    ledger: Ledger | None = None
     serving: bool = attrs.field(default=False, init=False)
     _listeners: Listeners | None = attrs.field(default=None, init=False)
     _clients: Clients | None = attrs.field(default=None, init=False)
@@ -203,6 +206,10 @@ class Proxy:
             if each.server is not None
         }
 
+    def accounts(self, pipeline: str) -> dict[str, dict[str, Any]] | None:
+        """What the layers of a pipeline have done, by their places; None: nobody accounts for it."""
+        return None if self.ledger is None else self.ledger.value(pipeline)
+
     def crashed(self, error: BaseException, where: str, /) -> None:
         """Counts and logs a crash: see :class:`~meshcore.transport.connection.Owner`."""
         self.crashes += 1
@@ -270,8 +277,11 @@ async def run(
     if isinstance(config, MeshConfig) and config.identity is not None:
         proxy.identity, told = identity_of(config, clock, proxy.registry, proxy.feed)
         source = told if source is None else source
+    if (config.proxy if isinstance(config, MeshConfig) else config).layer_accounting:
+        proxy.ledger = Ledger()
     runtime = Runtime(
         registry=proxy.registry,
+        ledger=proxy.ledger,
         identity=proxy.identity,
         clock=clock,
         feed=proxy.feed,
@@ -287,7 +297,7 @@ async def run(
     collector = tracing.prepare(config) if isinstance(config, MeshConfig) else None
     proxy.weights = runtime.splits
     keeper = Keeper(proxy) if mesh is not None else None
-    listeners = proxy._listeners = Listeners(connect, listen, keeper, proxy.drain)
+    listeners = proxy._listeners = Listeners(connect, listen, keeper, proxy.drain, proxy.ledger)
     listeners.grace = config.proxy.grace_period if isinstance(config, MeshConfig) else config.grace_period
     sampler = proxy.sampler = Sampler(SampledProxy(proxy, listeners.services, clock))
     # Built before anything is bound: here certificates are read.
@@ -324,7 +334,7 @@ async def run(
                         upstreams.start_soon(proxy.reloader.watch, name="config file")
                 await listeners.start(prepared, servers, upstreams)
                 proxy.serving = True
-                _measure(proxy)
+                upstreams.start_soon(_measure(proxy).run, name="scheduler metrics")
                 log.info("%s", _ready_line(proxy))
                 tell_ready(feed, ",".join(map(format_address, proxy.addresses)))
                 task_status.started(proxy)
@@ -366,8 +376,8 @@ def _taken(proxy: Proxy, tell: Callable[[MeshConfig], object] | None, config: Me
         tell(config)
 
 
-def _measure(proxy: Proxy) -> None:
-    """Counts what no layer sees: the process, and connections that crashed."""
+def _measure(proxy: Proxy) -> Scheduler:
+    """Counts what no layer sees: the process, connections that crashed, and the scheduler, which is to be run."""
     start = _wall_clock()
     version = metadata.version("meshcore-sidecar")
     process_metrics(proxy.registry, start_time=start, version=version, engines=engines(proxy.config))
@@ -382,6 +392,7 @@ def _measure(proxy: Proxy) -> None:
         seen[0] = crashes
 
     proxy.registry.collect(collect)
+    return instruments_of(proxy.registry, proxy.ledger)
 
 
 def _wall_clock() -> float:
@@ -417,84 +428,3 @@ def stacks(config: ProxyConfig | MeshConfig) -> dict[str, Stack[Connect, NewAcce
         ConfigError: they cannot be built.
     """
     return {name: each.stack for name, each in pipelines(config, Runtime()).items()}
-
-
-_THRESHOLDS = (4_000, 10, 20)
-"""New objects after which the youngest are looked through, and how often that is done before older ones are."""
-
-
-def main(config: ProxyConfig, *, levels: LogLevels | None = None) -> int:
-    """Runs a proxy in a Trio of its own until a signal has drained it; the exit code.  *levels* is that of :func:`run`.
-
-    Raises:
-        ConfigError: see :func:`run`.
-    """
-    return _main(partial(run, config, levels=levels), None, config.grace_period)
-
-
-def main_mesh(
-    config: MeshConfig,
-    command: Sequence[str] | None = None,
-    *,
-    file: ConfigFile | None = None,
-    reloaded: Callable[[MeshConfig], object] | None = None,
-    levels: LogLevels | None = None,
-    resource: Mapping[str, str] | None = None,
-) -> int:
-    """Runs a config file in a Trio of its own, until a signal has drained it or *command*, started once it is ready,
-    has ended; the exit code.  *file*, *reloaded*, *levels* and *resource* are those of :func:`run`; SIGHUP reloads as
-    well, unless there is a *command*, which has the signals then.
-
-    Raises:
-        ConfigError: see :func:`run`.
-    """
-    start = partial(run, config, file=file, reloaded=reloaded, levels=levels, resource=resource)
-    return _main(start, command, config.proxy.grace_period, reloads=file is not None)
-
-
-def _main(
-    start: Callable[..., Awaitable[None]], command: Sequence[str] | None, grace: float, *, reloads: bool = False
-) -> int:
-    refused: list[ConfigError] = []
-    codes: list[int] = []
-
-    async def until_signal() -> None:
-        drain, ready = Drain(), trio.Event()
-        running: list[Proxy] = []
-
-        async def wrap() -> None:
-            if command:
-                codes.append(await run_command(command, ready=ready, drain=drain, grace=grace))
-
-        async def serving() -> None:
-            try:
-                async with trio.open_nursery() as serving_nursery:
-                    running.append(await serving_nursery.start(partial(start, drain=drain)))
-                    ready.set()
-                    _collect_less()
-            except* ConfigError as group:
-                refused.extend(error for error in leaves(group) if isinstance(error, ConfigError))
-                drain.start("refused")
-
-        async with trio.open_nursery() as nursery:
-            await nursery.start(partial(drain_on_signal, drain))
-            if reloads:
-                await nursery.start(reload_on_signal, lambda: running[0].reloader if running else None)
-            async with trio.open_nursery() as work:
-                work.start_soon(wrap)
-                work.start_soon(serving)
-            nursery.cancel_scope.cancel()
-
-    trio.run(until_signal)
-    if refused:
-        raise refused[0]
-    return codes[0] if codes else 0
-
-
-def _collect_less() -> None:
-    """For a process that does nothing but proxy: what exists once it is ready stays, and is not looked at again by the
-    garbage collector; what a request leaves is freed by its reference counts, so that looking for cycles among a few
-    hundred new objects, again and again, is mostly in vain (it was 8 % of a small request)."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_THRESHOLDS)

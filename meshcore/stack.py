@@ -134,22 +134,23 @@ class Stack(Generic[Inner, Outer]):
         return count
 
     def __repr__(self) -> str:
-        return "Stack\n" + "\n".join(self._lines(""))
+        return "Stack\n" + "\n".join(line for line, _ in self.rows())
 
-    def _lines(self, indent: str) -> list[str]:
-        lines: list[str] = []
+    def rows(self, indent: str = "") -> list[tuple[str, Layer[Any, Any] | None]]:
+        """The lines of the printed tree, each with the layer that it is of, or None."""
+        rows: list[tuple[str, Layer[Any, Any] | None]] = []
         for layer in self.layers:
-            lines.append(f"{indent}└─ {layer!r}")
+            rows.append((f"{indent}└─ {layer!r}", layer))
             if isinstance(layer, Branching):
                 for name, branch in layer.branches().items():
-                    lines.append(f"{indent}   ┊ {name}")
-                    lines.extend(branch._lines(indent + "   "))
+                    rows.append((f"{indent}   ┊ {name}", None))
+                    rows.extend(branch.rows(indent + "   "))
             per = getattr(layer, "per", None)
             if isinstance(per, str):
                 # What a layer multiplies is owned by it: the indentation is the ownership.
-                lines.append(f"{indent}   ┊ one of these per {per.capitalize()}")
+                rows.append((f"{indent}   ┊ one of these per {per.capitalize()}", None))
                 indent += "   "
-        return lines
+        return rows
 
 
 def _matches(layer: object, place: type | str) -> bool:

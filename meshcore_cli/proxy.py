@@ -96,6 +96,12 @@ def add_arguments(parser: Parser) -> None:
         default="info",
         help="trace, debug, info (default), warn, error or off; by logger: info,meshcore.layers.balance=debug",
     )
+    running.add_argument(
+        "--layer-accounting",
+        metavar="on|off",
+        default="on",
+        help="count and time what each layer does, for /stack and metrics (default: on)",
+    )
     running.add_argument("--log-format", metavar="FORM", default="text", help="text (default) or json, on stderr")
 
 
@@ -130,6 +136,7 @@ def run(arguments: argparse.Namespace) -> int:
             admin_shutdown=arguments.admin_shutdown,
             access_log=arguments.access_log,
             access_log_to=arguments.access_log_to,
+            layer_accounting=arguments.layer_accounting,
             grace_period=arguments.grace_period,
             opaque_ports=arguments.opaque_ports,
         )
@@ -139,7 +146,8 @@ def run(arguments: argparse.Namespace) -> int:
         return fail("meshcore proxy", problems)
 
     levels = configure(arguments.log_level, arguments.log_format)
-    from meshcore.proxy import AddressError, main
+    from meshcore.process import main
+    from meshcore.proxy import AddressError
 
     try:
         return main(config, levels=levels)

@@ -65,8 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
     levels = configure(config.proxy.log_level, config.proxy.log_format)
     for warning in loaded.warnings:
         logging.getLogger("meshcore.config").warning("%s", warning)
-    from meshcore import proxy
+    from meshcore import process
     from meshcore.errors import ConfigError
+    from meshcore.running import AddressError
     from meshcore.tracing.resource import resource_from
 
     resource: dict[str, str] = {}
@@ -79,8 +80,10 @@ def run(arguments: argparse.Namespace) -> int:
         configure(config.proxy.log_level, config.proxy.log_format)
 
     try:
-        return proxy.main_mesh(config, command or None, file=file, reloaded=reloaded, levels=levels, resource=resource)
-    except proxy.AddressError as error:
+        return process.main_mesh(
+            config, command or None, file=file, reloaded=reloaded, levels=levels, resource=resource
+        )
+    except AddressError as error:
         fail(COMMAND, error.problems)
         return PROBLEM
     except ConfigError as error:

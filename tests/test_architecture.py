@@ -42,7 +42,7 @@ ROWS = [
         "meshcore.compiled",
     ],
     ["meshcore.abc", "meshcore.http", "meshcore.stack", "meshcore._unwrap"],
-    ["meshcore.transport", "meshcore.resolve", "meshcore.metrics"],
+    ["meshcore.transport", "meshcore.resolve", "meshcore.metrics", "meshcore.accounting"],
     # Between what it secures and who accepts and connects with it.
     ["meshcore.identity"],
     # Calls through any HTTP service, so: above bodies and messages; asked by layers, so: below those.
@@ -53,6 +53,7 @@ ROWS = [
     # The process wrapper: what the proxy runs around, next to the proxy itself.
     ["meshcore.running"],
     ["meshcore.proxy", "meshcore.wrap"],
+    ["meshcore.process"],
     ["meshcore"],
     # What joins it to other libraries may use all of it.
     ["meshcore.contrib"],

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
 from meshcore._unwrap import services
 from meshcore.abc import HttpService, ServiceLayer
+from meshcore.accounting.probe import Probe
 from meshcore.stack import role
 
 __all__ = ["Watch", "live_tree"]
@@ -46,12 +47,17 @@ def live_tree(service: object) -> list[dict[str, Any]]:
 class Watch(ServiceLayer):
     """Remembers, weakly, which services are under its place; costs a request nothing."""
 
+    accounted: ClassVar[bool] = False
+
     _seen: weakref.WeakSet[Any] = attrs.field(factory=weakref.WeakSet, init=False, repr=False)
 
     def wrap(self, inner: HttpService, target: object, /) -> HttpService:
         """*inner* itself."""
+        seen: Any = inner
+        if isinstance(seen, Probe):
+            seen = seen.__wrapped__
         try:
-            self._seen.add(inner)
+            self._seen.add(seen)
         except TypeError:
             # A slotted service without __weakref__: better not seen than kept alive.
             pass

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
+from meshcore.accounting.places import places
+from meshcore.admin.columns import beside
 from meshcore.stack import Branching, Stack, role
 
 __all__ = ["MASK", "config_value", "stack_text", "stack_value"]
@@ -55,31 +57,42 @@ def config_value(value: Any, name: str = "") -> Any:
     return _USER_INFO.sub(f"{MASK}@", repr(value))
 
 
-def stack_value(stack: Stack[Any, Any], live: Any = None) -> dict[str, Any]:
-    """A stack as JSON: its layers in request order, each with its role, its text, what multiplies it and its
-    branches; ``live`` is what the running services know of themselves."""
-    value: dict[str, Any] = {"layers": _layers(stack)}
+Accounts: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""What layers have done, by their places."""
+
+
+def stack_value(stack: Stack[Any, Any], live: Any = None, accounts: Accounts | None = None) -> dict[str, Any]:
+    """A stack as JSON: its layers in request order, each with its role, its text, what multiplies it, its ``account``
+    and its branches; ``live`` is what the running services know of themselves."""
+    told = iter([(layer, (accounts or {}).get(place)) for layer, place in places(stack)])
+    value: dict[str, Any] = {"layers": _layers(stack, told)}
     if live is not None:
         value["live"] = config_value(live)
     return value
 
 
-def _layers(stack: Stack[Any, Any]) -> list[dict[str, Any]]:
+def _layers(stack: Stack[Any, Any], accounts: Iterator[tuple[Any, Any]]) -> list[dict[str, Any]]:
     found = []
     for layer in stack.layers:
         value: dict[str, Any] = {"role": role(layer), "layer": _USER_INFO.sub(f"{MASK}@", repr(layer))}
         per = getattr(layer, "per", None)
         if isinstance(per, str):
             value["per"] = per
+        # In the order of places(), which leaves out what is no layer of the pipeline.
+        account = next(accounts)[1] if getattr(layer, "accounted", True) else None
+        if account is not None:
+            value["account"] = account
         if isinstance(layer, Branching):
-            value["branches"] = {name: _layers(branch) for name, branch in layer.branches().items()}
+            value["branches"] = {name: _layers(branch, accounts) for name, branch in layer.branches().items()}
         found.append(value)
     return found
 
 
-def stack_text(name: str, stack: Stack[Any, Any], live: Any = None) -> str:
-    """The tree as it is printed everywhere, and under it what the running services know of themselves."""
-    tree = _USER_INFO.sub(f"{MASK}@", repr(stack)).removeprefix("Stack\n")
+def stack_text(name: str, stack: Stack[Any, Any], live: Any = None, accounts: Accounts | None = None) -> str:
+    """The tree as it is printed everywhere, with what its layers have done in front of them, and under it what the
+    running services know of themselves."""
+    lines = [line for line, _ in stack.rows()] if accounts is None else beside(stack, accounts)
+    tree = _USER_INFO.sub(f"{MASK}@", "\n".join(lines))
     text = f"{name}\n{tree}\n"
     if live is not None:
         text += "".join(f"  {line}\n" for line in _lines(config_value(live), ""))

@@ -43,6 +43,10 @@ def _no_reloads() -> None:
     return None
 
 
+def _no_accounts(pipeline: str) -> None:
+    return None
+
+
 class Admin:
     """Answers ``/live /ready /metrics /stack /config /reload /shutdown``, and 404 to anything else.
 
@@ -58,6 +62,7 @@ class Admin:
         config: the effective configuration, an attrs value; or a function that gives it, where it may change.
         stacks: the pipelines by name; or a function that gives them.
         live: for each pipeline's name what its services know of themselves, JSON-able; called for ``/stack``.
+        accounts: gives what the layers of a pipeline have done, by their places; None: that is not known.
         shutdown: whether ``POST /shutdown`` is enabled; otherwise it is 404; or a function that says so.
         reloader: gives what ``POST /reload`` asks to read the file anew; None: there is no such file.
         pages: further pages, each a service by its path; they are asked once the host and the client are allowed.
@@ -74,6 +79,7 @@ class Admin:
         config: object,
         stacks: Mapping[str, Stack[Any, Any]] | Callable[[], Mapping[str, Stack[Any, Any]]],
         live: Callable[[], Mapping[str, Any]] = dict,
+        accounts: Callable[[str], Mapping[str, Mapping[str, Any]] | None] = _no_accounts,
         shutdown: bool | Callable[[], bool] = False,
         reloader: Callable[[], Reloads | None] = _no_reloads,
         pages: Mapping[bytes, HttpService] | None = None,
@@ -85,6 +91,7 @@ class Admin:
         self._config = config
         self._stacks = stacks
         self._live = live
+        self._accounts = accounts
         self._shutdown = shutdown
         self._reloader = reloader
         self._hosts = hosts
@@ -172,9 +179,13 @@ class Admin:
         live = self._live()
         stacks = self._stacks() if callable(self._stacks) else self._stacks
         if (request.headers.get(b"accept") or b"").startswith(b"text/plain"):
-            text = "\n".join(stack_text(name, stack, live.get(name)) for name, stack in stacks.items())
+            text = "\n".join(
+                stack_text(name, stack, live.get(name), self._accounts(name)) for name, stack in stacks.items()
+            )
             return text_page(200, text)
-        return json_page({name: stack_value(stack, live.get(name)) for name, stack in stacks.items()})
+        return json_page(
+            {name: stack_value(stack, live.get(name), self._accounts(name)) for name, stack in stacks.items()}
+        )
 
     def _get_config(self, request: Request) -> Response:
         value = config_value(self._config() if callable(self._config) else self._config)

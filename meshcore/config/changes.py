@@ -30,6 +30,7 @@ _RESTART: tuple[KeyPath, ...] = (
     ("identity",),
     ("metrics",),
     ("proxy", "engine"),
+    ("proxy", "layer_accounting"),
 )
 
 

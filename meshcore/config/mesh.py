@@ -91,6 +91,7 @@ class Limits:
         access_log: a line for each request on standard output; ``[access_log]`` can say more.
         log_level: what is logged on standard error: ``trace``, ``debug``, ``info``, ``warn``, ``error`` or ``off``; by
             logger, ``info,meshcore.layers.balance=debug``.
+        layer_accounting: what each layer does is counted and timed, for ``/stack`` and metrics.
         log_format: and in which form.
         dns_servers: whom ``discover = "dns:…"`` asks; none: the servers that ``/etc/resolv.conf`` names.
     """
@@ -101,6 +102,7 @@ class Limits:
     max_connection_age: Duration | None = None
     engine: Engine = "auto"
     access_log: AccessLog = "off"
+    layer_accounting: bool = True
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
     dns_servers: tuple[DnsServer, ...] = ()

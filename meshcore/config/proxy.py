@@ -76,6 +76,7 @@ class ProxyConfig:
         admin_shutdown: whether ``POST /shutdown`` is enabled.
         access_log: ``"off"``, ``"text"``, ``"json"``, ``"apache"``, ``"linkerd-json"``, or a template of a line.
         access_log_to: where its lines go: ``"stdout"``, ``"stderr"`` or a file's path.
+        layer_accounting: whether what each layer does is counted and timed, for ``/stack`` and metrics.
         grace_period: how long what is in flight may take after the drain began (L-04).
         connect_timeout: for each attempt to connect to an endpoint (B-19).
         detect_timeout: how long a silent client is waited for before the server may speak first.
@@ -97,6 +98,7 @@ class ProxyConfig:
     admin_shutdown: bool = False
     access_log: str = "off"
     access_log_to: str = "stdout"
+    layer_accounting: bool = True
     grace_period: float = 120.0
     connect_timeout: float = 1.0
     detect_timeout: float = 1.0
@@ -130,6 +132,7 @@ def proxy_config(
     admin_shutdown: bool = False,
     access_log: str = "off",
     access_log_to: str = "stdout",
+    layer_accounting: str = "on",
     grace_period: str = "120s",
     opaque_ports: str | None = None,
 ) -> ProxyConfig:
@@ -164,6 +167,7 @@ def proxy_config(
         admin_shutdown=admin_shutdown,
         access_log=problems.read("--access-log", access_log, read_word, "off"),
         access_log_to=problems.read("--access-log-to", access_log_to, _log_file, "stdout"),
+        layer_accounting=problems.choice("--layer-accounting", layer_accounting, ("on", "off")) == "on",
         grace_period=problems.read("--grace-period", grace_period, parse_duration, 0.0),
         opaque_ports=OPAQUE_PORTS if opaque_ports is None else _ports(problems, opaque_ports),
         server=ServerOptions(engine=chosen),

@@ -60,10 +60,12 @@ class Request:
         backend: the name of the backend that it was sent to last, set by ``Balance``, for messages; ``""`` before.
         lease: what keeps the build of a pipeline that serves it, set where a reload may exchange that; None elsewhere.
         trace: its place in a trace, set by ``Trace``; None where there is none.
+        account: the visit at the nearest layer above, while it is measured (``meshcore.accounting``); None: it is not.
     """
 
     __slots__ = (
         "absolute_form",
+        "account",
         "authority",
         "avoid",
         "backend",
@@ -140,6 +142,7 @@ class Request:
         self.backend = ""
         self.lease: object = None
         self.trace: Link | None = None
+        self.account: object = None
 
     def __repr__(self) -> str:
         where = b"%s://%s%s" % (self.scheme, self.authority, self.path)
@@ -175,6 +178,7 @@ class Request:
             self.overrides,
         )
         made.trace = self.trace
+        made.account = self.account
         return made
 
     @property

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from meshcore.accounting.places import accounted
 from meshcore.admin.live import Watch
 from meshcore.pipeline.keep import Keep, Keeper, Place
 from meshcore.pipeline.reloadable import Reloadable
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     import trio
 
     from meshcore.abc import Connect, Layer
+    from meshcore.accounting.ledger import Ledger
 
-__all__ = ["Build", "build", "watched"]
+__all__ = ["Build", "applied", "build", "watched"]
 
 
 @attrs.define(eq=False)
@@ -50,6 +52,7 @@ def build(
     connect: Connect,
     keeper: Keeper,
     watch: Watch | None = None,
+    ledger: Ledger | None = None,
 ) -> Build:
     """The pipeline, ready for reloads: :class:`Keep` stands above each balancer and under each layer that chooses a
     backend, :class:`Reloadable` under what serves HTTP.  None of them is to be seen in ``stack``.
@@ -60,6 +63,7 @@ def build(
         connect: how endpoints are connected to.
         keeper: has what is kept.
         watch: goes above what requests share.
+        ledger: accounts what its layers do; None: nobody does.
 
     Raises:
         ConfigError: a layer cannot be applied: its files cannot be used.
@@ -69,8 +73,13 @@ def build(
     # Without a server's end there are nothing but requests.
     reach = _Reach(requests="serve_http" not in stack.roles())
     ready = builder.stack(stack if watch is None else watched(stack, watch), f"{name}/", reach)
-    found.new = ready.layer(connect)
+    found.new = applied(name, ready, connect, ledger)
     return found
+
+
+def applied(name: str, stack: Stack[Any, Any], connect: Connect, ledger: Ledger | None) -> Any:
+    """The pipeline over what connects, its layers accounted if there is a *ledger*."""
+    return (stack if ledger is None else accounted(stack, ledger, pipeline=name)).layer(connect)
 
 
 def watched(stack: Stack[Any, Any], watch: Watch) -> Stack[Any, Any]:

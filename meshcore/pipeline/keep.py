@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import trio
@@ -251,6 +251,8 @@ class Keep:
     Attributes:
         place: where it stands.
     """
+
+    accounted: ClassVar[bool] = False
 
     place: Place = attrs.field(repr=lambda place: repr(place.name))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -33,6 +33,8 @@ class Reloadable:
         nursery: where its services start what they need; set before it is used.
         lease: held by the requests that are in it, and by whoever may bring another one.
     """
+
+    accounted: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.nursery: trio.Nursery | None = None

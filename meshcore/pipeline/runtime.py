@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from meshcore.abc import Connect
+    from meshcore.accounting.ledger import Ledger
     from meshcore.identity.store import Identity
     from meshcore.layers.authorize import Policies
     from meshcore.layers.ext_authz import ExtAuthz
@@ -45,6 +46,7 @@ class Runtime:
         feed: is told what happens, for whoever looks on; None: nobody is.
         authority_labels: whether requests are counted by the authority that they name, too (M-04).
         tap: shows requests to whoever looks on; None: to nobody.
+        ledger: accounts what the pipelines' layers do; None: nobody does.
         splits: the weights of routes with several backends, as ``listen.NAME/ROUTE`` or ``outbound.to.NAME/ROUTE``; put
             here by the pipelines, to be changed by whoever likes.
         tracer: decides which requests are recorded, where the configuration, or it itself, says that some are.
@@ -63,6 +65,7 @@ class Runtime:
     feed: Feed | None = None
     authority_labels: bool = False
     tap: TapHub | None = None
+    ledger: Ledger | None = None
     splits: dict[str, Weights] = attrs.Factory(dict)
     tracer: Tracer = attrs.Factory(Tracer)
 

@@ -96,6 +96,7 @@ def admin_service(proxy: Proxy) -> Admin:
         config=lambda: proxy.config,
         stacks=lambda: proxy.stacks,
         live=proxy.statistics,
+        accounts=proxy.accounts,
         shutdown=lambda: settings().shutdown,
         reloader=lambda: proxy.reloader,
         pages=_pages(proxy),

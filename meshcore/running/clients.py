@@ -75,7 +75,9 @@ class Clients:
 
     def _build(self, name: str, wanted: Stack[Any, Any]) -> Build:
         if wanted.layers:
-            made = build(f"{_PLACE} {name}", wanted, self._connect, self._keeper)
+            made = build(
+                f"{_PLACE} {name}", wanted, self._connect, self._keeper, ledger=self._runtime.ledger
+            )
         else:
             made = Build(wanted, _Gone(name))
         top = made.requests[_PLACE] = Reloadable()

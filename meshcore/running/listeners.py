@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from meshcore.admin.live import Watch
-from meshcore.pipeline.build import Build, build, watched
+from meshcore.pipeline.build import Build, applied, build, watched
 from meshcore.pipeline.plan import Pipeline
 from meshcore.pipeline.same import same
 from meshcore.running.bind import Bound, bind, close_all
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from meshcore.abc import Connect, Listen
+    from meshcore.accounting.ledger import Ledger
     from meshcore.pipeline.keep import Keeper, Place
     from meshcore.transport.target import Address
 
@@ -86,13 +87,17 @@ class Listeners:
         draining: servers of listeners that were removed, which finish what they have.
         grace: seconds that this may take.
         crashes: connections that crashed in servers that are gone.
+        ledger: accounts what their layers do; None: nobody does.
     """
 
-    def __init__(self, connect: Connect, listen: Listen, keeper: Keeper | None, drain: Drain) -> None:
+    def __init__(
+        self, connect: Connect, listen: Listen, keeper: Keeper | None, drain: Drain, ledger: Ledger | None = None
+    ) -> None:
         self.by_name: dict[str, Listener] = {}
         self.draining: set[Server] = set()
         self.grace = 120.0
         self.crashes = 0
+        self.ledger = ledger
         self._connect = connect
         self._listen = listen
         self._keeper = keeper
@@ -139,8 +144,9 @@ class Listeners:
 
     def _build(self, name: str, pipeline: Pipeline, watch: Watch) -> Build:
         if self._keeper is None:
-            return Build(pipeline.stack, watched(pipeline.stack, watch).layer(self._connect))
-        return build(name, pipeline.stack, self._connect, self._keeper, watch)
+            new = applied(name, watched(pipeline.stack, watch), self._connect, self.ledger)
+            return Build(pipeline.stack, new)
+        return build(name, pipeline.stack, self._connect, self._keeper, watch, self.ledger)
 
     async def bind(self, prepared: Prepared, also: Sequence[tuple[str, Address]] = ()) -> Bound:
         """Listens on the addresses that are new, and on those in *also*, whose listeners it returns.

@@ -225,6 +225,7 @@ class _Undecided(Connection):
         self.owner = inner.owner
         self.drain = inner.drain
         self.sweeper = inner.sweeper
+        self.account = inner.account
 
     def __repr__(self) -> str:
         return f"<undecided {self._inner!r}>"

@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from meshcore._wakeup import WakeupQueue, checkpoint
+from meshcore.accounting.passage import SERVED, Passage
 from meshcore.addresses import format_address
 from meshcore.errors import AuthorizationError, MeshError, TlsError
 from meshcore.transport.about import About
@@ -242,6 +243,7 @@ class Server:
         connection.drain = self.drain
         connection.sweeper = self.sweeper
         connection.poll_with(self.sweeper.poller)
+        connection.account = SERVED
         self.accepted_total += 1
         self.open_connections += 1
         nursery.start_soon(self._serve, connection)
@@ -250,9 +252,11 @@ class Server:
         """One connection: the boundary that no exception of it crosses."""
         serving = self.serving
         serving.open += 1
+        cancelled = True
         try:
             accepted = Accepted(serving.name, connection.local, connection.peer)
             await serving.new_accept.new_service(accepted, serving.upstreams)(connection)
+            cancelled = False
         except _EXPECTED as error:
             self._ended(connection, error)
         except Exception as error:
@@ -266,6 +270,9 @@ class Server:
                 raise rest from None
         finally:
             connection.close()
+            passage = connection.account
+            if isinstance(passage, Passage):
+                passage.end(trio.current_time(), None, cancelled)
             serving.open -= 1
             self.open_connections -= 1
             self._room.wake_all()
@@ -273,6 +280,7 @@ class Server:
     def _ended(self, connection: Connection, error: BaseException) -> None:
         """Tells how a connection ended that the network, or its peer, has ended: who was turned away for what it is
         (a certificate, a policy) at a level that operators see, and no more often than a flood of them may write."""
+        _account(connection, error)
         level = logging.DEBUG
         if isinstance(error, AuthorizationError) or (isinstance(error, TlsError) and error.lasting):
             now = trio.current_time()
@@ -289,6 +297,7 @@ class Server:
         )
 
     def _crashed_in(self, connection: Connection, error: Exception) -> None:
+        _account(connection, error)
         if isinstance(error, ExceptionGroup) and error.split(_EXPECTED)[1] is None:
             log.debug(
                 "connection closed: client.addr=%s server.addr=%s: %s",
@@ -300,6 +309,13 @@ class Server:
             return
         ends = f"client.addr={format_address(connection.peer)} server.addr={format_address(connection.local)}"
         self.crashed(error, f"connection {ends}")
+
+
+def _account(connection: Connection, error: BaseException) -> None:
+    """Ends the passage of a connection that is measured, with what came of it."""
+    passage = connection.account
+    if isinstance(passage, Passage):
+        passage.end(trio.current_time(), error)
 
 
 def _inherited(sock: socket.socket, options: TcpOptions) -> bool:

@@ -50,11 +50,13 @@ class Connection(ABC):
         silent: its client waits for the server to speak first, as far as is known.
         bytes_read, bytes_written: so far, on the wire side of this transport.
         judged: what policies have said of it, by who asked; None: nobody has.
+        account: its passage through layers, while it is measured (``meshcore.accounting``); None: it is not.
         error: what broke it, for ``tcp_close_total{errno}``; None for an orderly close.
     """
 
     __slots__ = (
         "_prefix",
+        "account",
         "alpn",
         "bytes_read",
         "bytes_written",
@@ -84,6 +86,7 @@ class Connection(ABC):
         self.bytes_written = 0
         self.closed = False
         self.judged: dict[Any, Any] | None = None
+        self.account: object = None
         self.error: BaseException | None = None
         self.owner: Owner | None = None
         # Set by serve(): the drain that this connection obeys, and the sweeper that watches it.

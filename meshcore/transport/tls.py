@@ -49,6 +49,7 @@ class TlsConnection(Connection):
         self.owner = inner.owner
         self.drain = inner.drain
         self.sweeper = inner.sweeper
+        self.account = inner.account
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.local} <-> {self.peer}{' closed' if self.closed else ''}>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.bench import loads
+from tests.bench.accounting import accounting as accounting_costs
 from tests.bench.contenders import CONTENDERS, OURS
 from tests.bench.growth import growth
 from tests.bench.idle import idle_memory
@@ -143,6 +144,11 @@ def tracing(settings: Settings) -> str:
     return traced(settings)
 
 
+def accounting(settings: Settings) -> str:
+    """What the accounting of layers adds to a small request: with it and without it, in many short turns."""
+    return accounting_costs(settings)
+
+
 def _warm_h1(port: int) -> loads.Load:
     return loads.wrk(port, connections=8, seconds=1)
 
@@ -165,4 +171,5 @@ CASES: dict[str, Callable[[Settings], str]] = {
     "P10": p10,
     "layers": layers,
     "tracing": tracing,
+    "accounting": accounting,
 }

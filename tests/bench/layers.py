@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from meshcore.abc import HttpService
     from tests.bench.measure import Settings
 
-__all__ = ["each_layer", "layer_costs"]
+__all__ = ["ACCEPTED", "BACKEND", "Answers", "each_layer", "get", "layer_costs"]
 
 
 class _Spans:
@@ -128,7 +128,7 @@ def layer_costs(settings: Settings) -> str:
     )
 
 
-class _Answers:
+class Answers:
     """The service at the bottom; it can tell that it is ready, as a balancer can."""
 
     def status(self) -> Status:
@@ -152,7 +152,7 @@ async def each_layer(seconds: float) -> str:
     connection, _ = memory_connection_pair()
     rows = []
     async with trio.open_nursery() as nursery:
-        bare = _Answers()
+        bare = Answers()
         for name, (make, target) in MEASURED.items():
             # Endpoints' services and those of everything else are the same one here.
             new = make().layer(MockNewService(lambda _: bare))
@@ -165,7 +165,7 @@ async def each_layer(seconds: float) -> str:
 
 async def _added(bare: HttpService, service: HttpService, connection: Any, seconds: float, grpc: bool) -> float:
     """Median over the turns of what *service* takes longer than *bare*."""
-    make = _call if grpc else _get
+    make = _call if grpc else get
     for each in (bare, service):
         await _turn(each, make, connection, 200)
     count = max(100, round(seconds / (await _turn(service, make, connection, 500))))
@@ -193,7 +193,8 @@ async def _turn(service: HttpService, make: Callable[[Any], Request], connection
         gc.enable()
 
 
-def _get(connection: Any) -> Request:
+def get(connection: Any) -> Request:
+    """A small request that has come over HTTP/2."""
     fields = [(b"accept", b"*/*"), (b"user-agent", b"bench")]
     return Request(b"GET", b"http", b"a.test", b"/", Headers(fields), version=20, connection=connection)
 

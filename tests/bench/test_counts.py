@@ -6,9 +6,11 @@ serves a kept connection in memory; what its first requests need (connections, k
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from types import FrameType
 
 import attrs
 import pytest
@@ -16,6 +18,8 @@ import trio
 import trio._channel
 import trio.testing
 
+from meshcore.accounting import Ledger, accounted
+from meshcore.compiled import is_compiled
 from meshcore.config import proxy_config
 from meshcore.metrics.registry import Registry
 from meshcore.pipeline.gateway import gateway
@@ -149,13 +153,16 @@ class Http2Client:
 
 
 @asynccontextmanager
-async def serving(scheme: str, origin: Callable[[MemoryStream], object], engine: str) -> AsyncIterator[MemoryStream]:
+async def serving(
+    scheme: str, origin: Callable[[MemoryStream], object], engine: str, ledger: Ledger | None = None
+) -> AsyncIterator[MemoryStream]:
     """The gateway in memory; the client's end of a connection that it serves."""
     network = MemoryNetwork()
     listener = network.listen(UPSTREAM)
     forced = "pure" if engine == "pure" else "auto"
     config = proxy_config(["127.0.0.1:0"], [f"{scheme}://10.0.0.2:80"], admin="off", engine=forced)
-    new_accept = gateway(config, registry=Registry()).layer(network.connect)
+    pipeline = gateway(config, registry=Registry())
+    new_accept = (pipeline if ledger is None else accounted(pipeline, ledger)).layer(network.connect)
     client, server = memory_connection_pair()
 
     async def accept(nursery: trio.Nursery) -> None:
@@ -210,3 +217,45 @@ async def test_translation_makes_no_task_scope_nursery_or_channel_either(
         with counted(monkeypatch) as counts:
             await ask_http1(stream, REQUESTS)
     assert per_request(counts) == NOTHING
+
+
+ALL, NONE = 1e-9, 1e9
+"""Seconds between two requests whose layers are accounted: all of them, or next to none."""
+
+
+@pytest.mark.parametrize("every", [ALL, NONE])
+@pytest.mark.parametrize("scheme", ["http1", "h2c"])
+async def test_the_accounting_of_layers_makes_no_task_scope_nursery_or_channel(
+    monkeypatch: pytest.MonkeyPatch, engine: str, autojump_clock: trio.testing.MockClock, every: float, scheme: str
+) -> None:
+    origin = http1_origin if scheme == "http1" else http2_origin
+    async with serving(scheme, origin, engine, Ledger(every=every)) as stream:
+        await ask_http1(stream, 200)
+        with counted(monkeypatch) as counts:
+            await ask_http1(stream, REQUESTS)
+    assert per_request(counts) == NOTHING
+
+
+@pytest.mark.skipif(is_compiled(), reason="what is compiled has no frames")
+async def test_a_request_that_is_not_measured_costs_one_call_for_each_layer_that_is_there(
+    engine: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    calls: Counter[str] = Counter()
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call" and "/meshcore/accounting/" in frame.f_code.co_filename:
+            calls[frame.f_code.co_name] += 1
+
+    ledger = Ledger(every=NONE)
+    async with serving("http1", http1_origin, engine, ledger) as stream:
+        # What a quiet time had saved up is used up, and the next one to be measured is far away.
+        await ask_http1(stream, 400)
+        sys.setprofile(count)
+        try:
+            await ask_http1(stream, REQUESTS)
+        finally:
+            sys.setprofile(None)
+    asked = [each.place for each in ledger.accounts() if each.protocol == "http" and each.created]
+    # Those that connect are asked once for all requests.
+    assert asked[:6] == ["server_metrics", "rescue", "retry", "balance", "endpoint_metrics", "http"]
+    assert (6 * REQUESTS, 0) == (calls["__call__"], calls["_request"])

@@ -69,7 +69,7 @@ def test_check_as_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> No
 def test_the_stacks_are_printed_and_their_problems_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import meshcore.proxy
+    import meshcore.process
     from meshcore import Accepted, accept
     from meshcore.errors import ConfigError
     from meshcore.server.http import ServeHttp
@@ -147,7 +147,7 @@ def test_run_refuses_a_wrong_file_and_a_command_that_is_not_there(capsys: pytest
 
 
 def test_run_hands_the_configuration_and_the_command_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    import meshcore.proxy
+    import meshcore.process
     from meshcore.config import MeshConfig
 
     seen: list[Any] = []
@@ -159,7 +159,7 @@ def test_run_hands_the_configuration_and_the_command_over(monkeypatch: pytest.Mo
         assert (Path("fine.toml"), ()) == (more["file"].path, more["file"].settings)
         return 7
 
-    monkeypatch.setattr(meshcore.proxy, "main_mesh", main_mesh, raising=False)
+    monkeypatch.setattr(meshcore.process, "main_mesh", main_mesh, raising=False)
     monkeypatch.setattr("meshcore_cli.logs.configure", lambda *_: None)
     assert main(["run", "-c", "fine.toml", "--", "sh", "-c", "exit 3", "--", "x"]) == 7
     assert main(["run", "-c", "fine.toml"]) == 7

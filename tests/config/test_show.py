@@ -35,7 +35,8 @@ def test_every_default_is_shown(look: Look) -> None:
         '[listen]\n\n[backend]\n\n[admin]\nlisten = "127.0.0.1:4191"\nhosts = []\nidentities = []\ntap = "loopback"\n'
         "tap_identities = []\nshutdown = false\n\n"
         "[metrics]\nauthority = false\nmax_series = 2000\n\n"
-        '[proxy]\ngrace_period = "2m"\nengine = "auto"\naccess_log = "off"\nlog_level = "info"\nlog_format = "text"\n'
+        '[proxy]\ngrace_period = "2m"\nengine = "auto"\naccess_log = "off"\n'
+        'layer_accounting = true\nlog_level = "info"\nlog_format = "text"\n'
         "dns_servers = []\n"
     )
 

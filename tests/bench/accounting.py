@@ -1,0 +1,144 @@
+"""What the accounting of layers adds to a request: the same layers with it and without it."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from meshcore import layers
+from meshcore.accounting import Ledger, accounted
+from meshcore.compiled import is_compiled
+from meshcore.metrics.registry import Registry
+from meshcore.stack import stack
+from meshcore.testing import MockNewService, memory_connection_pair
+from meshcore.transport.target import Accepted, Backend, Endpoint
+from tests.bench import loads
+from tests.bench.layers import ACCEPTED, BACKEND, Answers, get
+from tests.bench.measure import in_turns
+from tests.bench.report import number, table
+from tests.peers import servers
+from tests.peers.meshcore import meshcore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from meshcore.abc import HttpService, NewHttp
+    from meshcore.stack import Stack
+    from tests.bench.measure import Sample, Settings
+
+__all__ = ["accounting"]
+
+ROUNDS = 15
+"""More of them than elsewhere, and shorter ones: what is compared is close together."""
+BOUND = 0.05
+TURNS = 300
+COUNT = 100
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A proxy: the name says whether it accounts."""
+
+    name: str
+
+
+KINDS = (Kind("on"), Kind("off"))
+
+
+def accounting(settings: Settings) -> str:
+    """Both tables of it."""
+    return (
+        "CPU time of the proxy under load, with the accounting and without:\n\n"
+        f"{_loaded(settings)}\n\n"
+        "And in this process, without a socket: the layers of a gateway over a service that answers at once.  "
+        f"The data path is {'compiled' if is_compiled() else 'interpreted'}.\n\n"
+        f"{trio.run(partial(in_process, TURNS))}"
+    )
+
+
+def _loaded(settings: Settings) -> str:
+    rows = []
+    with servers.nginx() as nginx, servers.nghttpd() as nghttpd:
+        for name, scheme, origin, load in (
+            ("P1: HTTP/1.1, 32 connections", "http", nginx, _http1(1.0)),
+            ("P2: HTTP/2, 8 × 16", "h2c", nghttpd, _http2(min(settings.seconds, 1.0))),
+        ):
+            with ExitStack() as exits:
+                live = []
+                for kind in KINDS:
+                    proxy = meshcore([origin.port], "--layer-accounting", kind.name, scheme=scheme)
+                    live.append((kind, exits.enter_context(proxy)))
+                rounds = max(ROUNDS, settings.rounds)
+                on, off = in_turns(live, load, type(settings)(settings.seconds, rounds), load)
+            ratio = on.ratio(off, _per_request)
+            costs = [number(each.median(_per_request)) for each in (on, off)]
+            rows.append([name, *costs, number(ratio, 3), str(1 + BOUND)])
+    return table(["load", "µs/request, on", "off", "on ÷ off", "bound"], rows)
+
+
+async def in_process(turns: int) -> str:
+    """The table: µs a request without accounting, with it, and where every request is measured."""
+    registry = Registry()
+    top: Stack[NewHttp[Accepted], NewHttp[Accepted]] = stack(Accepted).then(layers.Metrics(registry, "inbound"))
+    routed: Stack[NewHttp[Backend], NewHttp[Accepted]] = top.then(layers.Rescue()).then(layers.ToBackend(BACKEND))
+    balanced: Stack[NewHttp[Endpoint], NewHttp[Accepted]] = routed.then(layers.Retry()).then(layers.Balance())
+    gateway = balanced.then(layers.Metrics(registry, name="endpoint_metrics"))
+    kinds = {
+        "off": gateway,
+        "on": accounted(gateway, Ledger()),
+        "on, each request measured": accounted(gateway, Ledger(every=1e-9)),
+    }
+    connection, _ = memory_connection_pair()
+    async with trio.open_nursery() as nursery:
+        bare = Answers()
+        live = {
+            name: each.layer(MockNewService(lambda _: bare)).new_service(ACCEPTED, nursery)
+            for name, each in kinds.items()
+        }
+        found: dict[str, list[float]] = {name: [] for name in live}
+        for turn in range(turns + 10):
+            for name, service in live.items():
+                seconds = await _turn(service, connection)
+                if turn >= 10:
+                    found[name].append(seconds * 1e6)
+        nursery.cancel_scope.cancel()
+    off = statistics.median(found["off"])
+    rows = []
+    for name, each in found.items():
+        added = statistics.median(one - base for one, base in zip(each, found["off"], strict=True))
+        rows.append([name, number(off + added, 2), number(added, 2)])
+    return table(["accounting", "µs/request", "added"], rows)
+
+
+async def _turn(service: HttpService, connection: Any) -> float:
+    """CPU seconds a request."""
+    await trio.lowlevel.checkpoint()
+    gc.disable()
+    try:
+        began = time.thread_time()
+        for _ in range(COUNT):
+            response = await service(get(connection))
+            if response.body.end is None:
+                response.body.receive_nowait()
+        return (time.thread_time() - began) / COUNT
+    finally:
+        gc.enable()
+
+
+def _http1(seconds: float) -> Callable[[int], loads.Load]:
+    return lambda port: loads.wrk(port, seconds=seconds)
+
+
+def _http2(seconds: float) -> Callable[[int], loads.Load]:
+    return lambda port: loads.h2load(port, seconds=seconds)
+
+
+def _per_request(sample: Sample) -> float:
+    return sample.per_request
