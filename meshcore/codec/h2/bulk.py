@@ -150,7 +150,7 @@ class Bulk(Scanner):
         """``data_to_send`` in the pieces that were queued."""
         self._watch.pending = 0
         parts, self._out = self._out, []
-        if not self._ended:
+        if not self._ended and self._encoder is None:
             self._unsent = False
             parts.append(self._engine.take())
         return parts
