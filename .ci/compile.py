@@ -86,13 +86,18 @@ MODULES = (
     "layers/failure_accrual/gate",
     "layers/balance/balancer",
     "layers/balance/exchange",
+    "layers/balance/line",
+    "layers/balance/load_state",
+    "layers/balance/p2c_picker",
     "layers/balance/ready",
+    "layers/balance/standing",
     # Streams, on both sides.
     "server/_http2_server",
     "server/_limits",
     "server/_stream_task",
     "client/_http2_connection",
     "client/_http2_stream",
+    "client/http",
     "client/http2",
     "client/limits",
 )

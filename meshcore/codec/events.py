@@ -37,8 +37,8 @@ __all__ = [
 
 Fields: TypeAlias = list[tuple[bytes, bytes]]
 Field: TypeAlias = Any
-"""One of them, where it is kept as the object that it is: a compiler takes a ``tuple[bytes, bytes]`` apart when it comes
-and makes a new one of it when it goes, which is slow, and forgets what else it may have been."""
+"""One of them, where it is kept as the object that it is: a compiler takes a ``tuple[bytes, bytes]`` apart when it
+comes and makes a new one of it when it goes, which is slow, and forgets what else it may have been."""
 Block: TypeAlias = tuple[tuple[bytes, bytes], ...]
 """The fields of a header block as an engine decoded it."""
 

@@ -48,6 +48,12 @@ class Metrics:
         return _NewMeasured(self, inner)
 
 
+class _Series(RequestSeries):
+    """Series that can be held weakly."""
+
+    __slots__ = ("__weakref__",)
+
+
 class _NewMeasured(Generic[T]):
     """Makes measured services; the series of one set of labels live as long as a service with them."""
 
@@ -57,7 +63,7 @@ class _NewMeasured(Generic[T]):
         self._layer = layer
         self._inner = inner
         self._direction = "inbound" if layer.scope == "inbound" else "outbound"
-        self._series: weakref.WeakValueDictionary[tuple[tuple[str, ...], Labels], RequestSeries] = (
+        self._series: weakref.WeakValueDictionary[tuple[tuple[str, ...], Labels], _Series] = (
             weakref.WeakValueDictionary()
         )
 
@@ -70,5 +76,5 @@ class _NewMeasured(Generic[T]):
         key = (target_labels(self._direction, target), extra_labels(target))
         series = self._series.get(key)
         if series is None:
-            series = self._series[key] = RequestSeries(self._layer.registry, *key)
+            series = self._series[key] = _Series(self._layer.registry, *key)
         return link(Measured(inner, series), inner, self._layer)

@@ -18,6 +18,7 @@ _SETTLE_AT: Final = 1 << 28
 _LARGE: Final = 2_048
 _WIDEN_AT: Final = 1 << 29
 _ZEROS: Final = bytes(16_384)
+_pack: Final = f.HEADER.pack
 
 
 class Bodies(Verdicts):
@@ -194,16 +195,15 @@ class Bodies(Verdicts):
         """Queues the DATA frames of *data*, where no engine keeps any back."""
         out = self._out
         limit = self._peer_frame
-        pack = f.HEADER.pack
         flags = f.END_STREAM if end_stream else 0
         if size <= limit:
-            out.append(pack(size << 8 | f.DATA, flags, stream_id))
+            out.append(_pack(size << 8 | f.DATA, flags, stream_id))
             out.append(data)
             return
         view = memoryview(data)
         for start in range(0, size, limit):
             piece = view[start : start + limit]
-            out.append(pack(len(piece) << 8 | f.DATA, flags if start + limit >= size else 0, stream_id))
+            out.append(_pack(len(piece) << 8 | f.DATA, flags if start + limit >= size else 0, stream_id))
             out.append(piece)
 
     def _write_frames(self, stream_id: int, data: bytes, size: int, end_stream: bool) -> bytes:
@@ -213,18 +213,17 @@ class Bodies(Verdicts):
         if self._unsent:
             out.append(self._engine.take())
         limit = self._peer_frame
-        pack = f.HEADER.pack
         if size <= limit:
             if end_stream:
                 return data
-            out.append(pack(size << 8 | f.DATA, 0, stream_id))
+            out.append(_pack(size << 8 | f.DATA, 0, stream_id))
             out.append(data)
             return b""
         view = memoryview(data)
         offset = 0
         while size - offset > limit or (size > offset and not end_stream):
             piece = view[offset : offset + limit]
-            out.append(pack(len(piece) << 8 | f.DATA, 0, stream_id))
+            out.append(_pack(len(piece) << 8 | f.DATA, 0, stream_id))
             out.append(piece)
             offset += len(piece)
         return bytes(view[offset:])

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Bulk"]
 
-_unpack = f.HEADER.unpack_from
-_pack_into = f.HEADER.pack_into
+_unpack: Final = f.HEADER.unpack_from
+_pack_into: Final = f.HEADER.pack_into
 
 _MARKED: Final = f.END_STREAM | f.PADDED
 _SMALL: Final = 64

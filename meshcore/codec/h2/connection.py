@@ -37,6 +37,7 @@ _STATUS: Final[dict[int, Fields]] = {status: [(b":status", b"%d" % status)] for 
 _TOO_LARGE: Final = {status: [*_STATUS[status], (b"content-length", b"0")] for status in (414, 431)}
 _NONE: Final[Fields] = []
 _CLOSED: Any = None
+_pack: Final = f.HEADER.pack
 _TARGETS: Final = 32
 _TARGET_SIZE: Final = 512
 
@@ -356,7 +357,7 @@ class Connection(Bulk):
         flags = f.END_STREAM if end_stream else 0
         out = self._out
         if size <= limit:
-            out.append(f.HEADER.pack(size << 8 | f.HEADERS, flags | f.END_HEADERS, stream_id) + block)
+            out.append(_pack(size << 8 | f.HEADERS, flags | f.END_HEADERS, stream_id) + block)
             return
         out.append(f.frame(f.HEADERS, flags, stream_id, block[:limit]))
         for start in range(limit, size, limit):

@@ -6,7 +6,7 @@ that little here costs a third of having a library in C do it, whose every field
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from meshcore.codec.h2 import frames as f
 from meshcore.codec.h2.hpack_decoder import HpackDecoder
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DirectEngine"]
 
-_unpack = f.HEADER.unpack_from
+_unpack: Final = f.HEADER.unpack_from
 
 
 class DirectEngine:

@@ -60,6 +60,8 @@ class HpackEncoder:
         "_dropped",
         "_fields",
         "_inserted",
+        "_length",
+        "_length_text",
         "_limit",
         "_looked",
         "_names",
@@ -86,6 +88,9 @@ class HpackEncoder:
         self._once: set[Field] = set()
         self._sendable: set[Field] = set()
         self._looked: list[int] = []
+        # The last content-length, as text and as a number.
+        self._length_text = b"0"
+        self._length = 0
 
     def resize(self, size: int) -> None:
         """The peer's table has *size* bytes from now on, of which no more than 4,096 are used."""
@@ -118,10 +123,15 @@ class HpackEncoder:
                 looked.append(code)
                 if not code & 1:
                     continue
-            number = parse_content_length(field[1])
-            if number is None or length >= 0:
+            value: bytes = field[1]
+            if value != self._length_text:
+                number = parse_content_length(value)
+                if number is None:
+                    raise LocalProtocolError("content-length not valid")
+                self._length_text, self._length = value, number
+            if length >= 0:
                 raise LocalProtocolError("content-length not valid")
-            length = number
+            length = self._length
         return length
 
     def block(self, pseudo: list[Field], headers: list[Field]) -> bytes:
@@ -137,8 +147,10 @@ class HpackEncoder:
             code = known.get(field)
             parts.append(self._field(field, 0 if code is None else code))
         looked = self._looked
-        for place in range(len(headers)):
-            parts.append(self._field(headers[place], looked[place]))
+        place = 0
+        for field in headers:
+            parts.append(self._field(field, looked[place]))
+            place += 1  # noqa: SIM113 (a compiler makes pairs of what is enumerated)
         return b"".join(parts)
 
     def _field(self, field: Field, code: int) -> bytes:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final
+from struct import pack
+from typing import TYPE_CHECKING, Final
 
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 from hpack.huffman_table import HUFFMAN_COMPLETE, HUFFMAN_EMIT_SYMBOL, HUFFMAN_FAIL, HUFFMAN_TABLE
+
+if TYPE_CHECKING:
+    # A number that a compiler need not expect to be large.
+    from mypy_extensions import i64
+else:
+    i64 = int
 
 __all__ = ["huffman_decode", "huffman_encode"]
 
@@ -34,7 +41,8 @@ def huffman_decode(data: bytes) -> bytes:
     """
     steps = _STEPS
     found: list[int] = []
-    step = _ENDS
+    step: i64 = _ENDS
+    byte: i64
     for place in range(len(data)):
         byte = data[place]
         step = steps[(step >> 12 << 4) + (byte >> 4)]
@@ -55,26 +63,28 @@ def huffman_decode(data: bytes) -> bytes:
 def huffman_encode(text: bytes) -> bytes | None:
     """The code of *text*; None where it is no shorter."""
     lengths = _LENGTHS
-    size = len(text)
-    bits = 0
+    size: i64 = len(text)
+    bits: i64 = 0
     for place in range(size):
         bits += lengths[text[place]]
     if bits + 7 >> 3 >= size:
         return None
     codes = _CODES
-    found: list[int] = []
-    held = 0
-    left = 0
+    # In words of 32 bits, and what is left after them.
+    words: list[int] = []
+    held: i64 = 0
+    left: i64 = 0
+    length: i64
     for place in range(size):
         byte = text[place]
         length = lengths[byte]
         held = held << length | codes[byte]
         left += length
-        while left >= 8:
-            left -= 8
-            found.append(held >> left)
+        if left >= 32:
+            left -= 32
+            words.append(held >> left)
             held &= (1 << left) - 1
-    if left:
-        # The rest of the last byte is the start of the end's code, which is all ones.
-        found.append((held << 8 - left) | (0xFF >> left))
-    return bytes(found)
+    # The rest of the last byte is the start of the end's code, which is all ones.
+    padding: i64 = -left & 7
+    tail: int = held << padding | (1 << padding) - 1
+    return pack(f">{len(words)}I", *words) + tail.to_bytes(left + 7 >> 3, "big")

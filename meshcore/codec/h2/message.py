@@ -263,7 +263,7 @@ class MessageReader:
             code = codes[place]
             size += code
             kind = code & _KIND
-            if not kind or kind == COOKIE or kind == HOST or kind == EXPECT:
+            if not kind or kind in (COOKIE, HOST, EXPECT):
                 headers.append(field)
             elif kind == STATUS:
                 if status or headers or length is not None:

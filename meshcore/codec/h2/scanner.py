@@ -41,7 +41,7 @@ _TABLE_UPDATES: Final = 2
 """Dynamic table size updates at the start of a block: the smallest size since the last one, and the final one
 (RFC 7541 §4.2)."""
 
-_unpack = f.HEADER.unpack_from
+_unpack: Final = f.HEADER.unpack_from
 
 
 class Scanner(Bodies):

@@ -24,8 +24,12 @@ from meshcore.errors import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, LocalProtocolE
 
 REFERENCE = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH)
 
-names = st.sampled_from([b"x", b"x-a", b"accept", b"cookie", b"authorization", b"content-type", b"etag", b"x-" + b"n" * 90])
-values = st.sampled_from([b"", b"a", b"b", b"a=b", b"long cookie = " + b"c" * 30, b"\xff\x80", b"v" * 700, b"w" * 3_000])
+names = st.sampled_from(
+    [b"x", b"x-a", b"accept", b"cookie", b"authorization", b"content-type", b"etag", b"x-" + b"n" * 90]
+)
+values = st.sampled_from(
+    [b"", b"a", b"b", b"a=b", b"long cookie = " + b"c" * 30, b"\xff\x80", b"v" * 700, b"w" * 3_000]
+)
 headers = st.lists(st.tuples(names, values), max_size=6)
 pseudo = st.sampled_from(
     [
@@ -71,7 +75,10 @@ def test_what_is_no_huffman_code_is_refused(data: bytes) -> None:
     assert expected == found
 
 
-@given(st.lists(st.tuples(pseudo, headers, st.sampled_from([None, None, None, 0, 100, 1_000, 4_096, 9_999])), max_size=12))
+sizes = st.sampled_from([None, None, None, 0, 60, 100, 500, 1_000, 4_096, 9_999])
+
+
+@given(st.lists(st.tuples(pseudo, headers, sizes), max_size=12))
 def test_the_reference_reads_what_is_written(script: list[tuple[Fields, Fields, int | None]]) -> None:
     encoder, reference = HpackEncoder(), hpack.Decoder()
     for first, rest, size in script:
@@ -83,7 +90,7 @@ def test_the_reference_reads_what_is_written(script: list[tuple[Fields, Fields, 
         assert reference.header_table_size <= 4_096
 
 
-@given(st.lists(st.tuples(headers, st.booleans(), st.sampled_from([None, None, None, 0, 60, 500, 4_096])), max_size=12))
+@given(st.lists(st.tuples(headers, st.booleans(), sizes.filter(lambda size: size != 9_999)), max_size=12))
 def test_what_the_reference_writes_is_read(script: list[tuple[Fields, bool, int | None]]) -> None:
     reference, ours = hpack.Encoder(), decoder()
     for fields, huffman, size in script:
@@ -129,9 +136,9 @@ def test_the_examples_of_the_rfc(blocks: list[str]) -> None:
 
 def test_a_field_that_comes_again_is_one_byte_from_the_third_time_on() -> None:
     encoder = HpackEncoder()
-    sizes = [len(encoded(encoder, [], [(b"x-one", b"value")])) for _ in range(4)]
-    assert sizes[0] == sizes[1] > 1
-    assert [1, 1] == sizes[2:]
+    lengths = [len(encoded(encoder, [], [(b"x-one", b"value")])) for _ in range(4)]
+    assert lengths[0] == lengths[1] > 1
+    assert [1, 1] == lengths[2:]
 
 
 def test_fields_that_do_not_come_again_take_no_room() -> None:
