@@ -13,17 +13,19 @@ from hpack.table import HeaderTable
 
 from meshcore.codec.h2.engine import EngineFailure
 from meshcore.codec.h2.huffman import huffman_decode
+from meshcore.codec.h2.message import MessageReader
+from meshcore.codec.limits import H2Limits
 from meshcore.errors import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, caused
 
 if TYPE_CHECKING:
     from meshcore.codec.events import Field
-    from meshcore.codec.h2.message import MessageReader
 
 __all__ = ["STATIC_FIELDS", "HpackDecoder"]
 
 STATIC_FIELDS: Final[list[Field]] = [(b"", b""), *HeaderTable.STATIC_TABLE]
 """The static table by its indexes, which begin with 1 (Appendix A)."""
 
+_CODES: Final = [0, *MessageReader(H2Limits()).codes(STATIC_FIELDS[1:])]
 _STATIC: Final = 61
 _never_indexed: Final[Any] = NeverIndexedHeaderTuple
 
@@ -35,7 +37,7 @@ class HpackDecoder:
         codes: what each field of the last block is, with its size (``MessageReader.code``).
     """
 
-    __slots__ = ("_allowed", "_codes", "_fields", "_limit", "_most", "_reader", "_size", "_static", "codes")
+    __slots__ = ("_allowed", "_codes", "_fields", "_limit", "_most", "_reader", "_size", "codes")
 
     def __init__(self, reader: MessageReader, most: int) -> None:
         """*most*: the sizes of a block's fields together, beyond which it is given up."""
@@ -46,7 +48,6 @@ class HpackDecoder:
         self._codes: list[int] = []
         self._size = 0
         self._limit = self._allowed = 4_096
-        self._static = [0, *[reader.code(field) for field in STATIC_FIELDS[1:]]]
         self.codes: list[int] = []
 
     def allow(self, size: int) -> None:
@@ -79,7 +80,7 @@ class HpackDecoder:
                         code = self._codes[index]
                     elif index:
                         field = STATIC_FIELDS[index]
-                        code = self._static[index]
+                        code = _CODES[index]
                     else:
                         raise IndexError("no entry 0")
                 elif byte & 0xE0 == 0x20:

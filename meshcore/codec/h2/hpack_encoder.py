@@ -29,9 +29,9 @@ _SECRETS: Final = frozenset((b"authorization", b"proxy-authorization"))
 _SHORT_COOKIE: Final = 20
 """Bytes of a cookie below which it is one of them."""
 
-_REMEMBERED: Final = 128
-"""Fields sent once that are remembered: those that come again are worth an entry, and most of the others (dates, sizes,
-identifiers of requests) would only take the place of some that are."""
+_REMEMBERED: Final = 64
+"""Fields sent once that are remembered, by their hashes: those that come again are worth an entry, and most of the
+others (dates, sizes, identifiers of requests) would only take the place of some that are."""
 
 # By what they would be without their value: content-length has to be a number, and transfer-encoding may not be there.
 _UNSENDABLE: Final = frozenset((_LENGTH, b"transfer-encoding"))
@@ -79,13 +79,13 @@ class HpackEncoder:
         # the count of entries that were made before it.
         self._fields: dict[Field, int] = dict(_FIELDS)
         self._pseudo: dict[Field, int] = dict(_PSEUDO)
-        self._names: dict[bytes, int] = dict(_NAMES)
+        self._names: dict[bytes, int] = {}
         self._order: list[Field] = []
         self._inserted = self._dropped = 0
         self._size = 0
         self._limit = self._smallest = _LARGEST
         self._resized = False
-        self._once: set[Field] = set()
+        self._once: set[int] = set()
         self._sendable: set[Field] = set()
         self._looked: list[int] = []
         # The last content-length, as text and as a number.
@@ -168,10 +168,11 @@ class HpackEncoder:
     def _literal(self, field: Field) -> bytes:
         name: bytes = field[0]
         value: bytes = field[1]
-        index = self._names.get(name, 0)
-        if index > _STATIC:
-            count = index - _STATIC - 1
-            index = _STATIC + self._inserted - count if count >= self._dropped else 0
+        index = _NAMES.get(name, 0)
+        if not index:
+            index = self._names.get(name, 0)
+            if index:
+                index = _STATIC + self._inserted - (index - _STATIC - 1)
         size = len(name) + len(value) + _ENTRY
         secret = name in _SECRETS or (name == b"cookie" and len(value) < _SHORT_COOKIE)
         if secret or (type(field) is not tuple and not _indexable(field)):
@@ -187,12 +188,13 @@ class HpackEncoder:
     def _again(self, field: Field) -> bool:
         """Whether a field was sent before, not long ago."""
         once = self._once
-        if field in once:
-            once.discard(field)
+        number = hash(field)
+        if number in once:
+            once.discard(number)
             return True
         if len(once) >= _REMEMBERED:
             once.clear()
-        once.add(field)
+        once.add(number)
         return False
 
     def _insert(self, field: Field, size: int) -> None:
@@ -203,8 +205,7 @@ class HpackEncoder:
             self._pseudo[field] = index << 1
         else:
             self._fields[field] = index << 1 | (1 if name == _LENGTH else 0)
-        # A static entry's name is there for good.
-        if self._names.get(name, _STATIC + 1) > _STATIC:
+        if name not in _NAMES:
             self._names[name] = index
         self._order.append(field)
         self._inserted += 1
