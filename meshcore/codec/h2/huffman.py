@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from struct import pack
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 from hpack.huffman_table import HUFFMAN_COMPLETE, HUFFMAN_EMIT_SYMBOL, HUFFMAN_FAIL, HUFFMAN_TABLE
 
-if TYPE_CHECKING:
-    # A number that a compiler need not expect to be large.
-    from mypy_extensions import i64
-else:
-    i64 = int
+from meshcore._native import i64
 
 __all__ = ["huffman_decode", "huffman_encode"]
 
