@@ -53,7 +53,8 @@ def versions() -> dict[str, str]:
 def engines() -> tuple[str, str]:
     """The engines that would be chosen here, for HTTP/1 and HTTP/2, with their versions."""
     pure = os.environ.get("MESHCORE_ENGINE") == "pure"
-    return _engine(None if pure else "httptools", "h11"), _engine(None if pure else "ngh2", "h2")
+    http2 = "direct (compiled, of meshcore's own)" if is_compiled() and not pure else None
+    return _engine(None if pure else "httptools", "h11"), http2 or _engine(None if pure else "ngh2", "h2")
 
 
 def _engine(fast: str | None, reference: str) -> str:

@@ -434,7 +434,7 @@ class Http2Connection:
             while stream.head is None:
                 if stream.end is not None and stream.end.error is not None:
                     raise again(stream.end.error)
-                await stream._wakeup.wait()
+                await stream._news()
         except BaseException:
             stream.abort(_reason(request))
             raise

@@ -60,7 +60,7 @@ class ClientStream(FlowBody):
         if event.end_stream:
             self.push_end()
         else:
-            self._wakeup.wake()
+            self._wake()
 
     def informed(self, event: InformationalReceived) -> None:
         """A 1xx response."""

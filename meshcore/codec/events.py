@@ -11,7 +11,7 @@ out of the fields: pseudo-header fields (RFC 9113 §8.3), ``host`` where it equa
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 import attrs
 
@@ -22,6 +22,7 @@ __all__ = [
     "ConnectionTerminated",
     "DataReceived",
     "Event",
+    "Field",
     "Fields",
     "GoAwayReceived",
     "InformationalReceived",
@@ -35,6 +36,9 @@ __all__ = [
 ]
 
 Fields: TypeAlias = list[tuple[bytes, bytes]]
+Field: TypeAlias = Any
+"""One of them, where it is kept as the object that it is: a compiler takes a ``tuple[bytes, bytes]`` apart when it
+comes and makes a new one of it when it goes, which is slow, and forgets what else it may have been."""
 Block: TypeAlias = tuple[tuple[bytes, bytes], ...]
 """The fields of a header block as an engine decoded it."""
 

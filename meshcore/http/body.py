@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
 
@@ -43,6 +42,9 @@ class EndOfStream:
 
 
 _COMPLETE = EndOfStream()
+
+_MANY: Final = 64
+"""Chunks that have been taken, and are worth moving the others for."""
 
 EndCallback: TypeAlias = Callable[[EndOfStream], None]
 
@@ -228,19 +230,51 @@ class Chunks(Body):
     ``_consumed`` returns when the consumer takes a chunk.
     """
 
-    __slots__ = ("_chunks", "_last", "_wakeup")
+    __slots__ = ("_chunks", "_last", "_taken", "_wakeup")
 
     def __init__(self, size_hint: int | None = None) -> None:
         super().__init__(size_hint)
-        self._chunks: deque[bytes] = deque()
+        # A list, for most bodies are one chunk: those taken stay in it, empty, until it is worth moving the rest.
+        self._chunks: list[bytes] = []
+        self._taken = 0
         self._last: EndOfStream | None = None
-        self._wakeup = Wakeup()
+        # Made by the first who waits: mostly nobody has to.
+        self._wakeup: Wakeup | None = None
 
     def push(self, data: bytes) -> None:
         """Appends a chunk (not empty); ignored once the body has ended."""
         if self.end is None:
             self._chunks.append(data)
+            self._wake()
+
+    def _wake(self) -> None:
+        """Something has changed for whoever waits."""
+        if self._wakeup is not None:
             self._wakeup.wake()
+
+    def _news(self) -> Awaitable[None]:
+        """Waits for the next ``_wake``; whoever waits has looked just before whether there is a need to."""
+        wakeup = self._wakeup
+        if wakeup is None:
+            wakeup = self._wakeup = Wakeup()
+        return wakeup.wait()
+
+    def _next(self) -> bytes:
+        """Takes the oldest chunk; there has to be one."""
+        chunks = self._chunks
+        place = self._taken
+        data = chunks[place]
+        place += 1
+        if place == len(chunks):
+            chunks.clear()
+            place = 0
+        elif place >= _MANY and place * 2 >= len(chunks):
+            del chunks[:place]
+            place = 0
+        else:
+            chunks[place - 1] = b""
+        self._taken = place
+        return data
 
     def push_end(self, trailers: Fields | None = None) -> None:
         """No more chunks; the trailers come with the end."""
@@ -248,24 +282,23 @@ class Chunks(Body):
             self._last = EndOfStream(trailers) if trailers else _COMPLETE
             if not self._chunks:
                 self._finish(self._last)
-            self._wakeup.wake()
+            self._wake()
 
     def push_error(self, error: BaseException) -> None:
         """The producer broke: what was not taken is dropped, and the consumer gets the error."""
         if self.end is None:
             self._drop()
             self._finish(EndOfStream([], error))
-            self._wakeup.wake()
+            self._wake()
 
     def receive_nowait(self) -> bytes:
         """The oldest chunk."""
-        chunks = self._chunks
-        if chunks:
-            data = chunks.popleft()
+        if self._chunks:
+            data = self._next()
             self._consumed(data)
             if self._on_first_data is not None:
                 self._data_taken()
-            if not chunks and self._last is not None:
+            if not self._chunks and self._last is not None:
                 self._finish(self._last)
             return data
         end = self.end
@@ -278,7 +311,7 @@ class Chunks(Body):
     async def receive_some(self) -> bytes:
         """The oldest chunk, waiting for one if need be."""
         while not self._chunks and self.end is None:
-            await self._wakeup.wait()
+            await self._news()
         return self.receive_nowait()
 
     def take_whole(self, limit: int) -> bytes | None:
@@ -286,7 +319,7 @@ class Chunks(Body):
         and nothing is taken."""
         last = self._last
         chunks = self._chunks
-        if last is None or last.trailers or len(chunks) != 1 or len(chunks[0]) > limit:
+        if last is None or last.trailers or len(chunks) - self._taken != 1 or len(chunks[-1]) > limit:
             return None
         return self.receive_nowait()
 
@@ -301,10 +334,11 @@ class Chunks(Body):
     def _drop(self) -> None:
         """Throws away what was not taken; subclasses return its credit."""
         self._chunks.clear()
+        self._taken = 0
 
     def _release(self, error: BaseException | None) -> None:
         self._drop()
-        self._wakeup.wake()
+        self._wake()
 
 
 async def read_all(body: Body, limit: int = 1 << 20) -> bytes:

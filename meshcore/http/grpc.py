@@ -12,8 +12,6 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from meshcore.codec.events import Fields
     from meshcore.http.message import Request
 
@@ -62,19 +60,23 @@ class GrpcStatus(enum.IntEnum):
     UNAUTHENTICATED = 16
 
 
-def is_grpc(fields: Iterable[tuple[bytes, bytes]]) -> bool:
+def is_grpc(fields: Fields) -> bool:
     """Whether a message's ``content-type`` is ``application/grpc``, with or without a suffix (E-04)."""
     for name, value in fields:
         if name == b"content-type":
+            if value == b"application/grpc":
+                return True
             rest = value[16:17]
             return value[:16].lower() == b"application/grpc" and (not rest or rest in b"+;-")
     return False
 
 
-def status_of(fields: Iterable[tuple[bytes, bytes]]) -> int | None:
+def status_of(fields: Fields) -> int | None:
     """The ``grpc-status`` among the fields; UNKNOWN for one that is no code, None where there is none."""
     for name, value in fields:
         if name == b"grpc-status":
+            if value == b"0":
+                return 0
             if len(value) <= 2 and value.isdigit() and int(value) <= 16:
                 return int(value)
             return GrpcStatus.UNKNOWN
@@ -125,7 +127,7 @@ def status_fields(status: int, message: str = "") -> Fields:
     return fields
 
 
-def timeout_of(fields: Iterable[tuple[bytes, bytes]]) -> float | None:
+def timeout_of(fields: Fields) -> float | None:
     """Seconds that a gRPC client gives, by ``grpc-timeout``: at most eight digits and a unit; None without a valid
     one."""
     for name, value in fields:

@@ -61,6 +61,10 @@ NEVER_FROM_PEERS: Final = {
 """What no peer may say in a request, verified or not, with the reason; so is every name that is in neither table."""
 
 
+_L: Final = ord("l")
+_X: Final = ord("x")
+
+
 def strip_reserved(headers: Headers, *, meshed: bool) -> None:
     """Removes from a request's fields, in place, what its sender may not say.
 
@@ -70,7 +74,9 @@ def strip_reserved(headers: Headers, *, meshed: bool) -> None:
     """
     raw = headers.raw
     for name, _ in raw:
-        if is_reserved(name):
+        # They all begin with one of two letters; most fields do not.
+        first = name[0] if name else 0
+        if first in (_L, _X) and is_reserved(name):
             break
     else:
         return

@@ -42,25 +42,33 @@ class DowngradeOrigProto(ServiceLayer):
 
     def wrap(self, inner: HttpService, target: Any, /) -> HttpService:
         """The service behind it: one frame a request."""
+        return _Downgrading(inner)
 
-        async def downgrade_orig_proto(request: Request) -> Response:
-            fields = request.headers
+
+class _Downgrading:
+    __slots__ = ("__layer__", "__wrapped__", "_inner")
+
+    def __init__(self, inner: HttpService) -> None:
+        self.__layer__: object = None
+        self.__wrapped__: object = inner
+        self._inner = inner
+
+    async def __call__(self, request: Request, /) -> Response:
+        fields = request.headers
+        marked = False
+        if fields.get(ORIG_PROTO) is not None:
             values = fields.get_all(ORIG_PROTO)
-            marked = False
-            if values:
-                fields.remove(ORIG_PROTO)
-                marked = request.version == 20 and not request.is_tunnel
+            fields.remove(ORIG_PROTO)
+            marked = request.version == 20 and not request.is_tunnel
             if marked:
                 form = _FORMS.get(values[0]) if len(values) == 1 else None
                 if form is None:
                     raise RemoteProtocolError(f"{ORIG_PROTO.decode()} is no version of HTTP/1")
                 request.version, absolute = form
                 request.absolute_form = absolute and bool(request.authority)
-            response = await inner(request)
-            answer = response.headers
-            answer.remove(ORIG_PROTO)
-            if marked:
-                answer.add(ORIG_PROTO, b"HTTP/1.0" if response.version == 10 else b"HTTP/1.1")
-            return response
-
-        return downgrade_orig_proto
+        response = await self._inner(request)
+        answer = response.headers
+        answer.remove(ORIG_PROTO)
+        if marked:
+            answer.add(ORIG_PROTO, b"HTTP/1.0" if response.version == 10 else b"HTTP/1.1")
+        return response

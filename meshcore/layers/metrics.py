@@ -55,6 +55,12 @@ class Metrics:
         return _NewMeasured(self, inner)
 
 
+class _Series(RequestSeries):
+    """Series that can be held weakly."""
+
+    __slots__ = ("__weakref__",)
+
+
 class _NewMeasured(Generic[T]):
     """Makes measured services; the series of one set of labels live as long as a service with them."""
 
@@ -64,7 +70,7 @@ class _NewMeasured(Generic[T]):
         self._layer = layer
         self._inner = inner
         self._direction = "outbound" if layer.scope == "endpoint" else layer.scope
-        self._series: weakref.WeakValueDictionary[tuple[tuple[str, ...], Labels], RequestSeries] = (
+        self._series: weakref.WeakValueDictionary[tuple[tuple[str, ...], Labels], _Series] = (
             weakref.WeakValueDictionary()
         )
 
@@ -87,5 +93,5 @@ class _NewMeasured(Generic[T]):
         key = (labels, extra)
         series = self._series.get(key)
         if series is None:
-            series = self._series[key] = RequestSeries(self._layer.registry, *key)
+            series = self._series[key] = _Series(self._layer.registry, *key)
         return series

@@ -40,33 +40,45 @@ class ProxyErrors(ServiceLayer):
     def wrap(self, inner: HttpService, target: Endpoint, /) -> HttpService:
         """The service of one endpoint: one frame a request."""
         meshed = target.mesh_proxy
-        forwards = self.forwards and meshed
+        return _Hearing(inner, target, meshed=meshed, forwards=self.forwards and meshed)
 
-        async def proxy_errors(request: Request) -> Response:
-            response = await inner(request)
-            headers = response.headers
-            said: bytes | None = None
-            close: bytes | None = None
-            code = False
-            for name, value in headers.raw:
-                if name == PROXY_ERROR:
-                    said = value
-                elif name == PROXY_CONNECTION:
-                    close = value
-                elif name == ERROR_CODE:
-                    code = True
-            if said is not None:
-                headers.remove(PROXY_ERROR)
-                if log.isEnabledFor(logging.INFO):
-                    text = ascii(said[:_SHOWN].decode("latin-1"))
-                    about = About(request=request, endpoint=target)
-                    log.info("endpoint %s: its proxy says: %s", target, text, extra=about)
-            if close is not None:
-                headers.remove(PROXY_CONNECTION)
-                if forwards and close.lower() == b"close":
-                    response.close = True
-            if code and not meshed:
-                headers.remove(ERROR_CODE)
-            return response
 
-        return proxy_errors
+class _Hearing:
+    """A class rather than a closure, which would not be compiled; as are those of other layers."""
+
+    __slots__ = ("__layer__", "__wrapped__", "_endpoint", "_forwards", "_inner", "_meshed")
+
+    def __init__(self, inner: HttpService, endpoint: Endpoint, *, meshed: bool, forwards: bool) -> None:
+        self.__layer__: object = None
+        self.__wrapped__: object = inner
+        self._inner = inner
+        self._endpoint = endpoint
+        self._meshed = meshed
+        self._forwards = forwards
+
+    async def __call__(self, request: Request, /) -> Response:
+        response = await self._inner(request)
+        headers = response.headers
+        said: bytes | None = None
+        close: bytes | None = None
+        code = False
+        for name, value in headers.raw:
+            if name == PROXY_ERROR:
+                said = value
+            elif name == PROXY_CONNECTION:
+                close = value
+            elif name == ERROR_CODE:
+                code = True
+        if said is not None:
+            headers.remove(PROXY_ERROR)
+            if log.isEnabledFor(logging.INFO):
+                text = ascii(said[:_SHOWN].decode("latin-1"))
+                about = About(request=request, endpoint=self._endpoint)
+                log.info("endpoint %s: its proxy says: %s", self._endpoint, text, extra=about)
+        if close is not None:
+            headers.remove(PROXY_CONNECTION)
+            if self._forwards and close.lower() == b"close":
+                response.close = True
+        if code and not self._meshed:
+            headers.remove(ERROR_CODE)
+        return response

@@ -14,6 +14,7 @@ from meshcore.http.reserved import REQUIRE_ID
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from meshcore.codec.events import Field
     from meshcore.http.message import Request, Response
     from meshcore.transport.target import Endpoint
 
@@ -39,28 +40,39 @@ class RequireId(ServiceLayer):
 
     def wrap(self, inner: HttpService, target: Endpoint, /) -> HttpService:
         """The service of one endpoint; no frame of its own."""
-        found = _identity(target)
-        right = _comparable(found) if found is not None else None
+        return _Requiring(inner, target)
 
-        def require_id(request: Request) -> Awaitable[Response]:
-            fields = request.headers.raw
-            for name, _ in fields:
-                if name == REQUIRE_ID:
-                    break
-            else:
-                return inner(request)
-            kept = []
-            for field in fields:
-                if field[0] != REQUIRE_ID:
-                    kept.append(field)
-                    continue
-                required = field[1].decode("latin-1")
-                if right is None or _comparable(required) != right:
-                    known = found or "none"
-                    raise IdentityError(f"endpoint {target}: required id {required[:_LONGEST]}; found {known}")
-            return inner(request.variant(Headers(kept), request.version))
 
-        return require_id
+class _Requiring:
+    __slots__ = ("__layer__", "__wrapped__", "_endpoint", "_found", "_inner", "_right")
+
+    def __init__(self, inner: HttpService, endpoint: Endpoint) -> None:
+        self.__layer__: object = None
+        self.__wrapped__: object = inner
+        self._inner = inner
+        self._endpoint = endpoint
+        found = _identity(endpoint)
+        self._found = found
+        self._right = _comparable(found) if found is not None else None
+
+    def __call__(self, request: Request, /) -> Awaitable[Response]:
+        for name, _ in request.headers.raw:
+            if name == REQUIRE_ID:
+                return self._inner(request.variant(self._judged(request.headers), request.version))
+        return self._inner(request)
+
+    def _judged(self, headers: Headers) -> Headers:
+        """The fields of a request that asks for this endpoint's identity, without those that do."""
+        kept: list[Field] = []
+        for field in headers.raw:
+            if field[0] != REQUIRE_ID:
+                kept.append(field)
+                continue
+            required = field[1].decode("latin-1")
+            if self._right is None or _comparable(required) != self._right:
+                known = self._found or "none"
+                raise IdentityError(f"endpoint {self._endpoint}: required id {required[:_LONGEST]}; found {known}")
+        return Headers(kept)
 
 
 def _identity(endpoint: Endpoint) -> str | None:

@@ -14,6 +14,7 @@ from meshcore.http.reserved import CLIENT_ID, strip_reserved
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from meshcore.codec.events import Field
     from meshcore.http.message import Request, Response
 
 __all__ = ["SetClientId"]
@@ -38,18 +39,32 @@ class SetClientId(ServiceLayer):
 
     def wrap(self, inner: HttpService, target: Any, /) -> HttpService:
         """The service behind it; no frame of its own."""
+        return _Identifying(inner)
 
-        def set_client_id(request: Request) -> Awaitable[Response]:
-            connection = request.connection
-            identity = connection.identity if connection is not None else None
-            headers = request.headers
-            strip_reserved(headers, meshed=identity is not None)
-            request.client_id = identity
-            if identity is not None:
-                headers.add(CLIENT_ID, _value(identity))
-            return inner(request)
 
-        return set_client_id
+class _Identifying:
+    __slots__ = ("__layer__", "__wrapped__", "_field", "_identity", "_inner")
+
+    def __init__(self, inner: HttpService) -> None:
+        self.__layer__: object = None
+        self.__wrapped__: object = inner
+        self._inner = inner
+        # The last client's; a connection has one for good, and most of these services serve one connection.
+        self._identity = ""
+        self._field: Field = None
+
+    def __call__(self, request: Request, /) -> Awaitable[Response]:
+        connection = request.connection
+        identity = connection.identity if connection is not None else None
+        headers = request.headers
+        strip_reserved(headers, meshed=identity is not None)
+        request.client_id = identity
+        if identity is not None:
+            if identity != self._identity or self._field is None:
+                self._field = (CLIENT_ID, _value(identity))
+                self._identity = identity
+            headers.raw.append(self._field)
+        return self._inner(request)
 
 
 def _value(identity: str) -> bytes:

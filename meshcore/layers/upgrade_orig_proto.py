@@ -37,24 +37,32 @@ class UpgradeOrigProto(ServiceLayer):
 
     def wrap(self, inner: HttpService, target: Endpoint, /) -> HttpService:
         """The service of one endpoint: one frame a request."""
-        upgrades = target.mesh_proxy and target.protocol != "http/1"
+        return _Upgrading(inner, target.mesh_proxy and target.protocol != "http/1")
 
-        async def upgrade_orig_proto(request: Request) -> Response:
-            fields = request.headers
-            fields.remove(ORIG_PROTO)
-            if not upgrades or request.version == 20 or request.is_tunnel:
-                response = await inner(request)
-                response.headers.remove(ORIG_PROTO)
-                return response
-            marked = strip_connection(fields.raw)
-            marked.append((ORIG_PROTO, _MARKS[request.version == 10, request.absolute_form]))
-            response = await inner(request.variant(Headers(marked), 20))
-            answer = response.headers
-            response.version = 10 if answer.get(ORIG_PROTO) == b"HTTP/1.0" else 11
-            answer.remove(ORIG_PROTO)
+
+class _Upgrading:
+    __slots__ = ("__layer__", "__wrapped__", "_inner", "_upgrades")
+
+    def __init__(self, inner: HttpService, upgrades: bool) -> None:
+        self.__layer__: object = None
+        self.__wrapped__: object = inner
+        self._inner = inner
+        self._upgrades = upgrades
+
+    async def __call__(self, request: Request, /) -> Response:
+        fields = request.headers
+        fields.remove(ORIG_PROTO)
+        if not self._upgrades or request.version == 20 or request.is_tunnel:
+            response = await self._inner(request)
+            response.headers.remove(ORIG_PROTO)
             return response
-
-        return upgrade_orig_proto
+        marked = strip_connection(fields.raw)
+        marked.append((ORIG_PROTO, _MARKS[request.version == 10, request.absolute_form]))
+        response = await self._inner(request.variant(Headers(marked), 20))
+        answer = response.headers
+        response.version = 10 if answer.get(ORIG_PROTO) == b"HTTP/1.0" else 11
+        answer.remove(ORIG_PROTO)
+        return response
 
 
 _MARKS: Final[dict[tuple[bool, bool], bytes]] = {

@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 __all__ = ["Measured", "RequestSeries"]
 
 
-@mypyc_attr(native_class=False)
+@mypyc_attr(allow_interpreted_subclasses=True)
 class RequestSeries:
     """The cells of one target, those of responses bound when they are first needed."""
 
     __slots__ = (
-        "__weakref__",
         "_extra",
         "_latency",
         "_responses",
         "_values",
+        "calls",
         "latencies",
         "now",
         "requests",
@@ -64,6 +64,8 @@ class RequestSeries:
         # By status; what is rare has a tuple for a key.
         self.latencies: dict[int, Histogram] = {}
         self.responses: dict[int | tuple[int, int, str] | Verdict, Counter] = {}
+        # By the status of gRPC, of complete answers with 200 to its calls.
+        self.calls: dict[int, Counter] = {}
 
     def latency(self, status: int) -> Histogram:
         """The histogram of a status."""
@@ -95,13 +97,14 @@ class RequestSeries:
         return cell
 
 
-@mypyc_attr(native_class=False)
 class Measured:
     """A measured service: one frame and one small object a request."""
 
-    __slots__ = ("__layer__", "__weakref__", "__wrapped__", "_inner", "_series")
+    __slots__ = ("__layer__", "__wrapped__", "_inner", "_series")
 
     def __init__(self, inner: HttpService, series: RequestSeries) -> None:
+        self.__layer__: object = None
+        self.__wrapped__: object = inner
         self._inner = inner
         self._series = series
 
@@ -143,7 +146,7 @@ class _Exchange:
         cell = series.latencies.get(status)
         if cell is None:
             cell = series.latency(status)
-        cell.observe((series.now() - self._started) * 1000.0)
+        cell.buckets.observe((series.now() - self._started) * 1000.0)
 
     def ended(self, end: EndOfStream) -> None:
         """The class is known here."""
@@ -159,7 +162,12 @@ class _Exchange:
             cell = series.response(status, label != "cancelled" or is_failure(status), error=label)
         else:
             grpc_status, failure = grpc_outcome(self._response.headers.raw, end.trailers)
-            cell = series.response(status, failure or is_failure(status), grpc_status)
+            known = series.calls.get(grpc_status) if status == 200 else None
+            if known is None:
+                known = series.response(status, failure or is_failure(status), grpc_status)
+                if status == 200:
+                    series.calls[grpc_status] = known
+            cell = known
         cell.value += 1
 
 

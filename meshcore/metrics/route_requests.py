@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshcore._native import mypyc_attr
 from meshcore._wakeup import clock
 from meshcore.http.classify import grpc_outcome, status_error
 from meshcore.http.grpc import is_grpc
@@ -39,7 +38,6 @@ _FAMILIES = {
 _LABELS = ("parent_name", "route_name", "backend_name")
 
 
-@mypyc_attr(native_class=False)
 class RouteSeries:
     """The cells of one route, or backend of it, for one kind of requests, bound when they are first needed."""
 
@@ -81,13 +79,14 @@ class RouteSeries:
         return cell
 
 
-@mypyc_attr(native_class=False)
 class MeasuredRoute:
     """A measured service: one frame and one small object a request."""
 
-    __slots__ = ("__layer__", "__weakref__", "__wrapped__", "_grpc", "_http", "_inner", "_make", "_now")
+    __slots__ = ("__layer__", "__wrapped__", "_grpc", "_http", "_inner", "_make", "_now")
 
     def __init__(self, inner: HttpService, make: Callable[[str], RouteSeries]) -> None:
+        self.__layer__: object = None
+        self.__wrapped__: object = inner
         self._inner = inner
         self._make = make
         # Most routes see one kind of requests: the other one's series are not made before they are needed.
@@ -147,4 +146,4 @@ class _Exchange:
         else:
             cell = series.status(grpc_outcome(response.headers.raw, end.trailers)[0])
         cell.value += 1
-        series.duration.observe(self._now() - self._started)
+        series.duration.buckets.observe(self._now() - self._started)

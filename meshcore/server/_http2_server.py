@@ -181,7 +181,7 @@ class Http2Server:
                     elif _ACTIONS[type(event)](self, event):
                         return
                 if self._new:
-                    await self._begin()
+                    await self._begin(codec.unfinished)
                 if not codec.unfinished:
                     break
                 data = b""
@@ -202,11 +202,15 @@ class Http2Server:
                 turns = 0
                 await checkpoint()
 
-    async def _begin(self) -> None:
-        """Begins the requests of one read: now it is known which of them have come whole."""
+    async def _begin(self, unfinished: bool) -> None:
+        """Begins the requests of one read: now it is known which of them have come whole.  While the read is
+        *unfinished* the others wait for what else it brings: an upload costs more than all of a small request."""
         new, self._new = self._new, []
         begun = 0
         for task in new:
+            if unfinished and task.body is not None and not task.body.complete:
+                self._new.append(task)
+                continue
             if begun >= REQUESTS_IN_A_ROW:
                 # What has been read is promised: a cancellation has to wait for the rest of it.
                 begun = 0

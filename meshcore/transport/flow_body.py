@@ -45,7 +45,7 @@ class FlowBody(Chunks):
     @property
     def awaited(self) -> bool:
         """Whether somebody waits for more of it."""
-        return self._wakeup.waiting
+        return self._wakeup is not None and self._wakeup.waiting
 
     def received(self, event: DataReceived) -> None:
         """Takes what came off the wire, its end too."""
@@ -70,7 +70,7 @@ class FlowBody(Chunks):
         if event.end_stream:
             self.push_end()
         else:
-            self._wakeup.wake()
+            self._wake()
 
     def push_end(self, trailers: Fields | None = None) -> None:
         """The peer has sent all of it."""
@@ -91,7 +91,7 @@ class FlowBody(Chunks):
             while not self._chunks and self.end is None:
                 self._relay = relay
                 self.link.takers[self.stream_id] = relay.take_frame
-                await self._wakeup.wait()
+                await self._news()
         finally:
             self._stop_relay()
         return self.receive_nowait()
@@ -103,21 +103,20 @@ class FlowBody(Chunks):
 
     def receive_nowait(self) -> bytes:
         """The oldest chunk; its credit is returned."""
-        chunks = self._chunks
-        if not chunks:
+        if not self._chunks:
             return Chunks.receive_nowait(self)
-        data = chunks.popleft()
+        data = self._next()
         if self.link.codec.acknowledge(self.stream_id, len(data)):
             self.link.flush_soon()
         if self._on_first_data is not None:
             self._data_taken()
-        if not chunks and self._last is not None:
+        if not self._chunks and self._last is not None:
             self._finish(self._last)
         return data
 
     def _drop(self) -> None:
         self._stop_relay()
-        size = sum(map(len, self._chunks))
-        self._chunks.clear()
+        size = self.buffered
+        Chunks._drop(self)
         if size:
             self.acknowledge(size)

@@ -7,8 +7,10 @@ from functools import cache
 from typing import TYPE_CHECKING, cast
 
 from meshcore.codec.h2.connection import Connection
+from meshcore.codec.h2.engine_direct import DirectEngine
 from meshcore.codec.h2.interface import H2Codec
 from meshcore.codec.limits import H2Limits
+from meshcore.compiled import is_compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["H2Codec", "client_codec", "default_engine", "server_codec"]
 
 _DEFAULT_LIMITS = H2Limits()
+_COMPILED = is_compiled()
 
 
 @cache
@@ -30,15 +33,20 @@ def _fast_is_there() -> bool:
 
 
 def default_engine() -> str:
-    """What ``"auto"`` means: ``"ngh2"`` where it can be imported and ``MESHCORE_ENGINE`` is not ``pure``, else pure."""
-    if os.environ.get("MESHCORE_ENGINE") == "pure" or not _fast_is_there():
+    """What ``"auto"`` means, unless ``MESHCORE_ENGINE`` is ``pure``: ``"direct"`` where it is compiled, else ``"ngh2"``
+    where it can be imported, else pure."""
+    if os.environ.get("MESHCORE_ENGINE") == "pure":
         return "pure"
-    return "ngh2"
+    if _COMPILED:
+        return "direct"
+    return "ngh2" if _fast_is_there() else "pure"
 
 
 def _maker(engine: str) -> Callable[[Sink, bool, H2Limits], Engine]:
     if engine == "auto":
         engine = default_engine()
+    if engine == "direct":
+        return cast("Callable[[Sink, bool, H2Limits], Engine]", DirectEngine)
     if engine == "ngh2":
         from meshcore.codec.h2.engine_ngh2 import Ngh2Engine
 
@@ -51,7 +59,8 @@ def _maker(engine: str) -> Callable[[Sink, bool, H2Limits], Engine]:
 
 
 def server_codec(limits: H2Limits = _DEFAULT_LIMITS, engine: str = "auto") -> Connection:
-    """The accepted side of a connection; *engine* is ``"auto"``, ``"ngh2"`` or ``"pure"``.
+    """The accepted side of a connection; *engine* is ``"auto"``, ``"direct"``, ``"ngh2"`` or
+    ``"pure"``.
 
     Raises:
         ValueError: another engine.
@@ -60,7 +69,8 @@ def server_codec(limits: H2Limits = _DEFAULT_LIMITS, engine: str = "auto") -> Co
 
 
 def client_codec(limits: H2Limits = _DEFAULT_LIMITS, engine: str = "auto") -> Connection:
-    """The connecting side of a connection; *engine* is ``"auto"``, ``"ngh2"`` or ``"pure"``.
+    """The connecting side of a connection; *engine* is ``"auto"``, ``"direct"``, ``"ngh2"`` or
+    ``"pure"``.
 
     Raises:
         ValueError: another engine.

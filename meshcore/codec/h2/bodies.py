@@ -18,6 +18,7 @@ _SETTLE_AT: Final = 1 << 28
 _LARGE: Final = 2_048
 _WIDEN_AT: Final = 1 << 29
 _ZEROS: Final = bytes(16_384)
+_pack: Final = f.HEADER.pack
 
 
 class Bodies(Verdicts):
@@ -64,6 +65,11 @@ class Bodies(Verdicts):
                 self._stream_error(stream.id, PROTOCOL_ERROR, "body differs from content-length")
                 self._return_credit(length)
                 return
+        if not stream.delivered:
+            # An engine that was shown it would have said so.
+            self._stream_error(stream.id, PROTOCOL_ERROR, "DATA before the final response")
+            self._return_credit(length)
+            return
         if length != size:
             self._return_credit(length - size)
         stream.passed_by += size
@@ -73,7 +79,7 @@ class Bodies(Verdicts):
         elif end_stream:
             self._events.append(DataReceived(stream.id, data, 0, True))
         if end_stream:
-            stream.end_passed_by = True
+            stream.end_passed_by = self._decoder is None
             if stream.local_closed:
                 self._close(stream, ENDED)
 
@@ -159,6 +165,13 @@ class Bodies(Verdicts):
             stream.send_window -= size
             self._send_window -= size
             self._watch.data_sent += 1 + (size >> 14)
+            if self._encoder is not None:
+                self._write_body(stream_id, data, size, end_stream)
+                if end_stream:
+                    stream.local_closed = True
+                    if not stream.readable:
+                        self._close(stream, ENDED)
+                return True
             if self._headers_only:
                 if size >= _LARGE:
                     data = self._write_frames(stream_id, data, size, end_stream)
@@ -171,12 +184,27 @@ class Bodies(Verdicts):
                 self._engine.send_data(stream_id, data, end_stream=end_stream)
         else:
             self._engine.end_stream(stream_id)
-        self._unsent = True
+        self._unsent = self._encoder is None
         if end_stream:
             stream.local_closed = True
             if not stream.readable:
                 self._close(stream, ENDED)
         return True
+
+    def _write_body(self, stream_id: int, data: bytes, size: int, end_stream: bool) -> None:
+        """Queues the DATA frames of *data*, where no engine keeps any back."""
+        out = self._out
+        limit = self._peer_frame
+        flags = f.END_STREAM if end_stream else 0
+        if size <= limit:
+            out.append(_pack(size << 8 | f.DATA, flags, stream_id))
+            out.append(data)
+            return
+        view = memoryview(data)
+        for start in range(0, size, limit):
+            piece = view[start : start + limit]
+            out.append(_pack(len(piece) << 8 | f.DATA, flags if start + limit >= size else 0, stream_id))
+            out.append(piece)
 
     def _write_frames(self, stream_id: int, data: bytes, size: int, end_stream: bool) -> bytes:
         """Queues DATA frames past the engine, after all that it has queued; returns the last piece of a body, whose
@@ -185,18 +213,17 @@ class Bodies(Verdicts):
         if self._unsent:
             out.append(self._engine.take())
         limit = self._peer_frame
-        pack = f.HEADER.pack
         if size <= limit:
             if end_stream:
                 return data
-            out.append(pack(size << 8 | f.DATA, 0, stream_id))
+            out.append(_pack(size << 8 | f.DATA, 0, stream_id))
             out.append(data)
             return b""
         view = memoryview(data)
         offset = 0
         while size - offset > limit or (size > offset and not end_stream):
             piece = view[offset : offset + limit]
-            out.append(pack(len(piece) << 8 | f.DATA, 0, stream_id))
+            out.append(_pack(len(piece) << 8 | f.DATA, 0, stream_id))
             out.append(piece)
             offset += len(piece)
         return bytes(view[offset:])

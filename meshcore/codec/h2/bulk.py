@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Bulk"]
 
-_unpack = f.HEADER.unpack_from
-_pack_into = f.HEADER.pack_into
+_unpack: Final = f.HEADER.unpack_from
+_pack_into: Final = f.HEADER.pack_into
 
 _MARKED: Final = f.END_STREAM | f.PADDED
 _SMALL: Final = 64
@@ -150,7 +150,7 @@ class Bulk(Scanner):
         """``data_to_send`` in the pieces that were queued."""
         self._watch.pending = 0
         parts, self._out = self._out, []
-        if not self._ended:
+        if not self._ended and self._encoder is None:
             self._unsent = False
             parts.append(self._engine.take())
         return parts

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from meshcore.codec.events import (
     Block,
     Event,
+    Field,
     Fields,
     InformationalReceived,
     RequestReceived,
@@ -16,6 +17,7 @@ from meshcore.codec.events import (
 from meshcore.codec.h2 import frames as f
 from meshcore.codec.h2.authority import AuthorityWatch
 from meshcore.codec.h2.bulk import Bulk
+from meshcore.codec.h2.engine_direct import DirectEngine
 from meshcore.codec.h2.frames import MAX_ID
 from meshcore.codec.h2.message import Malformed, MessageReader, TooLarge, is_scheme
 from meshcore.codec.h2.stream import ENDED, RESET_HERE, Stream
@@ -31,9 +33,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection"]
 
-_STATUS: Final = {status: (b":status", b"%d" % status) for status in range(100, 1000)}
-_TOO_LARGE: Final = {status: [_STATUS[status], (b"content-length", b"0")] for status in (414, 431)}
+_STATUS: Final[dict[int, Fields]] = {status: [(b":status", b"%d" % status)] for status in range(100, 1000)}
+_TOO_LARGE: Final = {status: [*_STATUS[status], (b"content-length", b"0")] for status in (414, 431)}
+_NONE: Final[Fields] = []
 _CLOSED: Any = None
+_pack: Final = f.HEADER.pack
 _TARGETS: Final = 32
 _TARGET_SIZE: Final = 512
 
@@ -43,16 +47,22 @@ class Connection(Bulk):
 
     __slots__ = (
         "_closed_for_good",
-        "_reader",
         "_targets",
+        "reader",
     )
 
     def __init__(self, server: bool, limits: H2Limits, make_engine: Callable[[Sink, bool, H2Limits], Engine]) -> None:
         super().__init__(server, limits)
-        self._reader = MessageReader(limits)
+        self.reader = MessageReader(limits)
         self._targets: dict[tuple[bytes, bytes, bytes, bytes, bytes | None], Fields] = {}
-        self._engine = make_engine(self, server, limits)
-        self._headers_only = self._engine.headers_only
+        self._decoder = None
+        self._encoder = None
+        engine = make_engine(self, server, limits)
+        if isinstance(engine, DirectEngine):
+            self._decoder = engine.decoder
+            self._encoder = engine.encoder
+        self._engine = engine
+        self._headers_only = engine.headers_only
         self._closed_for_good = False
         if self._engine.wants_authority:
             self._names = AuthorityWatch(limits.hpack_table)
@@ -65,24 +75,49 @@ class Connection(Bulk):
         stream = self._streams.get(stream_id)
         if stream is None:
             return
+        if self._server and not stream.delivered and (stream.injected or stream.recall is not None):
+            try:
+                request = self._request(stream, list(fields), end_stream)
+            except Malformed as error:
+                self._stream_error(stream_id, PROTOCOL_ERROR, str(error))
+            except TooLarge as excess:
+                self._too_large(stream, excess)
+            else:
+                self._deliver(stream, request, end_stream)
+        else:
+            found: list[Field] = list(fields)
+            self._on_block(stream, found, self.reader.codes(found), end_stream)
+
+    def receive_block(self, stream: Stream, block: bytes, end_stream: bool) -> None:
+        """A header block, where it is decoded here."""
+        decoder = self._decoder
+        assert decoder is not None
+        fields = decoder.decode(block)
+        self._on_block(stream, fields, decoder.codes, end_stream)
+
+    def _on_block(self, stream: Stream, fields: list[Field], codes: list[int], end_stream: bool) -> None:
+        stream_id = stream.id
         try:
             if stream.delivered:
                 if not end_stream or stream.length > 0:
                     raise Malformed("trailers without END_STREAM" if not end_stream else "body shorter than declared")
-                event: Event = TrailersReceived(stream_id, self._reader.trailers(fields))
+                event: Event = TrailersReceived(stream_id, self.reader.trailers(fields, codes))
             elif self._server:
-                event = self._request(stream, fields, end_stream)
+                event = self.reader.request(stream, fields, codes, end_stream)
             else:
-                event = self._reader.response(stream, fields, end_stream)
+                event = self.reader.response(stream, fields, codes, end_stream)
         except Malformed as error:
             self._stream_error(stream_id, PROTOCOL_ERROR, str(error))
             return
         except TooLarge as excess:
             self._too_large(stream, excess)
             return
+        self._deliver(stream, event, end_stream)
+
+    def _deliver(self, stream: Stream, event: Event, end_stream: bool) -> None:
         if stream.refuse >= 0:
             if stream.refuse == PROTOCOL_ERROR:
-                self._stream_error(stream_id, PROTOCOL_ERROR, "stream depends on itself")
+                self._stream_error(stream.id, PROTOCOL_ERROR, "stream depends on itself")
             else:
                 self._refuse(stream)
             return
@@ -92,17 +127,16 @@ class Connection(Bulk):
         if end_stream and stream.local_closed:
             self._close(stream, ENDED)
 
-    def _request(self, stream: Stream, fields: Block, end_stream: bool) -> RequestReceived:
+    def _request(self, stream: Stream, fields: list[Field], end_stream: bool) -> RequestReceived:
         """The request, copied if its header block is one that this connection has seen."""
-        if stream.injected:
-            return self._reader.request(stream, fields[:-1], end_stream)
         recall = stream.recall
-        if recall is None:
-            return self._reader.request(stream, fields, end_stream)
+        if stream.injected or recall is None:
+            fields.pop()
+            return self.reader.request(stream, fields, self.reader.codes(fields), end_stream)
         stream.recall = None
         known = recall.request
         if known is None or known.end_stream is not end_stream:
-            request = self._reader.request(stream, fields, end_stream)
+            request = self.reader.request(stream, fields, self.reader.codes(fields), end_stream)
             if recall.keeps:
                 recall.request = request
                 return _copied(request, stream.id)
@@ -165,6 +199,8 @@ class Connection(Bulk):
             self._out.clear()
             self._parts.clear()
             self._engine = _CLOSED
+            self._decoder = None
+            self._encoder = None
 
     def data_to_send(self) -> bytes:
         """Takes everything queued."""
@@ -174,10 +210,11 @@ class Connection(Bulk):
             data = b"".join(out)
             out.clear()
             return data
-        self._unsent = False
-        if not out:
-            return self._engine.take()
-        out.append(self._engine.take())
+        if self._encoder is None:
+            self._unsent = False
+            if not out:
+                return self._engine.take()
+            out.append(self._engine.take())
         data = b"".join(out)
         out.clear()
         return data
@@ -207,11 +244,16 @@ class Connection(Bulk):
             fields = self._target(target)
         elif protocol is not None and not self._peer_extended:
             raise LocalProtocolError("request not valid")
-        length = self._reader.check_outgoing(headers)
+        encoder = self._encoder
+        length = self.reader.check_outgoing(headers) if encoder is None else encoder.look(headers)
         if end_stream and length > 0:
             raise LocalProtocolError("content-length without a body")
-        stream_id = self._engine.send_request(fields + headers, end_stream=end_stream)
-        self._unsent = True
+        if encoder is not None:
+            stream_id = self._highest + 2 if self._highest else 1
+            self.send_block(stream_id, encoder.block(fields, headers), end_stream)
+        else:
+            stream_id = self._engine.send_request(fields + headers, end_stream=end_stream)
+            self._unsent = True
         stream = Stream(stream_id, self._stream_window, self._peer_window)
         stream.heads = 0
         stream.method = method
@@ -262,13 +304,17 @@ class Connection(Bulk):
         stream = self._writable(stream_id)
         if stream.answered or not 200 <= status <= 999:
             raise LocalProtocolError("not a final response, or a second one")
-        length = self._reader.check_outgoing(headers)
+        encoder = self._encoder
+        length = self.reader.check_outgoing(headers) if encoder is None else encoder.look(headers)
         if stream.method != b"HEAD" and status != 304:
             if end_stream and length > 0:
                 raise LocalProtocolError("content-length without a body")
             stream.send_length = length
-        self._engine.send_headers(stream_id, [_STATUS[status], *headers], end_stream=end_stream)
-        self._unsent = True
+        if encoder is not None:
+            self.send_block(stream_id, encoder.block(_STATUS[status], headers), end_stream)
+        else:
+            self._engine.send_headers(stream_id, _STATUS[status] + headers, end_stream=end_stream)
+            self._unsent = True
         stream.answered = True
         if end_stream:
             stream.local_closed = True
@@ -278,26 +324,45 @@ class Connection(Bulk):
     def send_informational(self, stream_id: int, status: int, headers: Fields, /) -> None:
         """A 1xx response other than 101."""
         stream = self._writable(stream_id)
-        if stream.answered or not 100 <= status <= 199 or status == 101 or self._reader.check_outgoing(headers) >= 0:
+        if stream.answered or not 100 <= status <= 199 or status == 101 or self.reader.check_outgoing(headers) >= 0:
             raise LocalProtocolError("not an informational response, or a late one")
-        self._engine.send_informational(stream_id, [_STATUS[status], *headers])
-        self._unsent = True
+        self._engine.send_informational(stream_id, _STATUS[status] + headers)
+        self._unsent = self._encoder is None
 
     def send_trailers(self, stream_id: int, headers: Fields, /) -> None:
         """Trailer fields; they end the stream."""
         stream = self._writable(stream_id)
         if not stream.answered or stream.send_length > 0:
             raise LocalProtocolError("trailers before the head, or before the end of the body")
-        if self._reader.check_outgoing(headers) >= 0:
+        encoder = self._encoder
+        length = self.reader.check_outgoing(headers) if encoder is None else encoder.look(headers)
+        if length >= 0:
             raise LocalProtocolError("content-length in trailers")
-        if headers:
-            self._engine.send_trailers(stream_id, headers)
+        if encoder is not None and headers:
+            self.send_block(stream_id, encoder.block(_NONE, headers), True)
         else:
-            self._engine.end_stream(stream_id)
-        self._unsent = True
+            if headers:
+                self._engine.send_trailers(stream_id, headers)
+            else:
+                self._engine.end_stream(stream_id)
+            self._unsent = encoder is None
         stream.local_closed = True
         if not stream.readable:
             self._close(stream, ENDED)
+
+    def send_block(self, stream_id: int, block: bytes, end_stream: bool) -> None:
+        """A header block in as many frames as it needs."""
+        size = len(block)
+        limit = self._peer_frame
+        flags = f.END_STREAM if end_stream else 0
+        out = self._out
+        if size <= limit:
+            out.append(_pack(size << 8 | f.HEADERS, flags | f.END_HEADERS, stream_id) + block)
+            return
+        out.append(f.frame(f.HEADERS, flags, stream_id, block[:limit]))
+        for start in range(limit, size, limit):
+            flags = f.END_HEADERS if start + limit >= size else 0
+            out.append(f.frame(f.CONTINUATION, flags, stream_id, block[start : start + limit]))
 
     def reset_stream(self, stream_id: int, code: int, /) -> None:
         """RST_STREAM; does nothing for a stream that is already over."""

@@ -11,6 +11,7 @@ __all__ = [
     "PREFACE",
     "frame",
     "goaway_frame",
+    "header_block",
     "reset_frame",
     "settings_frame",
     "window_update_frame",
@@ -79,6 +80,28 @@ def goaway_frame(last_stream_id: int, code: int, debug: bytes = b"") -> bytes:
 def settings_frame(settings: list[tuple[int, int]]) -> bytes:
     """SETTINGS with the given identifiers and values, in order (RFC 9113 §6.5)."""
     return frame(SETTINGS, 0, 0, b"".join([SETTING.pack(key, value) for key, value in settings]))
+
+
+def header_block(data: bytes, pos: int, stop: int) -> bytes:
+    """The header block of the HEADERS at *pos* and its CONTINUATIONs up to *stop*; padding and priority are valid."""
+    word, flags, _ = HEADER.unpack_from(data, pos)
+    pos += 9
+    last = pos + (word >> 8)
+    if flags & PADDED:
+        end = last - data[pos]
+        pos += 1
+    else:
+        end = last
+    if flags & HAS_PRIORITY:
+        pos += 5
+    if last == stop:
+        return data[pos:end]
+    parts = [data[pos:end]]
+    while last < stop:
+        pos = last + 9
+        last = pos + (HEADER.unpack_from(data, last)[0] >> 8)
+        parts.append(data[pos:last])
+    return b"".join(parts)
 
 
 def without_goaway(data: bytes) -> bytes:

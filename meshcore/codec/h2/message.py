@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from meshcore.codec.events import Block, Fields, InformationalReceived, RequestReceived, ResponseReceived
+from meshcore.codec.events import Field, Fields, InformationalReceived, RequestReceived, ResponseReceived
 from meshcore.codec.validate import (
     CONNECTION_FIELDS,
+    REFUSED_TRAILERS,
+    UNTRUSTED_TRAILERS,
     check_trailers,
     is_authority,
     is_authority_with_port,
@@ -20,6 +22,7 @@ from meshcore.codec.validate import (
     is_method,
     is_path,
     is_protocol,
+    is_reserved,
     parse_content_length,
 )
 from meshcore.errors import LocalProtocolError, RemoteProtocolError
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from meshcore.codec.h2.stream import Stream
     from meshcore.codec.limits import H2Limits
 
-__all__ = ["Malformed", "MessageReader", "TooLarge", "is_scheme"]
+__all__ = ["Malformed", "MessageReader", "TooLarge", "check_sendable", "is_scheme"]
 
 # What a field is, for the loops below; anything from METHOD on is a pseudo-header field.
 PLAIN: Final = 0
@@ -37,12 +40,18 @@ HOST: Final = 2
 LENGTH: Final = 3
 EXPECT: Final = 4
 DROPPED: Final = 5
+REFUSED: Final = 6
 METHOD: Final = 8
 SCHEME: Final = 9
 AUTHORITY: Final = 10
 PATH: Final = 11
 PROTOCOL: Final = 12
 STATUS: Final = 13
+_KIND: Final = 15
+
+# And what it would be in trailers: an attack, or of no meaning (``check_trailers``).
+_NO_TRAILER: Final = 16
+_LEFT_OUT: Final = 32
 
 _PSEUDO: Final = {
     b":method": METHOD,
@@ -98,31 +107,61 @@ class MessageReader:
         self._path = limits.path_size
         # The sizes of fields stand above 16 bits that say what they are.
         self._size = (limits.header_list_size + 1 << 16) - 1
-        self._sendable: set[tuple[bytes, bytes]] = set()
+        self._sendable: set[Field] = set()
         self.extended_connect = limits.extended_connect
-        self._known: dict[tuple[bytes, bytes], int] = {}
+        self._known: dict[Field, int] = {}
 
-    def request(self, stream: Stream, fields: Block, end_stream: bool) -> RequestReceived:
-        """The head of a request; leaves its method and content-length in *stream*.
+    def code(self, field: Field) -> int:
+        """What a field is, with its size (RFC 9113 §6.5.2) above the lowest 16 bits; remembered if it is small."""
+        code = self._known.get(field)
+        if code is None:
+            name: bytes = field[0]
+            value: bytes = field[1]
+            size = len(name) + len(value)
+            try:
+                kind = _classify(name, value)
+            except Malformed:
+                # Said where it is read: a field may be in a table without being in a message.
+                kind = REFUSED
+            if name in REFUSED_TRAILERS:
+                kind |= _NO_TRAILER
+            elif name in UNTRUSTED_TRAILERS or is_reserved(name):
+                kind |= _LEFT_OUT
+            code = (size + 32) << 16 | kind
+            if size <= _KNOWN_SIZE:
+                if len(self._known) >= _KNOWN_FIELDS:
+                    self._known.clear()
+                self._known[field] = code
+        return code
+
+    def codes(self, fields: list[Field]) -> list[int]:
+        """``code`` of each."""
+        known = self._known
+        found: list[int] = []
+        for field in fields:
+            code = known.get(field)
+            found.append(self.code(field) if code is None else code)
+        return found
+
+    def request(self, stream: Stream, fields: list[Field], codes: list[int], end_stream: bool) -> RequestReceived:
+        """The head of a request, whose fields are *codes*; leaves its method and content-length in *stream*.
 
         Raises:
             Malformed: RFC 9113 §8.3.1, RFC 8441 §4.
             TooLarge: beyond ``header_list_size``, ``header_count``, ``cookie_size`` or ``path_size``.
         """
-        known = self._known.get
         pseudo: list[bytes | None] = [None, None, None, None, None]
         host: bytes | None = None
         length: int | None = None
         cookies: list[bytes] | None = None
-        headers: Fields = []
+        headers: list[Field] = []
         expect = regular = False
         size = 0
-        for field in fields:
-            code = known(field)
-            if code is None:
-                code = self._classify(field)
+        for place in range(len(fields)):
+            field = fields[place]
+            code = codes[place]
             size += code
-            kind = code & 15
+            kind = code & _KIND
             if not kind:
                 headers.append(field)
             elif kind >= METHOD:
@@ -150,6 +189,8 @@ class MessageReader:
                     host = field[1]
                 elif kind == EXPECT:
                     expect = True
+                elif kind == REFUSED:
+                    _classify(field[0], field[1])
         method, scheme, authority, path, protocol = pseudo
         if method is None:
             raise Malformed("no :method")
@@ -204,25 +245,25 @@ class MessageReader:
             expect,
         )
 
-    def response(self, stream: Stream, fields: Block, end_stream: bool) -> ResponseReceived | InformationalReceived:
+    def response(
+        self, stream: Stream, fields: list[Field], codes: list[int], end_stream: bool
+    ) -> ResponseReceived | InformationalReceived:
         """The head of a response; leaves its content-length in *stream*.
 
         Raises:
             Malformed: RFC 9113 §8.3.2.
             TooLarge: beyond ``header_list_size``, ``header_count`` or ``cookie_size``.
         """
-        known = self._known
         status = 0
         length: int | None = None
-        headers: Fields = []
+        headers: list[Field] = []
         size = 0
-        for field in fields:
-            code = known.get(field)
-            if code is None:
-                code = self._classify(field)
+        for place in range(len(fields)):
+            field = fields[place]
+            code = codes[place]
             size += code
-            kind = code & 15
-            if kind in (PLAIN, COOKIE, HOST, EXPECT):
+            kind = code & _KIND
+            if not kind or kind in (COOKIE, HOST, EXPECT):
                 headers.append(field)
             elif kind == STATUS:
                 if status or headers or length is not None:
@@ -233,6 +274,8 @@ class MessageReader:
                     raise Malformed("repeated content-length")
                 length = int(field[1])
                 headers.append(field)
+            elif kind == REFUSED:
+                _classify(field[0], field[1])
             elif kind != DROPPED:
                 raise Malformed("request pseudo-header field in a response")
         if not status:
@@ -256,28 +299,37 @@ class MessageReader:
             stream.length = length
         return ResponseReceived(stream.id, status, headers, end_stream, 20, length)
 
-    def trailers(self, fields: Block) -> Fields:
+    def trailers(self, fields: list[Field], codes: list[int]) -> Fields:
         """The trailer fields that may be passed on (RFC 9113 §8.1, RFC 9110 §6.5.1).
 
         Raises:
             Malformed: pseudo-header fields, framing or connection-specific fields.
             TooLarge: beyond ``header_list_size`` or ``header_count``.
         """
-        known = self._known
+        kept: list[Field] = []
         size = 0
-        for field in fields:
-            code = known.get(field)
-            if code is None:
-                code = self._classify(field)
-            if code & 15 >= METHOD:
+        refused = False
+        for place in range(len(fields)):
+            field = fields[place]
+            code = codes[place]
+            kind = code & _KIND
+            if kind >= METHOD:
                 raise Malformed("pseudo-header field in trailers")
+            if kind == REFUSED:
+                _classify(field[0], field[1])
             size += code
+            if code & _NO_TRAILER:
+                refused = True
+            elif not code & _LEFT_OUT:
+                kept.append(field)
         if len(fields) > self._count or size > self._size:
             raise TooLarge("trailer fields")
-        try:
-            return check_trailers(list(fields))
-        except RemoteProtocolError as error:
-            raise Malformed(str(error)) from None
+        if refused:
+            try:
+                check_trailers(fields)
+            except RemoteProtocolError as error:
+                raise Malformed(str(error)) from None
+        return kept
 
     def check_outgoing(self, fields: Fields) -> int:
         """Validates the regular fields of a message to be sent; its content-length, or -1.
@@ -288,56 +340,65 @@ class MessageReader:
         """
         length = -1
         sendable = self._sendable
-        for field in fields:
+        regular: list[Field] = fields
+        for field in regular:
             if field not in sendable:
-                name, value = field
-                if name == b"content-length":
-                    number = parse_content_length(value)
+                if field[0] == b"content-length":
+                    number = parse_content_length(field[1])
                     if number is None or length >= 0:
                         raise LocalProtocolError("content-length not valid")
                     length = number
-                    continue
-                if not is_field_name(name) or not is_field_value(value):
-                    raise LocalProtocolError(f"field not valid: {name!r}")
-                if name in CONNECTION_FIELDS or (name == b"te" and value.lower() != b"trailers"):
-                    raise LocalProtocolError(f"connection-specific field: {name!r}")
-                elif len(name) + len(value) <= _KNOWN_SIZE:
-                    if len(sendable) >= _KNOWN_FIELDS:
-                        sendable.clear()
-                    sendable.add(field)
+                else:
+                    check_sendable(field, sendable)
         return length
 
-    def _classify(self, field: tuple[bytes, bytes]) -> int:
-        """What a field is, with its size (RFC 9113 §6.5.2) above the lowest 16 bits; remembered if it is small."""
-        name, value = field
-        if name[:1] == b":":
-            kind = _PSEUDO.get(name, 0)
-            if not _pseudo_is_valid(kind, value):
-                raise Malformed("pseudo-header field not valid")
-        else:
-            if not is_field_name(name) or not is_field_value(value):
-                raise Malformed("field not valid")
-            if name in _FORBIDDEN:
-                raise Malformed("connection-specific field")
-            kind = _SPECIAL.get(name, PLAIN)
-            if kind == PLAIN:
-                if name == b"te" and value.lower() != b"trailers":
-                    raise Malformed("te may only say trailers")
-            elif kind == LENGTH:
-                if parse_content_length(value) is None:
-                    raise Malformed("content-length not valid")
-            elif kind == HOST:
-                if not is_authority(value):
-                    raise Malformed("host not valid")
-            elif kind == EXPECT and value.lower() != b"100-continue":
-                kind = PLAIN
-        size = len(name) + len(value)
-        code = (size + 32) << 16 | kind
-        if size <= _KNOWN_SIZE:
-            if len(self._known) >= _KNOWN_FIELDS:
-                self._known.clear()
-            self._known[field] = code
-        return code
+
+def check_sendable(field: Field, known: set[Field]) -> None:
+    """Validates a regular field, other than content-length, to be sent; *known*: where those are remembered that are.
+
+    Raises:
+        LocalProtocolError: it is not one, or one of a connection.
+    """
+    name: bytes = field[0]
+    value: bytes = field[1]
+    if not is_field_name(name) or not is_field_value(value):
+        raise LocalProtocolError(f"field not valid: {name!r}")
+    if name in CONNECTION_FIELDS or (name == b"te" and value.lower() != b"trailers"):
+        raise LocalProtocolError(f"connection-specific field: {name!r}")
+    if len(name) + len(value) <= _KNOWN_SIZE:
+        if len(known) >= _KNOWN_FIELDS:
+            known.clear()
+        known.add(field)
+
+
+def _classify(name: bytes, value: bytes) -> int:
+    """What a field is.
+
+    Raises:
+        Malformed: nothing that may be in a message.
+    """
+    if name[:1] == b":":
+        kind = _PSEUDO.get(name, 0)
+        if not _pseudo_is_valid(kind, value):
+            raise Malformed("pseudo-header field not valid")
+        return kind
+    if not is_field_name(name) or not is_field_value(value):
+        raise Malformed("field not valid")
+    if name in _FORBIDDEN:
+        raise Malformed("connection-specific field")
+    kind = _SPECIAL.get(name, PLAIN)
+    if kind == PLAIN:
+        if name == b"te" and value.lower() != b"trailers":
+            raise Malformed("te may only say trailers")
+    elif kind == LENGTH:
+        if parse_content_length(value) is None:
+            raise Malformed("content-length not valid")
+    elif kind == HOST:
+        if not is_authority(value):
+            raise Malformed("host not valid")
+    elif kind == EXPECT and value.lower() != b"100-continue":
+        kind = PLAIN
+    return kind
 
 
 def is_scheme(scheme: bytes) -> bool:
@@ -359,7 +420,7 @@ def _pseudo_is_valid(kind: int, value: bytes) -> bool:
     return kind == PROTOCOL and is_protocol(value)
 
 
-def _with_cookie(headers: Fields, cookies: list[bytes]) -> Fields:
+def _with_cookie(headers: list[Field], cookies: list[bytes]) -> list[Field]:
     """The fields with their one ``cookie`` replaced by all crumbs (RFC 9113 §8.2.3)."""
     joined = (b"cookie", b"; ".join(cookies))
     return [joined if field[0] == b"cookie" else field for field in headers]

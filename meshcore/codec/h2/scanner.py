@@ -41,7 +41,7 @@ _TABLE_UPDATES: Final = 2
 """Dynamic table size updates at the start of a block: the smallest size since the last one, and the final one
 (RFC 7541 §4.2)."""
 
-_unpack = f.HEADER.unpack_from
+_unpack: Final = f.HEADER.unpack_from
 
 
 class Scanner(Bodies):
@@ -79,6 +79,10 @@ class Scanner(Bodies):
         else:
             self._have = 0
         return events
+
+    def receive_block(self, stream: Stream, block: bytes, end_stream: bool) -> None:
+        """A header block, where it is decoded here."""
+        raise NotImplementedError
 
     @property
     def unfinished(self) -> bool:
@@ -136,6 +140,7 @@ class Scanner(Bodies):
         max_frame = self._max_frame
         names = self._names
         headers_only = self._headers_only
+        direct = self._decoder is not None
         max_heads = self._limits.informational + 2
         need = 9
         word: int
@@ -186,7 +191,9 @@ class Scanner(Bodies):
                             self._return_credit(length)
                             run = stop
                         else:
-                            past = headers_only and stream.delivered and (stream.passed_by or not flags & f.END_STREAM)
+                            past = direct or (
+                                headers_only and stream.delivered and (stream.passed_by or not flags & f.END_STREAM)
+                            )
                             if not past:
                                 self._flow += length
                                 self._expected += 1
@@ -225,7 +232,7 @@ class Scanner(Bodies):
                     if not plain and self._depends(data, pos + 9, length, flags) == stream_id:
                         refuse = PROTOCOL_ERROR
                         block = _rebuilt(data, pos, stop, b"")
-                    fragment = data[pos + 9 : stop] if plain else _fragment(data, pos, stop)
+                    fragment = data[pos + 9 : stop] if plain else f.header_block(data, pos, stop)
                     if fragment and fragment[0] & 0xE0 == 0x20:
                         _check_table_updates(fragment)
                     recall = names and names.look(fragment)
@@ -238,7 +245,7 @@ class Scanner(Bodies):
                             self._refuse_headers(stream_id, block or data[pos:stop])
                             run = pos = stop
                             continue
-                        if stream.passed_by and stream.length >= 0:
+                        if stream.passed_by and stream.length >= 0 and not direct:
                             run = self._flush(data, run, pos)
                             self._catch_up(stream)
                     elif stream is None and server and stream_id & 1 and stream_id > self._highest:
@@ -271,7 +278,12 @@ class Scanner(Bodies):
                             self._open -= 1
                     if refuse >= 0:
                         stream.refuse = refuse
-                    if block:
+                    if direct:
+                        self._expected = 0
+                        run = self._flush(data, run, pos)
+                        run = stop
+                        self.receive_block(stream, fragment, flags & f.END_STREAM != 0)
+                    elif block:
                         self._expected -= 1
                         run = self._flush(data, run, pos)
                         self._expected += 1
@@ -390,28 +402,8 @@ def _check_table_updates(block: bytes) -> None:
     raise ConnectionFailure(COMPRESSION_ERROR, "too many table size updates")
 
 
-def _fragment(data: bytes, pos: int, stop: int) -> bytes:
-    """The header block of the HEADERS at *pos* and its CONTINUATIONs up to *stop*; padding and priority are valid."""
-    word, flags, _ = _unpack(data, pos)
-    pos += 9
-    last = pos + (word >> 8)
-    if flags & f.PADDED:
-        end = last - data[pos]
-        pos += 1
-    else:
-        end = last
-    if flags & f.HAS_PRIORITY:
-        pos += 5
-    parts = [data[pos:end]]
-    while last < stop:
-        pos = last + 9
-        last = pos + (_unpack(data, last)[0] >> 8)
-        parts.append(data[pos:last])
-    return b"".join(parts)
-
-
 def _rebuilt(data: bytes, pos: int, stop: int, more: bytes) -> bytes:
     """The same header block and *more* in one HEADERS frame without padding and priority."""
     _, flags, stream_id = _unpack(data, pos)
-    block = _fragment(data, pos, stop) + more
+    block = f.header_block(data, pos, stop) + more
     return f.frame(f.HEADERS, flags & f.END_STREAM | f.END_HEADERS, stream_id & MAX_ID, block)

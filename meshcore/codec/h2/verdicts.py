@@ -32,6 +32,8 @@ from meshcore.errors import (
 if TYPE_CHECKING:
     from meshcore.codec.h2.authority import AuthorityWatch
     from meshcore.codec.h2.engine import Engine
+    from meshcore.codec.h2.hpack_decoder import HpackDecoder
+    from meshcore.codec.h2.hpack_encoder import HpackEncoder
     from meshcore.codec.limits import H2Limits
 
 __all__ = ["FORGIVEN", "Verdicts"]
@@ -51,7 +53,9 @@ class Verdicts:
         "_connection_window",
         "_credit",
         "_debt",
+        "_decoder",
         "_deferred",
+        "_encoder",
         "_ended",
         "_engine",
         "_events",
@@ -97,6 +101,9 @@ class Verdicts:
 
     _engine: Engine
     _headers_only: bool
+    # The direct engine's; None where there is another.
+    _decoder: HpackDecoder | None
+    _encoder: HpackEncoder | None
 
     def __init__(self, server: bool, limits: H2Limits) -> None:
         self._server = server
@@ -154,6 +161,10 @@ class Verdicts:
         # Bytes of DATA frames that are not small, since the last small one; body bytes not yet consumed.
         self._bulk = self._unread = 0
         self._names: AuthorityWatch | None = None
+
+    def queue(self, data: bytes) -> None:
+        """Sends frames of an engine that keeps none back."""
+        self._out.append(data)
 
     # -- streams ----------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import trio
 
-from meshcore._native import mypyc_attr
 from meshcore.errors import AuthorizationError
 from meshcore.http.message import Request, Response
 from meshcore.layers.authorize.policy import Client
@@ -30,13 +29,14 @@ _MOST_JUDGED = 256
 """Verdicts kept on a connection, one for each route of each policy that has judged it."""
 
 
-@mypyc_attr(native_class=False)
 class Guarded:
     """A guarded service: no coroutine of its own for a request, a scope for a connection."""
 
-    __slots__ = ("__layer__", "__weakref__", "__wrapped__", "_guard", "_inner")
+    __slots__ = ("__layer__", "__wrapped__", "_guard", "_inner")
 
     def __init__(self, inner: Any, guard: Guard) -> None:
+        self.__layer__: object = None
+        self.__wrapped__: object = inner
         self._inner = inner
         self._guard = guard
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import trio
 
-from meshcore._native import mypyc_attr
 from meshcore._wakeup import clock
 from meshcore.abc import Status
 from meshcore.errors import (
@@ -20,7 +19,7 @@ from meshcore.errors import (
     caused,
     inside,
 )
-from meshcore.http.message import Request
+from meshcore.http.message import Request, Response
 from meshcore.http.timeouts import time_is_up
 from meshcore.layers.balance.balancing import Balancing
 from meshcore.layers.balance.exchange import Exchange
@@ -31,6 +30,7 @@ from meshcore.layers.balance.members import Members
 from meshcore.layers.balance.metrics import BalanceMetrics
 from meshcore.layers.balance.penalty import PenaltyExchange
 from meshcore.layers.balance.refused import all_refused
+from meshcore.layers.balance.standing import Standing, finished
 from meshcore.layers.balance.statistics import BalanceStatistics
 from meshcore.metrics.happenings import tell_backend
 from meshcore.stack import resolve
@@ -49,13 +49,11 @@ Req = TypeVar("Req")
 Rsp = TypeVar("Rsp")
 
 
-@mypyc_attr(native_class=False)
 class Balancer(Generic[Req, Rsp]):
     """Picks an endpoint for each request, or makes it wait; who the endpoints are is known to :class:`Members`."""
 
     __slots__ = (
         "__layer__",
-        "__weakref__",
         "_capacity",
         "_closed",
         "_error",
@@ -77,7 +75,7 @@ class Balancer(Generic[Req, Rsp]):
     )
 
     def __init__(self, layer: Balance, inner: NewService[Endpoint, Req, Rsp], target: Backend) -> None:
-        self.__layer__ = layer
+        self.__layer__: object = layer
         self._now = clock()
         self._target = target
         self._name = target.name
@@ -143,12 +141,13 @@ class Balancer(Generic[Req, Rsp]):
             return await self._carry(request)
         now = self._now()
         request.backend = self._name
-        member: Any = None if self._waiting else self._next(now, request)
-        if member is None or (request.avoid and member.endpoint in request.avoid):
-            member = await self._choose(request.avoid, request, None, 0.0)
+        found = None if self._waiting else self._next(now, request)
+        if found is None or (request.avoid and found.endpoint in request.avoid):
+            found = await self._choose(request.avoid, request, None, 0.0)
             now = self._now()
         if request.trace is not None:
             request.trace.backend = self._target.name
+        member = cast("Standing", found)
         deadline = 0.0
         while True:
             request.endpoint = member.endpoint
@@ -156,23 +155,24 @@ class Balancer(Generic[Req, Rsp]):
             load.begin(now)
             member.in_flight += 1
             try:
-                response: Any = await member.service(request)
+                service: Any = member.service
+                response: Response = await service(request)
             except (ConnectError, NotReady) as error:
                 load.pending -= 1
-                member.finished()
+                finished(member)
                 self._give_up(member, error)
                 deadline = deadline or self._now() + self._fail_fast
-                member = await self._choose(request.avoid, request, error, deadline)
+                member = cast("Standing", await self._choose(request.avoid, request, error, deadline))
                 now = self._now()
             except Exception as error:
                 load.end(self._now(), now, False)
                 member.failures += 1
-                member.finished()
+                finished(member)
                 inside(error, f"backend {self._target.name}")
                 raise
             except BaseException:
                 load.end(self._now(), now, False)
-                member.finished()
+                finished(member)
                 raise
             else:
                 break
@@ -181,8 +181,7 @@ class Balancer(Generic[Req, Rsp]):
         else:
             member.failures += 1
         exchange = self._exchange(member, now, self._now, response)
-        body = response.body
-        body.observe(exchange.first_data, exchange.ended)
+        response.body.observe(exchange.first_data, exchange.ended)
         return cast("Rsp", response)
 
     async def _carry(self, connection: Req) -> Rsp:
@@ -212,7 +211,7 @@ class Balancer(Generic[Req, Rsp]):
                 return result
             finally:
                 member.load.release()
-                member.finished()
+                finished(member)
 
     async def _choose(
         self, avoid: Sequence[Endpoint], request: object, cause: MeshError | None, deadline: float
@@ -330,10 +329,10 @@ class Balancer(Generic[Req, Rsp]):
         problem = getattr(told, "error", "")
         return LookupError(problem) if problem else None
 
-    def _give_up(self, member: Member, error: MeshError) -> None:
+    def _give_up(self, member: Standing, error: MeshError) -> None:
         """An endpoint did not take what it was given."""
         self._error = error
-        self._members.give_up(member, error)
+        self._members.give_up(cast("Member", member), error)
         self.failed()
 
     # ----- what its endpoints tell it -----

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshcore._native import mypyc_attr
+from meshcore.layers.balance.standing import Standing, finished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from meshcore.http.body import EndOfStream
     from meshcore.http.message import Response
-    from meshcore.layers.balance.member import Member
 
 __all__ = ["Exchange"]
 
@@ -22,7 +22,7 @@ class Exchange:
 
     __slots__ = ("_member", "_now", "_started")
 
-    def __init__(self, member: Member, started: float, now: Callable[[], float], response: Response) -> None:
+    def __init__(self, member: Standing, started: float, now: Callable[[], float], response: Response) -> None:
         self._member = member
         self._started = started
         self._now = now
@@ -33,4 +33,4 @@ class Exchange:
 
     def ended(self, end: EndOfStream) -> None:
         """The exchange ends here."""
-        self._member.finished()
+        finished(self._member)

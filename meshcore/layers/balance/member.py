@@ -12,6 +12,7 @@ from meshcore._unwrap import gates, ready_source
 from meshcore._wakeup import Wakeup
 from meshcore.abc import Status
 from meshcore.errors import MeshError
+from meshcore.layers.balance.standing import Standing
 from meshcore.transport.about import About
 from meshcore.transport.target import Address
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable
 
-    from meshcore.abc import Gate, NewService, Service
+    from meshcore.abc import Gate, NewService
     from meshcore.layers.balance.load import EndpointLoad
     from meshcore.transport.backoff import Backoff
     from meshcore.transport.connection import Owner
@@ -116,7 +117,7 @@ class Pool(Protocol):
         """Its task is over."""
 
 
-class Member:
+class Member(Standing):
     """One endpoint; its service and what that starts live under its own task."""
 
     __slots__ = (
@@ -124,33 +125,21 @@ class Member:
         "_gates",
         "_judged",
         "_pool",
-        "_removed",
         "_scope",
         "_started",
         "_successes_before",
         "_wakeup",
         "added",
-        "endpoint",
         "error",
-        "failures",
         "hoped_for",
-        "in_flight",
-        "load",
         "open",
-        "served",
-        "service",
-        "slot",
         "state",
         "status",
-        "successes",
-        "weight",
     )
 
     def __init__(self, pool: Pool, endpoint: Endpoint, load: EndpointLoad, now: float) -> None:
+        super().__init__(endpoint, load)
         self._pool = pool
-        self.endpoint = endpoint
-        self.weight = endpoint.weight
-        self.load = load
         self.added = now
         self.state: State = "connecting"
         self.error: MeshError | None = None
@@ -158,19 +147,12 @@ class Member:
         self._gates: list[Gate] = []
         # Whether they have ever said anything but "closed".
         self._judged = False
-        self.service: Service[Any, Any] | None = None
-        self.slot = -1
         # As its balancer has counted it.
         self.open = self.hoped_for = False
-        self.served = 0.0
         # Since when its share grows; None: it has all of it.
         self._started: float | None = None
-        self.in_flight = 0
-        self.successes = 0
-        self.failures = 0
         self._failed_probes = 0
         self._successes_before = 0
-        self._removed = False
         self._scope: trio.CancelScope | None = None
         self._wakeup = Wakeup()
 
@@ -241,7 +223,7 @@ class Member:
     def undecided(self) -> bool:
         """Whether nothing is known of it yet: it is being connected for the first time, or its gates have not opened
         so far."""
-        if self.weight <= 0 or self._removed:
+        if self.weight <= 0 or self.removed:
             return False
         return self.state == "connecting" or (self.state == "ready" and not self._judged)
 
@@ -274,7 +256,7 @@ class Member:
         self.error = error
 
     def _wanted(self) -> bool:
-        return not self._removed
+        return not self.removed
 
     def hasten(self) -> None:
         """Probes at once, since requests have nowhere to go."""
@@ -284,16 +266,14 @@ class Member:
     def remove(self) -> None:
         """It is not wanted any more: its task ends once nothing is in flight."""
         self.state = "draining"
-        self._removed = True
+        self.removed = True
         if not self.in_flight and self._scope is not None:
             self._scope.cancel()
         self._wakeup.wake()
 
-    def finished(self) -> None:
-        """One exchange has ended; called for each."""
-        self.in_flight -= 1
-        if not self.in_flight and not self._wanted():
-            self._wakeup.wake()
+    def drained(self) -> None:
+        """See :class:`Standing`."""
+        self._wakeup.wake()
 
     async def run(self) -> None:
         """The endpoint's task: a crash under it is counted, and it is made anew after a backoff."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from meshcore.http.message import Response
     from meshcore.layers.balance.load import PenaltyLoad
-    from meshcore.layers.balance.member import Member
+    from meshcore.layers.balance.standing import Standing
 
 __all__ = ["PenaltyExchange", "not_now"]
 
@@ -40,7 +40,7 @@ class PenaltyExchange(Exchange):
 
     __slots__ = ("_penalty",)
 
-    def __init__(self, member: Member, started: float, now: Callable[[], float], response: Response) -> None:
+    def __init__(self, member: Standing, started: float, now: Callable[[], float], response: Response) -> None:
         super().__init__(member, started, now, response)
         asked = not_now(response)
         self._penalty = 0.0

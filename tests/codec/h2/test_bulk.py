@@ -19,6 +19,7 @@ from tests.codec.h2.wire import (
     DATA,
     END_STREAM,
     ENGINES,
+    FAST,
     HEADERS,
     OK,
     PADDED,
@@ -179,33 +180,39 @@ def test_taken_or_told_a_peer_sees_no_difference(
     assert plain.verdict == bulk.verdict
 
 
+@pytest.mark.parametrize("engine", FAST)
 @pytest.mark.parametrize(("count", "verdict"), [(5, [("reset", 1, 3)]), (7, [("reset", 1, 3), ("goaway", 3)])])
-def test_a_window_holds_within_one_read_whoever_takes_what_comes(count: int, verdict: list[tuple[Any, ...]]) -> None:
+def test_a_window_holds_within_one_read_whoever_takes_what_comes(
+    count: int, verdict: list[tuple[Any, ...]], engine: str
+) -> None:
     data = frame(DATA, 0, 1, b"x" * 16_384) * count
-    plain, bulk = begun("ngh2"), begun("ngh2")
+    plain, bulk = begun(engine), begun(engine)
     heard(plain, plain.codec.receive_data(data, 0.0), [])
     Bulk(bulk, lambda: True).feed(data)
     assert verdict == plain.verdict
     assert verdict == bulk.verdict
 
 
-def test_what_is_taken_makes_no_event() -> None:
-    wire = begun("ngh2")
+@pytest.mark.parametrize("engine", FAST)
+def test_what_is_taken_makes_no_event(engine: str) -> None:
+    wire = begun(engine)
     reader = Bulk(wire, lambda: True)
     reader.feed(written(wire, [(1, "data"), (3, "data"), (1, "data")]))
     assert (3, []) == (reader.taken, wire.events)
 
 
-def test_nothing_is_taken_inside_a_header_block() -> None:
-    wire = begun("ngh2")
+@pytest.mark.parametrize("engine", FAST)
+def test_nothing_is_taken_inside_a_header_block(engine: str) -> None:
+    wire = begun(engine)
     reader = Bulk(wire, lambda: True)
     reader.feed(frame(HEADERS, END_STREAM, 3, b"") + frame(DATA, 0, 1, b"x" * 500) + frame(CONTINUATION, 4, 3, b""))
     assert 0 == reader.taken
     assert [("goaway", 1)] == wire.verdict
 
 
-def test_a_frame_that_comes_in_two_reads_is_taken_whole() -> None:
-    wire = begun("ngh2")
+@pytest.mark.parametrize("engine", FAST)
+def test_a_frame_that_comes_in_two_reads_is_taken_whole(engine: str) -> None:
+    wire = begun(engine)
     reader = Bulk(wire, lambda: True)
     data = frame(DATA, 0, 1, b"x" * 500)
     reader.feed(data[:200])

@@ -12,6 +12,7 @@ from meshcore.codec.h2 import client_codec, default_engine, server_codec
 from meshcore.codec.h2.engine_h2 import H2Engine
 from meshcore.codec.h2.frames import frame
 from meshcore.codec.limits import H2Limits
+from meshcore.compiled import is_compiled
 from meshcore.errors import CANCEL, LocalProtocolError, StreamReset
 from tests.codec.h2.wire import (
     ENGINES,
@@ -233,7 +234,7 @@ def test_streams_without_an_authority_among_others_with_dynamic_entries(engine: 
 
 def test_engines_are_chosen_by_name_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MESHCORE_ENGINE", raising=False)
-    assert "ngh2" == default_engine()
+    assert ("direct" if is_compiled() else "ngh2") == default_engine()
     monkeypatch.setenv("MESHCORE_ENGINE", "pure")
     assert "pure" == default_engine()
     for codec in (server_codec(), client_codec()):
@@ -246,7 +247,7 @@ def test_engines_are_chosen_by_name_and_environment(monkeypatch: pytest.MonkeyPa
 
     package._fast_is_there.cache_clear()
     try:
-        assert "pure" == default_engine()
+        assert ("direct" if is_compiled() else "pure") == default_engine()
     finally:
         package._fast_is_there.cache_clear()
 

@@ -20,7 +20,10 @@ from meshcore.codec.h2 import H2Codec, client_codec, server_codec
 from meshcore.codec.h2.frames import PREFACE, frame
 from meshcore.codec.limits import H2Limits
 
-ENGINES = ("ngh2", "pure")
+FAST = ("ngh2", "direct")
+"""Those that bodies pass by."""
+
+ENGINES = (*FAST, "pure")
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM, ACK, END_HEADERS, PADDED, HAS_PRIORITY = 1, 1, 4, 8, 32

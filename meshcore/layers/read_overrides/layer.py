@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
 from meshcore.abc import HttpService, ServiceLayer
-from meshcore.http.overrides import FIELDS, take_overrides
 from meshcore.http.timeouts import Timeouts
+from meshcore.layers.read_overrides.overriding import Overriding
 from meshcore.stack import Param, resolve
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
-    from meshcore.http.message import Request, Response
 
 __all__ = ["ReadOverrides"]
 
@@ -38,21 +33,4 @@ class ReadOverrides(ServiceLayer):
 
     def wrap(self, inner: HttpService, target: Any, /) -> HttpService:
         """The service without those fields: no frame of its own."""
-        allowed = resolve(self.allowed, target)
-        timeouts = resolve(self.timeouts, target)
-
-        def read_overrides(request: Request) -> Awaitable[Response]:
-            for name, _ in request.headers.raw:
-                if name in FIELDS:
-                    _take(request)
-                    break
-            return inner(request)
-
-        def _take(request: Request) -> None:
-            overrides = take_overrides(request.headers, allowed=allowed)
-            if overrides is not None:
-                request.overrides = overrides
-                if overrides.request is not None or overrides.response is not None:
-                    request.timeouts = overrides.limits(timeouts)
-
-        return read_overrides
+        return Overriding(inner, resolve(self.allowed, target), resolve(self.timeouts, target))

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
 from meshcore._unwrap import status_source
 from meshcore.abc import HttpService, ServiceLayer, Status
-from meshcore.errors import FailFastError, LoadShedError
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
-    from meshcore.http.message import Request, Response
+from meshcore.layers.load_shed.shedding import Shedding
 
 __all__ = ["LoadShed"]
 
@@ -45,25 +40,6 @@ class LoadShed(ServiceLayer):
         status = status_source(inner)
         if status is None:
             return inner
-        at = self.at
         name = getattr(target, "name", "")
         text = f"{name}: service unavailable" if name else "service unavailable"
-
-        async def closed(request: Request) -> Response:
-            # It says best itself why it is.
-            try:
-                return await inner(request)
-            except FailFastError as error:
-                raise LoadShedError(text) from error
-
-        def load_shed(request: Request) -> Awaitable[Response]:
-            now = status()
-            if now is Status.OPEN:
-                return inner(request)
-            if now is Status.CLOSED:
-                return closed(request)
-            if at is Status.BUSY:
-                raise LoadShedError(text)
-            return inner(request)
-
-        return load_shed
+        return Shedding(inner, status, self.at, text)
