@@ -14,6 +14,7 @@ from tests.bench.measure import Sample, Settings, chosen, in_turns, one, started
 from tests.bench.mesh import grpc_through_two, handshakes
 from tests.bench.report import number, side_by_side, table
 from tests.bench.traced import traced
+from tests.bench.watched import watched
 from tests.peers import servers
 
 if TYPE_CHECKING:
@@ -149,6 +150,11 @@ def accounting(settings: Settings) -> str:
     return accounting_costs(settings)
 
 
+def everything_watched(settings: Settings) -> str:
+    """What seeing everything costs: layers, scrapes, traces and access logs on, beside all of it off (aim: 1.10)."""
+    return watched(settings)
+
+
 def _warm_h1(port: int) -> loads.Load:
     return loads.wrk(port, connections=8, seconds=1)
 
@@ -172,4 +178,5 @@ CASES: dict[str, Callable[[Settings], str]] = {
     "layers": layers,
     "tracing": tracing,
     "accounting": accounting,
+    "watched": everything_watched,
 }

@@ -1,0 +1,141 @@
+"""What seeing everything costs a request: all that watches switched on, beside the same gateway with all of it off."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+from tests.bench import loads
+from tests.bench.measure import in_turns
+from tests.bench.report import number, table
+from tests.peers import servers
+from tests.peers.process import scratch
+from tests.peers.sidecar import admin, sidecar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.bench.measure import Sample, Settings
+
+__all__ = ["watched"]
+
+ROUNDS = 15
+"""More of them than elsewhere, and shorter ones: what is compared is close together."""
+BOUND = 1.10
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A gateway.
+
+    Attributes:
+        name: in the table.
+        config: more of its configuration.
+        watched: whether somebody scrapes it and looks at its figures, each second.
+    """
+
+    name: str
+    config: dict[str, Any]
+    watched: bool = False
+
+
+def watched(settings: Settings) -> str:
+    """The table of it, over both versions of HTTP."""
+    rows = []
+    with servers.nginx() as nginx, servers.nghttpd() as nghttpd, _collector() as collector, scratch("watched") as folder:
+        off = Kind("off", {"proxy": {"layer_accounting": False}})
+        accounts = Kind("layers accounted", {})
+        scraped = Kind("and scraped, and looked at, each second", {}, watched=True)
+        traced = {"tracing": {"collector": collector, "sample": 0.01}}
+        spans = Kind("and 1 % traced", traced, watched=True)
+        log = {"access_log": {"format": "json", "to": str(folder / "access.log"), "sample": 0.01, "statuses": ["5xx"]}}
+        everything = Kind("and 1 % of all lines, and all of failures", {**traced, **log}, watched=True)
+        told = {"access_log": {"format": "json", "to": str(folder / "each.log")}}
+        lines = Kind("and a line for every request", {**traced, **told}, watched=True)
+        kinds = (off, accounts, scraped, spans, everything, lines)
+        rows += _rows(kinds, "P1: HTTP/1.1", f"http1://127.0.0.1:{nginx.port}", loads.wrk, settings)
+        rows += _rows(kinds, "P2: HTTP/2", f"h2c://127.0.0.1:{nghttpd.port}", loads.h2load, settings)
+    return table(["", "what is on", "CPU µs/request", "÷ off", "failed"], rows)
+
+
+def _rows(
+    kinds: tuple[Kind, ...], protocol: str, origin: str, load: Callable[..., loads.Load], settings: Settings
+) -> list[list[str]]:
+    with ExitStack() as stack:
+        live = []
+        for kind in kinds:
+            config = {
+                "listen": {"public": {"bind": "127.0.0.1:0", "to": [{"backend": "origin"}]}},
+                "backend": {"origin": {"endpoints": [origin]}},
+                "admin": {"listen": "127.0.0.1:0"},
+                **kind.config,
+            }
+            running = stack.enter_context(sidecar(config))
+            if kind.watched:
+                stack.enter_context(_looking(running))
+            live.append((kind, running))
+        short = type(settings)(max(1.0, settings.seconds / 4), max(ROUNDS, settings.rounds))
+        series = in_turns(live, lambda port: load(port, seconds=short.seconds), short)
+    base = series[0]
+    return [
+        [
+            protocol,
+            each.name,
+            number(each.median(_per_request)),
+            number(each.ratio(base, _per_request), 3),
+            str(each.failed),
+        ]
+        for each in series
+    ]
+
+
+@contextmanager
+def _looking(running: Any) -> Iterator[None]:
+    """Scrapes, and asks for the figures of the last seconds, each second."""
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(1.0):
+            for path in ("/metrics", "/stats?window=5"):
+                with suppress(OSError):
+                    admin(running, path)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+class _Collector(BaseHTTPRequestHandler):
+    """Takes spans and forgets them."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        """Says nothing."""
+
+
+@contextmanager
+def _collector() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Collector)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _per_request(sample: Sample) -> float:
+    return sample.per_request
