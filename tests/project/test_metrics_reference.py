@@ -16,7 +16,8 @@ from meshcore.metrics.route_views import route_views
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "reference" / "metrics.md").read_text()
 # The first column of its tables of families.
-DOCUMENTED = re.findall(r"`([a-z0-9_…]+)`", "\n".join(re.findall(r"^\| (`[^|]*) \| (?:counter|gauge|hist)", PAGE, re.M)))
+_CELLS = re.findall(r"^\| (`[^|]*) \| (?:counter|gauge|histogram)", PAGE, re.M)
+DOCUMENTED = re.findall(r"`([a-z0-9_…]+)`", "\n".join(_CELLS))
 
 
 def patterns() -> Iterator[tuple[str, str]]:
