@@ -330,10 +330,10 @@ async def test_a_draining_proxy_says_so_and_ends_the_stream_at_once(
         [backend.blue]
         endpoints = ["blue:80"]
         [admin]
-        listen = "gateway:4191"
+        listen = "127.0.0.1:4191"
         """
     )
-    response = await mesh.client(("gateway", 4191))(request(path=b"/events", authority=b"localhost"))
+    response = await mesh.client(("127.0.0.1", 4191))(request(path=b"/events", authority=b"localhost"))
     first = await response.body.receive_some()
     assert b'"kind":"proxy_ready"' in first
 

@@ -343,6 +343,7 @@ endpoints = ["plain:80"]
 failure_accrual = {{ consecutive = 2, penalty = "10s..20s" }}
 [admin]
 listen = "{name}:4191"
+open = ["/live", "/ready"]
 """
 
 

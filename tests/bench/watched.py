@@ -45,7 +45,7 @@ class Kind:
 def watched(settings: Settings) -> str:
     """The table of it, over both versions of HTTP."""
     rows = []
-    with servers.nginx() as nginx, servers.nghttpd() as nghttpd, _collector() as collector, scratch("watched") as folder:
+    with servers.nginx() as nginx, servers.nghttpd() as nghttpd, _collector() as collector, scratch("seen") as folder:
         off = Kind("off", {"proxy": {"layer_accounting": False}})
         accounts = Kind("layers accounted", {})
         scraped = Kind("and scraped, and looked at, each second", {}, watched=True)

@@ -87,7 +87,7 @@ async def traced(nursery: trio.Nursery, application: Any = None, **more: str) ->
 
 
 def metric(proxy: Proxy, name: str) -> float:
-    text = proxy.registry.render(now=trio.current_time())
+    text = proxy.registry.render()
     return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
 
 

@@ -356,7 +356,7 @@ async def test_header_fields_are_told_as_they_came(nursery: trio.Nursery, autoju
 
 async def test_a_trace_that_was_begun_here_says_the_ids(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     sent = request(headers=[(b"x-request-id", b"other")])
-    sent.trace = Link(bytes.fromhex("aa" * 16), bytes.fromhex("bb" * 8), True, 0)
+    sent.trace = Link(b"aa" * 16, b"bb" * 8, True, 0)
     assert await one(nursery, sent, template="%{trace_id} %{span_id}") == f"{'aa' * 16} {'bb' * 8}\n"
 
 
@@ -500,7 +500,7 @@ async def test_lines_and_what_was_dropped_are_counted(nursery: trio.Nursery, aut
     for _ in range(12):
         await service(request())
     await wait_all_tasks_blocked()
-    text = registry.render(False, now=0.0)
+    text = registry.render(False)
     assert "access_log_lines_total 5" in text
     assert "access_log_dropped_total 7" in text
     assert json.loads("".join(written).splitlines()[-1]) == {"dropped": 7}

@@ -14,7 +14,7 @@ from meshcore.metrics.scheduler import Scheduler, tls_info
 
 
 def value(registry: Registry, series: str) -> float:
-    lines = registry.render(now=0.0).splitlines()
+    lines = registry.render().splitlines()
     (found,) = [line for line in lines if line.startswith(f"{series} ")]
     return float(found.rpartition(" ")[2])
 

@@ -300,8 +300,6 @@ class Members:
         if member.state == "ready":
             log.info("endpoint %s is out: %s", member.endpoint, error, extra=About(endpoint=member.endpoint))
             self.lost(member, error)
-            log.info("endpoint %s is out: %s", member.endpoint, error)
-            self.lost(member, error)
         member.failures += 1
         member.take_out(error)
         self.place(member)

@@ -276,8 +276,6 @@ class Gated:
             "endpoint %s is left alone for %.1f s: %s", self._target, penalty, reason, extra=self._about()
         )
         self._happened("tripped", f"is left alone for {penalty:.1f} s: {reason}")
-        log.warning("endpoint %s is left alone for %.1f s: %s", self._target, penalty, reason)
-        self._happened("tripped", f"is left alone for {penalty:.1f} s: {reason}")
         self.cause = self._error()
         self._changes()
 
