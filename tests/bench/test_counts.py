@@ -34,6 +34,7 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n" + b"x" * 100
 # 200, content-length: 100
 OK_BLOCK = b"\x88\x0f\x0d\x03100"
 STATIC = b"\x82\x86\x84\x01\x06a.test"
+STATIC_POST = b"\x83" + STATIC[1:]
 
 
 class Spawned(trio.abc.Instrument):
@@ -98,7 +99,7 @@ async def http2_origin(stream: MemoryStream) -> None:
         while len(data) >= 9 and len(data) >= (size := 9 + int.from_bytes(data[:3], "big")):
             kind, flags, number = data[3], data[4], int.from_bytes(data[5:9], "big")
             data = data[size:]
-            if kind == frames.HEADERS:
+            if kind in (frames.HEADERS, frames.DATA) and flags & frames.END_STREAM:
                 out += frames.frame(frames.HEADERS, frames.END_HEADERS, number, OK_BLOCK)
                 out += frames.frame(frames.DATA, frames.END_STREAM, number, b"x" * 100)
             elif kind == frames.SETTINGS and not flags & frames.ACK:
@@ -138,6 +139,16 @@ class Http2Client:
                 out += frames.frame(frames.HEADERS, flags, self.number, STATIC)
                 self.number += 2
             await self.stream.send_all(out)
+            await self._answers(at_once)
+
+    async def call(self, calls: int, at_once: int) -> None:
+        """With small bodies: all the heads of a round first, then all the bodies, as libnghttp2 sends them."""
+        for _ in range(calls // at_once):
+            numbers = range(self.number, self.number + 2 * at_once, 2)
+            self.number += 2 * at_once
+            heads = (frames.frame(frames.HEADERS, frames.END_HEADERS, number, STATIC_POST) for number in numbers)
+            bodies = (frames.frame(frames.DATA, frames.END_STREAM, number, b"x" * 37) for number in numbers)
+            await self.stream.send_all(b"".join([*heads, *bodies]))
             await self._answers(at_once)
 
     async def _answers(self, left: int) -> None:
@@ -206,6 +217,19 @@ async def test_an_http2_request_makes_no_task_scope_nursery_or_channel(
         await client.ask(10 * at_once, at_once)
         with counted(monkeypatch) as counts:
             await client.ask(REQUESTS, at_once)
+    assert per_request(counts) == NOTHING
+
+
+@pytest.mark.parametrize("at_once", [1, 100])
+async def test_a_call_whose_body_has_come_makes_no_task_scope_nursery_or_channel(
+    monkeypatch: pytest.MonkeyPatch, engine: str, autojump_clock: trio.testing.MockClock, at_once: int
+) -> None:
+    async with serving("h2c", http2_origin, engine) as stream:
+        client = Http2Client(stream)
+        await client.start()
+        await client.call(10 * at_once, at_once)
+        with counted(monkeypatch) as counts:
+            await client.call(2 * REQUESTS, at_once)
     assert per_request(counts) == NOTHING
 
 

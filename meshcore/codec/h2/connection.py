@@ -128,9 +128,11 @@ class Connection(Bulk):
             self._close(stream, ENDED)
 
     def _request(self, stream: Stream, fields: list[Field], end_stream: bool) -> RequestReceived:
-        """The request, copied if its header block is one that this connection has seen."""
+        """A request of an engine that wants authorities: copied if its header block is one that this connection has
+        seen."""
         recall = stream.recall
-        if stream.injected or recall is None:
+        if recall is None:
+            # The stand-in for the authority that it lacks.
             fields.pop()
             return self.reader.request(stream, fields, self.reader.codes(fields), end_stream)
         stream.recall = None
