@@ -76,12 +76,12 @@ class Crowd:
             guest = self._guests.get(connection.peer) if connection is not None else None
             if guest is not None:
                 guest.busy += 1
-            response: Response | None = None
             try:
                 response = self._bounded(request, await service(request))
-            finally:
-                if guest is not None and response is None:
+            except BaseException:
+                if guest is not None:
                     self._idle(guest)
+                raise
             if guest is not None:
                 response.body.on_end(lambda _: self._idle(guest))
             return response

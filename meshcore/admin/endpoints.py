@@ -160,9 +160,10 @@ def _balancers(
             return
         if isinstance(told, RetryStatistics):
             budgets = (*budgets, told.left)
-        below: Any = getattr(each, "services", None)
-        if callable(below) and depth:
-            for inner in list(below().values()):
+        services_of: Any = getattr(each, "services", None)
+        if callable(services_of) and depth:
+            below: Any = services_of()
+            for inner in list(below.values()):
                 yield from _balancers(inner, budgets, depth - 1)
 
 

@@ -215,23 +215,23 @@ class TapFilter:
         ConfigError: a value is not what it should be.
     """
 
-    direction: frozenset[str] = attrs.field(default=(), converter=_directions)
+    direction: frozenset[str] = attrs.field(default=frozenset(), converter=_directions)
     source: tuple[Whom, ...] = attrs.field(default=(), converter=_whom)
     target: tuple[Whom, ...] = attrs.field(default=(), converter=_whom)
     identity: tuple[Whom, ...] = attrs.field(default=(), converter=_whom)
-    route: frozenset[str] = attrs.field(default=(), converter=_names)
-    backend: frozenset[str] = attrs.field(default=(), converter=_names)
-    method: frozenset[bytes] = attrs.field(default=(), converter=_bytes)
-    scheme: frozenset[bytes] = attrs.field(default=(), converter=_bytes)
+    route: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
+    backend: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
+    method: frozenset[bytes] = attrs.field(default=frozenset(), converter=_bytes)
+    scheme: frozenset[bytes] = attrs.field(default=frozenset(), converter=_bytes)
     authority: tuple[Whom, ...] = attrs.field(default=(), converter=_whom)
     path: tuple[bytes, ...] = attrs.field(default=(), converter=_paths)
     path_regex: Regex | None = attrs.field(default=None, converter=_regex)
     status: tuple[tuple[int, int], ...] = attrs.field(default=(), converter=_statuses)
-    grpc_status: frozenset[int] = attrs.field(default=(), converter=_grpc)
+    grpc_status: frozenset[int] = attrs.field(default=frozenset(), converter=_grpc)
     slower_than: float | None = None
     failed: bool = False
     headers: bool | frozenset[bytes] = attrs.field(default=False, converter=_headers)
-    events: frozenset[str] = attrs.field(default=(), converter=_kinds)
+    events: frozenset[str] = attrs.field(default=frozenset(), converter=_kinds)
 
     @property
     def decided(self) -> str:

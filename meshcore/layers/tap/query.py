@@ -37,7 +37,7 @@ class TapQuery:
         seconds: for how long; None: until either side ends it.
     """
 
-    filter: TapFilter = attrs.Factory(TapFilter)
+    filter: TapFilter = attrs.Factory(lambda: TapFilter())
     rate: float | None = RATE
     limit: int | None = None
     seconds: float | None = None
