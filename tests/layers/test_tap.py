@@ -322,11 +322,9 @@ async def test_an_event_has_room_for_so_many_fields() -> None:
 
 def of_a_peer(host: str, identity: str | None = None, **options: Any) -> Request:
     sent = request(**options)
-
-    class Connection:
-        peer, secure = (host, 4_711), identity is not None
-
-    connection: Any = Connection()
+    _, connection = memory_connection_pair()
+    connection.peer = (host, 4_711)
+    connection.secure = identity is not None
     connection.identity = identity
     sent.connection = connection
     return sent
