@@ -63,4 +63,4 @@ def test_names_are_found_followed_and_remembered_when_dns_has_gone(
 
     assert ask("web:80").endswith(b"200")
     assert metric(outbound, "dns_answer_age_seconds", source=f"dns:web.test:{app.port}") > 1
-    assert metric(outbound, "dns_resolutions_total", source=f"dns:web.test:{app.port}", result="ok") > 1
+    assert metric(outbound, "control_dns_resolutions_total", client=f"dns:web.test:{app.port}", result="ok") > 1
