@@ -21,6 +21,8 @@ COMPILED_TESTS = [
 ]
 # The real peers' packages are not installed for these.
 DETERMINISTIC = ["-m", "not system and not long", "--ignore", "tests/system"]
+# Two at a time: what CI has processors for.
+PARALLEL = ["-n", "2"]
 RUFF = "ruff>=0.14"
 
 
@@ -49,9 +51,9 @@ def _install_built(session: nox.Session, extras: str) -> None:
 def tests(session: nox.Session) -> None:
     """The deterministic suite, and once more on the reference engines what depends on the engine."""
     session.install("-e", ".[fast,test]")
-    session.run("pytest", *DETERMINISTIC, *session.posargs, env={"MESHCORE_ENGINE": None})
+    session.run("pytest", *DETERMINISTIC, *(session.posargs or PARALLEL), env={"MESHCORE_ENGINE": None})
     if not session.posargs:
-        again = ["--not-twice", *_present(ENGINE_TESTS)]
+        again = [*PARALLEL, "--not-twice", *_present(ENGINE_TESTS)]
         session.run("pytest", *DETERMINISTIC, *again, env={"MESHCORE_ENGINE": "pure"})
 
 
@@ -66,14 +68,20 @@ def compiled(session: nox.Session) -> None:
     shutil.copy(ROOT / "pyproject.toml", tree)
     session.chdir(tree)
     session.run("python", "-c", "import sys; from meshcore.compiled import is_compiled; sys.exit(not is_compiled())")
-    session.run("pytest", *DETERMINISTIC, *(session.posargs or COMPILED_TESTS))
+    session.run("pytest", *DETERMINISTIC, *(session.posargs or [*PARALLEL, *COMPILED_TESTS]))
 
 
 @nox.session
 def system(session: nox.Session) -> None:
     """Against real peers: nginx, haproxy, Envoy, curl, h2load, grpcio … (those that are installed)."""
     _install_built(session, "fast,test,peers")
-    session.run("pytest", "-m", "system and not long", *session.posargs)
+    if session.posargs:
+        session.run("pytest", "-m", "system and not long", *session.posargs)
+        return
+    # A file at a time, for its servers are started once.
+    together = ["-n", "2", "--dist", "loadfile"]
+    session.run("pytest", "-m", "system and not long and not alone", *together)
+    session.run("pytest", "-m", "system and not long and alone")
 
 
 @nox.session

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from OpenSSL import SSL
-
 if TYPE_CHECKING:
     from meshcore.metrics.registry import Registry
 
@@ -20,7 +18,7 @@ class IdentityMetrics:
         handshake_errors: the family ``tls_handshake_errors_total``.
     """
 
-    __slots__ = ("_error", "_expiration", "_ok", "_refresh", "_tls", "handshake_errors", "refreshes")
+    __slots__ = ("_error", "_expiration", "_ok", "_refresh", "handshake_errors", "refreshes")
 
     def __init__(self, registry: Registry) -> None:
         self._expiration = registry.gauge(
@@ -42,10 +40,6 @@ class IdentityMetrics:
             "side",
             "reason",
         )
-        self._tls = registry.gauge(
-            "tls_info", "What secures connections of the mesh: always 1.", "library", "versions"
-        ).labels(_library(), "TLSv1.3")
-        self._tls.value = 1
         self._ok, self._error = self.refreshes.labels("ok"), self.refreshes.labels("error")
 
     def taken(self, now: float, not_after: float) -> None:
@@ -66,8 +60,3 @@ class IdentityMetrics:
             reason: see :class:`~meshcore.errors.TlsError`.
         """
         self.handshake_errors.labels(side, reason).value += 1
-
-
-def _library() -> str:
-    """``OpenSSL 3.5.1 1 Jul 2025`` without the date."""
-    return " ".join(SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode().split()[:2])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -12,7 +11,7 @@ if TYPE_CHECKING:
 
     from meshcore.metrics.registry import Registry
 
-__all__ = ["LAG", "Scheduler", "tls_info"]
+__all__ = ["LAG", "Scheduler"]
 
 LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Buckets of the lag, in seconds."""
@@ -61,18 +60,3 @@ class Scheduler:
                     self._each()
         finally:
             self._forget()
-
-
-def tls_info(registry: Registry) -> None:
-    """Adds ``proxy_tls_info``, whose label is OpenSSL's version; only once something has loaded OpenSSL."""
-    family = registry.gauge("proxy_tls_info", "The TLS library in use.", "library")
-    held: list[Any] = []
-
-    def collect() -> None:
-        found: Any = sys.modules.get("OpenSSL.SSL")
-        if found is not None and not held:
-            held.append(family.labels(found.SSLeay_version(found.SSLEAY_VERSION).decode("ascii", "replace")))
-        for cell in held:
-            cell.value = 1
-
-    registry.collect(collect)

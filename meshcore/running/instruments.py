@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshcore.accounting.series import count_layers
-from meshcore.metrics.scheduler import Scheduler, tls_info
+from meshcore.metrics.scheduler import Scheduler
+from meshcore.metrics.tls_info import tls_info
 
 if TYPE_CHECKING:
     from meshcore.accounting.ledger import Ledger

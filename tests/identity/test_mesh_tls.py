@@ -86,6 +86,7 @@ async def test_a_server_with_another_name_is_refused(pair: Any) -> None:
         (NOW - 9 * DAY, 1, "certificate has expired: it is valid from ", "expired"),
         (NOW + 9 * DAY, 1, "certificate is not valid yet: it is valid from ", "not valid yet"),
     ],
+    ids=["expired", "early"],
 )
 async def test_certificates_out_of_their_time_are_refused_on_both_sides(
     pair: Any, now: float, days: float, expected: str, reason: str

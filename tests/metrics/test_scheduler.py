@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from types import SimpleNamespace
-
 import pytest
 import trio
 from trio.testing import MockClock
 
 from meshcore.metrics.registry import Registry
-from meshcore.metrics.scheduler import Scheduler, tls_info
+from meshcore.metrics.scheduler import Scheduler
 
 
 def value(registry: Registry, series: str) -> float:
@@ -54,21 +51,3 @@ def test_outside_of_trio_a_scrape_still_works() -> None:
     registry = Registry()
     Scheduler(registry)
     assert 0 == value(registry, "trio_tasks")
-
-
-def test_tls_is_told_of_once_it_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    registry = Registry()
-    tls_info(registry)
-    monkeypatch.delitem(sys.modules, "OpenSSL.SSL", raising=False)
-    assert "proxy_tls_info" not in [line.partition("{")[0] for line in registry.render().splitlines()]
-    loaded = SimpleNamespace(SSLEAY_VERSION=0, SSLeay_version=lambda _: b"OpenSSL 3.0.17 1 Jul 2025")
-    monkeypatch.setitem(sys.modules, "OpenSSL.SSL", loaded)
-    assert 1 == value(registry, 'proxy_tls_info{library="OpenSSL 3.0.17 1 Jul 2025"}')
-
-
-def test_openssl_itself_tells_its_version() -> None:
-    from OpenSSL import SSL
-
-    registry = Registry()
-    tls_info(registry)
-    assert f'library="{SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode()}"' in registry.render()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import resource
@@ -721,6 +722,8 @@ async def connects_and_closes(total: int) -> None:
         await connection.send_all(data)
         await echo(connection)
 
+    # What earlier tests have left for the collector would be missed later.
+    gc.collect()
     async with serving(flaky) as upstream:
         opaque: Stack[Any, Any] = Stack((To(Endpoint(upstream.addresses[0])), Forward()))
         detect: Any = Detect(http=Stack((Branch(echo),)), opaque=opaque)

@@ -15,6 +15,8 @@ import pytest
 from tests.peers import python
 from tests.peers.process import Running
 
+pytestmark = pytest.mark.alone
+
 Proxy = Callable[..., Running]
 Start = Callable[..., Running]
 

@@ -15,6 +15,8 @@ from tests.bench import loads
 from tests.peers import frames, python
 from tests.peers.process import Running
 
+pytestmark = pytest.mark.alone
+
 Proxy = Callable[..., Running]
 Start = Callable[..., Running]
 Peer = Callable[[str], str]

@@ -182,8 +182,12 @@ def test_a_request_with_hostile_values_is_tapped_as_text(pair: Pair) -> None:
         page.fill("#tap-path", "/missing")
         page.check("#tap-headers")
         page.click("#tap-start")
+        page.locator("#tapped li", has_text="404").first.wait_for(timeout=20_000)
+        # Stopped: the newest is the first row, and would be another at each look.
+        page.click("#tap-stop")
+        assert "Stopped." == page.inner_text("#tap-state")
+        count = page.locator("#tapped li").count()
         row = page.locator("#tapped li", has_text="404").first
-        row.wait_for(timeout=20_000)
         row.locator("summary").click()
         row.get_by_text("Request headers").wait_for(timeout=10_000)
         text = row.inner_text()
@@ -191,11 +195,24 @@ def test_a_request_with_hostile_values_is_tapped_as_text(pair: Pair) -> None:
         assert text.count(HOSTILE) >= 2
         assert "hunter2" not in text
         assert 0 == page.locator("#tapped img").count()
-        page.click("#tap-stop")
-        assert "Stopped." == page.inner_text("#tap-state")
-        count = page.locator("#tapped li").count()
         time.sleep(1)
         assert count == page.locator("#tapped li").count()
+
+
+def test_what_is_open_stays_where_newer_requests_come(pair: Pair) -> None:
+    with Load(pair.web.port), looking(pair.url(pair.web), "tap") as page:
+        page.click("#tap-start")
+        # The oldest: nothing comes below it.
+        page.locator("#tapped li").nth(3).wait_for(timeout=20_000)
+        page.locator("#tapped summary").last.click()
+        opened = page.locator("#tapped details[open]")
+        opened.wait_for(timeout=10_000)
+        when = opened.locator(".when").inner_text()
+        # As many as are kept: from now on, some go.
+        wait_until(lambda: page.locator("#tapped li").count() >= 200, 30, "as many as are kept")
+        time.sleep(1)
+        assert 1 == opened.count()
+        assert when == opened.locator(".when").inner_text()
 
 
 def test_a_reload_is_told_as_it_happens(pair: Pair) -> None:

@@ -165,6 +165,7 @@ def test_one_channel_spreads_its_calls_evenly_over_three_servers(start: Start, p
     assert all(abs(share - 1 / 3) < 0.05 for share in shares.values()), shares
 
 
+@pytest.mark.alone
 def test_a_server_200_ms_slow_gets_less_than_2_percent(start: Start, proxy: Proxy) -> None:
     servers = [start(python.grpc_server(f"s{index}", delay=0.2 if index == 0 else 0.0)) for index in range(3)]
     with echo(proxy([server.port for server in servers], scheme="h2c").port) as client:
@@ -174,6 +175,7 @@ def test_a_server_200_ms_slow_gets_less_than_2_percent(start: Start, proxy: Prox
     assert sum(seen.values()) == 3_000
 
 
+@pytest.mark.alone
 def test_a_server_that_comes_back_gets_its_share_within_2_seconds(start: Start, proxy: Proxy) -> None:
     from tests.peers.process import free_port
 

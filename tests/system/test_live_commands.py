@@ -92,6 +92,7 @@ def told(proxy: Running, *words: str) -> Any:
     return json.loads(ask(proxy, *words, "-o", "json"))
 
 
+@pytest.mark.alone
 def test_rates_and_success_are_those_that_the_load_has_counted(mesh: Mesh) -> None:
     ask(mesh.web, "stat")
     before, began = dict(mesh.sent.sent), time.monotonic()

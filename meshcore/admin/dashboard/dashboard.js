@@ -820,7 +820,7 @@ class Traffic {
 // ----- tap -----
 
 const MOST_TAPPED = 200;
-const HIDDEN = ["id", "event", "time", "at", "ended", "headers", "response_headers", "trailer_fields"];
+const HIDDEN = ["id", "event", "time", "at", "ended", "opened", "headers", "response_headers", "trailer_fields"];
 
 class Tap {
   constructor() {
@@ -893,7 +893,11 @@ class Tap {
       request = { id, at: event.time };
       this.seen.set(id, request);
       this.order.unshift(request);
-      while (this.order.length > MOST_TAPPED) this.seen.delete(this.order.pop().id);
+      // What is open is being read.
+      while (this.order.length > MOST_TAPPED) {
+        const at = this.order.findLastIndex((each) => !each.opened);
+        this.seen.delete(this.order.splice(at, 1)[0].id);
+      }
     }
     Object.assign(request, event, { id });
     if (event.event === "response_end") request.ended = true;
@@ -913,7 +917,10 @@ class Tap {
     const part = (name, more = "") => (cells[name] = h("span", { class: `${name} ${more}` }));
     const summary = h("summary", {}, part("when"), part("direction"), part("status"), part("what"), part("who"), part("latency", "number"));
     cells.details = h("details", {}, summary, (cells.more = h("div", { class: "more" })));
-    cells.details.addEventListener("toggle", () => this.open(node));
+    cells.details.addEventListener("toggle", () => {
+      cells.request.opened = cells.details.open;
+      this.open(node);
+    });
     node.append(cells.details);
     return node;
   }

@@ -20,6 +20,8 @@ from tests.system.test_balance import Callers
 
 Start = Callable[..., Running]
 
+pytestmark = pytest.mark.alone
+
 BREAKER = {"consecutive": 5, "penalty": "500ms..2s"}
 
 
