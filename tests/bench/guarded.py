@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tests.bench import loads
 from tests.bench.measure import in_turns
-from tests.bench.report import number, table
+from tests.bench.report import against_first, table
 from tests.peers import servers
 from tests.peers.sidecar import sidecar
 
@@ -97,17 +97,7 @@ def _rows(
         # For each other's sake: short turns, and many of them.
         short = type(settings)(max(1.0, settings.seconds / 2), max(ROUNDS, settings.rounds))
         series = in_turns(live, lambda port: load(port, seconds=short.seconds), short)
-    base = series[0]
-    return [
-        [
-            protocol,
-            each.name,
-            number(each.median(_per_request)),
-            number(each.ratio(base, _per_request), 2),
-            str(each.failed),
-        ]
-        for each in series
-    ]
+    return against_first(protocol, series, _per_request)
 
 
 def _per_request(sample: Sample) -> float:

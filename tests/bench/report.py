@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.bench.measure import Sample, Series
 
-__all__ = ["facts", "number", "side_by_side", "table", "write"]
+__all__ = ["against_first", "facts", "number", "side_by_side", "table", "write"]
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "explanation" / "benchmarks.md"
 
@@ -69,6 +69,20 @@ def side_by_side(
         "failed",
     ]
     return table(head, rows)
+
+
+def against_first(protocol: str, series: Sequence[Series], value: Callable[[Sample], float]) -> list[list[str]]:
+    """One row each: protocol, name, cost, ratio to the first, what failed."""
+    return [
+        [
+            protocol,
+            each.name,
+            number(each.median(value)),
+            number(each.ratio(series[0], value), 3),
+            str(each.failed),
+        ]
+        for each in series
+    ]
 
 
 def facts() -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.bench import loads
 from tests.bench.measure import in_turns
-from tests.bench.report import number, table
+from tests.bench.report import against_first, table
 from tests.peers import servers
 from tests.peers.process import scratch
 from tests.peers.sidecar import admin, sidecar
@@ -79,17 +79,7 @@ def _rows(
             live.append((kind, running))
         short = type(settings)(max(1.0, settings.seconds / 4), max(ROUNDS, settings.rounds))
         series = in_turns(live, lambda port: load(port, seconds=short.seconds), short)
-    base = series[0]
-    return [
-        [
-            protocol,
-            each.name,
-            number(each.median(_per_request)),
-            number(each.ratio(base, _per_request), 3),
-            str(each.failed),
-        ]
-        for each in series
-    ]
+    return against_first(protocol, series, _per_request)
 
 
 @contextmanager
