@@ -181,7 +181,10 @@ def test_names_are_compared_as_names(text: str, name: str | None, fits: bool) ->
     assert fits == Whom.parse(text).is_named(name)
 
 
-@pytest.mark.parametrize("text", ["", "10.0.0.256", "a b", "a*b", "*.a.*", "http://a", "a:99999", "1:2:3/200", f"a:{'9' * 5_000}"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "10.0.0.256", "a b", "a*b", "*.a.*", "http://a", "a:99999", "1:2:3/200", f"a:{'9' * 5_000}"],
+)
 def test_what_is_neither_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         Whom.parse(text)
