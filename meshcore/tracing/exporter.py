@@ -216,21 +216,21 @@ class Exporter:
         failures = 0
         while True:
             last = self._ending.is_set()
-            problem, pause = await self._post(collector, service, data, count)
+            problem, asked = await self._post(collector, service, data, count)
             if problem is None:
                 return True
             self._complain(collector, problem)
             failures += 1
-            if pause < 0:
+            if asked < 0:
                 self._counts.dropped("refused", count)
                 return True
-            pause = max(pause, self._backoff.delay(failures, self._rng))
-            late = self.collector is None or trio.current_time() + pause - began > PATIENCE
             if last:
                 self._counts.dropped("shutdown", count)
                 return True
-            # Also where this batch is given up: the next one may not come any sooner.
-            await self._pause(collector, pause)
+            pause = max(asked, self._backoff.delay(failures, self._rng))
+            late = self.collector is None or trio.current_time() + pause - began > PATIENCE
+            # What the collector has asked for counts for the next batch, too, where this one is given up.
+            await self._pause(collector, asked if late else pause)
             if late:
                 self._counts.dropped("unavailable", count)
                 return True
