@@ -41,4 +41,5 @@ class JsonFormatter(logging.Formatter):
             value.setdefault(name, field)
         if record.exc_info:
             value["exception"] = self.formatException(record.exc_info)
-        return json.dumps(value, ensure_ascii=False, default=str)
+        # Everything outside printable ASCII is escaped: whoever reads it may do so on a terminal.
+        return json.dumps(value, default=str)

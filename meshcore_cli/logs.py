@@ -34,7 +34,7 @@ class TextFormatter(logging.Formatter):
         self.stream = stream
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and the traceback of an exception under it."""
+        """One line, and the traceback of an exception under it, set in."""
         level = f"{record.levelname:<7}"
         if record.levelname in _LEVEL_COLOURS:
             level = colour(_LEVEL_COLOURS[record.levelname], level, self.stream)
@@ -44,7 +44,8 @@ class TextFormatter(logging.Formatter):
         )
         line = f"{time_stamp(record)} {level} {record.name}: {_one_line(message + fields)}"
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            told = self.formatException(record.exc_info)
+            line += "".join(f"\n  {_one_line(part)}" for part in told.split("\n"))
         return line
 
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, unquote_plus
 import trio
 
 from meshcore._wakeup import Wakeup
-from meshcore.admin.page import from_loopback, method_not_allowed, text_page
+from meshcore.admin.page import from_another_site, from_loopback, method_not_allowed, text_page
 from meshcore.errors import ConfigError, MeshError
 from meshcore.http.body import Body, read_all
 from meshcore.http.headers import Headers
@@ -71,6 +71,8 @@ class LogStream:
             return method_not_allowed(b"GET, QUERY")
         if not self._allowed(request):
             return text_page(403, "the log is for loopback clients only\n")
+        if from_another_site(request):
+            return text_page(403, "the log is not for web pages from elsewhere\n")
         try:
             if request.method == b"GET":
                 text = _queried(request.path.partition(b"?")[2].decode())
@@ -101,9 +103,9 @@ class LogStream:
 
 
 def _queried(query: str) -> str:
-    """The filter in a query: all of it, or the value of ``filter``."""
+    """The filter in a query: all of it, or what ``filter`` says."""
     if query.startswith("filter=") or "&filter=" in query:
-        return parse_qs(query)["filter"][0]
+        return ",".join(parse_qs(query).get("filter", []))
     return unquote_plus(query)
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "JSON",
     "TEXT",
     "accepts_gzip",
+    "from_another_site",
     "from_loopback",
     "json_page",
     "method_not_allowed",
@@ -52,6 +53,12 @@ def from_loopback(request: Request) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return bool((mapped or address).is_loopback)
+
+
+def from_another_site(request: Request) -> bool:
+    """Whether a browser says that a page of another site asks: it could not read a stream, and would still take the
+    place of somebody who can."""
+    return (request.headers.get(b"sec-fetch-site") or b"none") not in (b"none", b"same-origin")
 
 
 def accepts_gzip(headers: Headers) -> bool:

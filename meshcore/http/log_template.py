@@ -101,8 +101,8 @@ JSON_FORMATS: dict[str, dict[str, str]] = {
 FORMATS = (*TEXT_FORMATS, *JSON_FORMATS)
 
 _SECRET = re.compile(
-    r"authorization|cookie|credential|password|passwd|secret|token|session|signature|csrf|xsrf|api-?key|access-?key"
-    r"|private-?key|auth(?:-|$)|client-cert"
+    r"authoriz|authentication|auth(?:-|$)|cookie|credential|passw|pwd|secret|token|session|signature|csrf|xsrf|jwt"
+    r"|assertion|client-cert|api-?key|(?:access|private|auth|master|shared|subscription|functions)-?key|^x-key$"
 )
 _PIECE = re.compile(r"%%|%\{([^{}%]*)\}|%")
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]{1,128}")
@@ -209,7 +209,7 @@ def _field(word: str, quoted: bool, revealed: set[str], problems: list[str]) -> 
 
 
 def is_secret(name: str) -> bool:
-    """Whether the name of a header field sounds like one whose value nobody should read in a log."""
+    """Whether the name of a header field sounds like one whose value nobody should read, in a log or in a tap."""
     return _SECRET.search(name.lower()) is not None
 
 

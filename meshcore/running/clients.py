@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from meshcore.errors import NoRoute
+from meshcore.layers.tap import Tap
 from meshcore.pipeline.build import Build, build
 from meshcore.pipeline.outbound import requests
 from meshcore.pipeline.reloadable import Reloadable
@@ -110,6 +111,9 @@ def _requests(config: MeshConfig, runtime: Runtime, name: str) -> Stack[Any, Any
     assert config.outbound is not None
     # A request that is made here begins here, so: above everything.
     top: Stack[Any, Any] = served(Stack(), tracer_of(config, runtime), "outbound")
+    if runtime.tap is not None:
+        # Shows what the program gets, so: above all that decides.
+        top = top.then(Tap(runtime.tap, "outbound"))
     return top.then(requests(config, runtime, {"*": config.outbound.to[name]}, name))
 
 

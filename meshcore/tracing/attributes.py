@@ -62,7 +62,7 @@ def of_request(request: Request, *, query: bool) -> list[Attribute]:
     path, mark, rest = request.path.partition(b"?")
     found: list[Attribute] = [
         _OTHER if method is None else method,
-        ("url.scheme", request.scheme.decode("latin-1")),
+        ("url.scheme", shown(request.scheme)),
         ("url.path", shown(path)),
         _TCP,
         _HTTP,

@@ -166,7 +166,7 @@ class Exporter:
         except* Exception as group:
             # Whatever it is, requests are served on.
             log.warning("crash while sending spans: %s", group.exceptions[0], exc_info=group)
-            await self._pause(self._backoff.maximum)
+            await self._pause(collector, self._backoff.maximum)
 
     async def _send_to(self, collector: Collector, service: HttpService) -> None:
         queue = self._queue
@@ -183,7 +183,9 @@ class Exporter:
                     await self._wakeup.wait()
             spans = [queue.popleft() for _ in range(min(len(queue), collector.batch))]
             try:
-                await self._deliver(collector, service, await self._encoded(collector, resource, spans), len(spans))
+                data = await self._encoded(collector, resource, spans)
+                if not await self._deliver(collector, service, data, len(spans)):
+                    queue.extendleft(reversed(spans))
             except BaseException as error:
                 self._counts.dropped("unavailable" if isinstance(error, Exception) else "shutdown", len(spans))
                 raise
@@ -208,30 +210,38 @@ class Exporter:
             self._epoch = now
         return self._epoch
 
-    async def _deliver(self, collector: Collector, service: HttpService, data: bytes, count: int) -> None:
-        """Sends one batch, again and again if need be; not for ever."""
+    async def _deliver(self, collector: Collector, service: HttpService, data: bytes, count: int) -> bool:
+        """Sends one batch, again and again if need be; not for ever.  False: it is for another collector to take."""
         began = trio.current_time()
         failures = 0
         while True:
-            problem, pause = await self._post(collector, service, data, count)
+            last = self._ending.is_set()
+            problem, asked = await self._post(collector, service, data, count)
             if problem is None:
-                return
+                return True
             self._complain(collector, problem)
             failures += 1
-            if pause < 0:
+            if asked < 0:
                 self._counts.dropped("refused", count)
-                return
-            pause = max(pause, self._backoff.delay(failures, self._rng))
-            late = trio.current_time() + pause - began > PATIENCE or self.collector is not collector
-            if not late:
-                await self._pause(pause)
-            if late or self._ending.is_set():
-                self._counts.dropped("shutdown" if self._ending.is_set() else "unavailable", count)
-                return
+                return True
+            if last:
+                self._counts.dropped("shutdown", count)
+                return True
+            pause = max(asked, self._backoff.delay(failures, self._rng))
+            late = self.collector is None or trio.current_time() + pause - began > PATIENCE
+            # What the collector has asked for counts for the next batch, too, where this one is given up.
+            await self._pause(collector, asked if late else pause)
+            if late:
+                self._counts.dropped("unavailable", count)
+                return True
+            if self.collector is not collector and self.collector is not None:
+                return False
 
-    async def _pause(self, seconds: float) -> None:
+    async def _pause(self, collector: Collector, seconds: float) -> None:
+        """Leaves a collector alone, unless there is another one, or everything ends."""
         with trio.move_on_after(seconds):
-            await self._ending.wait()
+            while self.collector is collector and not self._ending.is_set():
+                await self._wakeup.wait()
 
     async def _post(
         self, collector: Collector, service: HttpService, data: bytes, count: int
@@ -255,7 +265,7 @@ class Exporter:
             return f"timed out after {collector.timeout:g} s", 0.0
         except (MeshError, OSError, ValueError) as error:
             return str(error), 0.0
-        if response.status == 200:
+        if 200 <= response.status < 300:
             self._taken(collector, answer, count)
             return None, 0.0
         return f"answered {response.status}", _again(response)
@@ -264,7 +274,7 @@ class Exporter:
         try:
             lost, why = refused(answer)
         except ValueError:
-            # What answers 200 has taken them, whatever else it says.
+            # Who answers so has taken them, whatever else it says.
             lost, why = 0, ""
         lost = min(max(lost, 0), count)
         if lost:

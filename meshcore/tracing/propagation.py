@@ -157,7 +157,11 @@ class Link:
             headers.set(_SPAN_ID, self.span)
             if parent:
                 headers.set(_PARENT_ID, parent)
-            if self.sampled is not None and not self.marks & DEBUG:
+            if self.marks & DEBUG:
+                headers.set(_FLAGS, b"1")
+            elif self.sampled is not None:
+                # The one would overrule the other.
+                headers.remove(_FLAGS)
                 headers.set(_SAMPLED, b"1" if self.sampled else b"0")
 
 

@@ -207,9 +207,25 @@ async def test_a_filter_that_is_none_is_refused(levels: LogLevels) -> None:
     page = stream(levels)
     assert (await ask(page, b"/logs.json?inof")).status == 400
     assert (await ask(page, b"/logs.json", b"QUERY", b"a=loud")).status == 400
+    assert (await ask(page, b"/logs.json?filter=inof&filter=info")).status == 400
     response = await ask(page, b"/logs.json", b"POST", b"info")
     assert (response.status, response.headers.get(b"allow")) == (405, b"GET, QUERY")
     assert (await ask(page, b"/logs.json", peer="10.0.0.1")).status == 403
+
+
+@pytest.mark.parametrize("query", [b"?filter=", b"?filter", b"?a&filter=", b"?&", b"?%20"])
+async def test_a_query_without_a_filter_hears_what_the_log_does_or_is_refused(levels: LogLevels, query: bytes) -> None:
+    response = await ask(stream(levels), b"/logs.json" + query)
+    assert response.status in (200, 400)
+    response.body.abort()
+
+
+async def test_a_web_page_from_elsewhere_takes_nobodys_place(levels: LogLevels) -> None:
+    page = stream(levels)
+    assert (await ask(page, b"/logs.json", sec_fetch_site="cross-site")).status == 403
+    response = await ask(page, b"/logs.json", sec_fetch_site="same-origin")
+    assert response.status == 200
+    response.body.abort()
 
 
 async def test_what_is_only_heard_by_a_reader_goes_to_nobody_else(levels: LogLevels) -> None:

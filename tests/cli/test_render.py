@@ -81,6 +81,25 @@ def test_exceptions_come_with_their_traceback() -> None:
     assert json.loads(logs.JsonFormatter().format(made))["exception"].endswith("ValueError: broken")
 
 
+def test_a_peer_cannot_begin_a_line_by_what_an_exception_says() -> None:
+    try:
+        raise ValueError("bad\n2023-11-14T22:13:20.250Z ERROR   meshcore.proxy: forged\r\x1b[31m")
+    except ValueError as error:
+        made = record("crashed")
+        made.exc_info = (type(error), error, error.__traceback__)
+    first, *rest = logs.TextFormatter(io.StringIO()).format(made).split("\n")
+    assert first.endswith("crashed")
+    assert all(line.startswith("  ") and line.isprintable() for line in rest)
+    assert rest[-1].endswith("forged\\r\\x1b[31m")
+
+
+def test_what_acts_on_a_terminal_is_escaped_in_json_and_what_is_no_unicode_is_no_loss() -> None:
+    line = logs.JsonFormatter().format(record("%s", "\x1b[31m \x9b31m \u202e \udc80 é"))
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line)["message"] == "\x1b[31m \x9b31m \u202e \udc80 é"
+
+
 def test_configuring_again_replaces_the_output_and_leaves_the_root_logger_alone() -> None:
     logger = logging.getLogger("meshcore")
     before = (logger.handlers[:], logger.level, logger.propagate, logging.getLogger().handlers[:])

@@ -381,3 +381,29 @@ async def test_the_exposition_can_be_read_strictly_and_has_the_start_time(
     for wrong in (",,", "{,", ",}", "{}"):
         assert wrong not in text
     nursery.cancel_scope.cancel()
+
+
+# ----- tap -----
+
+
+async def test_what_the_program_itself_asks_is_tapped_as_its_applications_requests_are(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    pair = await start(nursery, mock_service(200))
+    async with pair.web.tap() as events:
+        answer = await pair.web.client("orders:80")(request(authority=b"orders:80"))
+        await read_all(answer.body)
+        await pair.ask()
+        seen = [events.receive_nowait() for _ in range(6)]
+        with pytest.raises(MeshError):
+            await pair.web.client("plain:80")(request(authority=b"plain:80"))
+        *_, failed = [events.receive_nowait() for _ in range(2)]
+    kinds = ["request_init", "response_init", "response_end"]
+    assert [(kind, "outbound") for kind in kinds * 2] == [(each["event"], each["direction"]) for each in seen]
+    mine, applications = seen[2], seen[5]
+    assert {"addr": None, "identity": None, "secured": False} == mine["source"]
+    assert "orders.shop" == mine["target"]["identity"]
+    told = ("target", "secured", "backend", "method", "authority", "path", "status", "response_bytes", "retries")
+    assert {name: mine[name] for name in told} == {name: applications[name] for name in told}
+    assert (None, True) == (failed["status"], failed["failed"])
+    nursery.cancel_scope.cancel()

@@ -9,6 +9,7 @@ import random
 import shlex
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -401,6 +402,14 @@ async def test_many_distinct_requests_leave_memory_bounded(nursery: trio.Nursery
     assert len(service.lines.format._shapes) <= 1_024
 
 
+async def test_what_an_application_says_makes_no_large_shape(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    large = [(b"x-meshcore-error", b"x" * 60_000)]
+    service, _ = logged(nursery, mock_service(response(500, headers=large)))
+    await service(request())
+    await wait_all_tasks_blocked()
+    assert not service.lines.format._shapes
+
+
 async def test_two_connections_are_told_apart(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     service, written = logged(nursery, mock_service(), template="%{client}")
     for port in (1, 2, 1):
@@ -571,6 +580,75 @@ async def test_the_last_lines_are_written_whenever_the_end_comes(
             await trio.lowlevel.checkpoint()
         nursery.cancel_scope.cancel()
     assert 3 == capsys.readouterr().out.count('"GET a.test/ HTTP/1.1" 200')
+
+
+@pytest.mark.parametrize("to_file", [False, True])
+async def test_what_the_same_cancellation_ends_is_told_too(tmp_path: Path, to_file: bool) -> None:
+    async def inner(sent: Request) -> Response:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    path = tmp_path / "access.log"
+    written: list[str] = []
+    new: Any = MockNewService(lambda target: inner)
+    layer = AccessLog(None if to_file else written.append, to=str(path), template="%{path} %{error}")
+    async with trio.open_nursery() as nursery:
+        service = layer.layer(new).new_service(Accepted(), nursery)
+        for number in range(20):
+            nursery.start_soon(service, request(path=b"/%d" % number))
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    lines = path.read_text() if to_file else "".join(written)
+    assert sorted(lines.splitlines()) == sorted(f"/{number} cancelled" for number in range(20))
+
+
+@pytest.mark.parametrize("steps", range(3))
+async def test_what_fails_at_the_end_is_counted_and_replaces_no_cancellation(
+    autojump_clock: MockClock, steps: int
+) -> None:
+    def write(lines: str) -> None:
+        raise BrokenPipeError
+
+    registry = Registry()
+    new: Any = MockNewService()
+    async with trio.open_nursery() as nursery:
+        service = AccessLog(write, registry=registry).layer(new).new_service(Accepted(), nursery)
+        for _ in range(3):
+            await service(request())
+        for _ in range(steps):
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert "access_log_dropped_total 3" in registry.render(False)
+    assert "access_log_lines_total 0" in registry.render(False)
+
+
+async def test_what_nobody_takes_at_the_end_is_not_counted_as_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Stuck(io.StringIO):
+        flushed = threading.Event()
+        read = threading.Event()
+
+        def flush(self) -> None:
+            self.flushed.set()
+            self.read.wait()
+
+    monkeypatch.setattr(sys, "stdout", stuck := Stuck())
+    monkeypatch.setattr(output, "LAST_WORDS", 0.01)
+    registry = Registry()
+    new: Any = MockNewService()
+    async with trio.open_nursery() as nursery:
+        service = AccessLog(registry=registry).layer(new).new_service(Accepted(), nursery)
+        await service(request())
+        while not stuck.flushed.is_set():
+            await trio.lowlevel.checkpoint()
+        for _ in range(5):
+            await service(request())
+        nursery.cancel_scope.cancel()
+    stuck.read.set()
+    text = registry.render(False)
+    assert "access_log_lines_total 0" in text
+    assert "access_log_dropped_total 6" in text
 
 
 async def test_a_standard_output_that_nobody_reads_delays_the_end_only_so_long(

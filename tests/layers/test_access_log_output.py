@@ -110,6 +110,43 @@ def test_the_old_file_serves_while_a_new_one_cannot_be_made(tmp_path: Path) -> N
     assert path.read_text() == "3\n"
 
 
+def test_the_old_file_serves_for_as_long_as_a_new_one_cannot_be_made(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    path = folder / "access.log"
+    out = Output(path)
+    flush(out, "1\n", 10.0)
+    folder.rename(tmp_path / "moved")
+    # That is told once.
+    with pytest.raises(FileNotFoundError):
+        flush(out, "lost\n", 12.0)
+    for number in range(2, 6):
+        flush(out, f"{number}\n", 12.0 + number)
+    folder.mkdir()
+    flush(out, "new\n", 20.0)
+    assert (tmp_path / "moved" / "access.log").read_text() == "1\n2\n3\n4\n5\n"
+    assert path.read_text() == "new\n"
+    folder.rename(tmp_path / "again")
+    with pytest.raises(FileNotFoundError):
+        flush(out, "lost\n", 22.0)
+
+
+def test_a_file_that_is_gone_serves_nobody(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    path = folder / "access.log"
+    out = Output(path)
+    flush(out, "1\n", 10.0)
+    path.unlink()
+    folder.rmdir()
+    for now in (12.0, 13.5, 15.0):
+        with pytest.raises(FileNotFoundError):
+            flush(out, "lost\n", now)
+    folder.mkdir()
+    flush(out, "2\n", 17.0)
+    assert path.read_text() == "2\n"
+
+
 def test_half_a_line_on_a_disk_that_was_full_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "access.log"
     out = Output(path)

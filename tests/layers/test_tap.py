@@ -251,7 +251,7 @@ async def test_headers_are_told_only_when_they_are_asked_for() -> None:
     "name",
     ["authorization", "Proxy-Authorization", "cookie", "set-cookie", "x-api-key", "apikey", "X-Auth-Token",
      "x-amz-security-token", "x-csrf-token", "x-goog-api-key", "ocp-apim-subscription-key", "client-secret",
-     "x-password", "x-hub-signature-256"],
+     "x-password", "x-hub-signature-256", "x-auth", "Auth", "x-auth-user", "x-xsrf", "ssl-client-cert", "x-user-pwd"],
 )  # fmt: skip
 def test_fields_that_hold_secrets_show_that_they_are_there(name: str) -> None:
     assert MASK == shown_field(name.encode(), b"hunter2")
@@ -269,6 +269,9 @@ def test_fields_that_hold_secrets_show_that_they_are_there(name: str) -> None:
         (b"/j/eyJhbGciOiJI.eyJzdWIi.c2ln/x", "/j/***/x"),
         (b"/j/eyJhbGciOiJI.eyJz", "/j/***"),
         (b"/keys?monkey=1&tokenizer", "/keys?monkey=1&tokenizer"),
+        (b"/a?token=abc,def&x=1", "/a?token=***&x=1"),
+        (b"/a?token=abc;def;x=1", "/a?token=***;x=1"),
+        (b"/a?x=1,token=abc,y=2", "/a?x=1,token=***,y=2"),
         (b"/a=b/c", "/a=b/c"),
         (b"http://user:pw@host/", "http://***@host/"),
     ],
@@ -477,6 +480,20 @@ async def test_the_limit_ends_the_subscription_once_its_exchanges_are_over(autoj
     assert [1, 1, 2, 2, 2, 1] == [each["id"] for each in taken(events)]
     with pytest.raises(trio.EndOfChannel):
         events.receive_nowait()
+
+
+async def test_the_limit_does_not_wait_for_what_is_not_wanted_yet(autojump_clock: MockClock) -> None:
+    body = Chunks()
+    service, hub = tapped(mock_service(Response(200, body=body), response(500), response(500)))
+    events = look(hub, failed=True, limit=1)
+    endless = await service(request())
+    await ask(service)
+    assert not hub.wanted
+    assert [2, 2, 2] == [each["id"] for each in taken(events)]
+    with pytest.raises(trio.EndOfChannel):
+        events.receive_nowait()
+    endless.body.abort()
+    assert 0 == events.followed
 
 
 async def test_one_who_does_not_read_holds_nothing_and_costs_bounded_memory(autojump_clock: MockClock) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from meshcore.errors import ConfigError
+from meshcore.http.message import Request
 from meshcore.http.regex import Regex
 from meshcore.layers.tap import KINDS, TapFilter, TapQuery, parse_query
 from meshcore.layers.tap.filter import Whom
@@ -180,7 +181,18 @@ def test_names_are_compared_as_names(text: str, name: str | None, fits: bool) ->
     assert fits == Whom.parse(text).is_named(name)
 
 
-@pytest.mark.parametrize("text", ["", "10.0.0.256", "a b", "a*b", "*.a.*", "http://a", "a:99999", "1:2:3/200"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "10.0.0.256", "a b", "a*b", "*.a.*", "http://a", "a:99999", "1:2:3/200", f"a:{'9' * 5_000}"],
+)
 def test_what_is_neither_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         Whom.parse(text)
+
+
+@pytest.mark.parametrize("authority", [b"web.shop:\xb2", b"web.shop:" + b"9" * 5_000, b"\xff", b":", b""])
+@pytest.mark.parametrize("wanted", ["web.shop:80", ":80", "10.0.0.1:80", "*.shop:80"])
+def test_any_authority_fits_or_does_not(authority: bytes, wanted: str) -> None:
+    asked = Request(b"GET", b"http", authority, b"/")
+    assert not TapFilter(authority=wanted).wants_request(asked, "inbound")
+    assert not TapFilter(target=wanted).wants_response(asked, authority, 200)

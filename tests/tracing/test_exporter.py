@@ -114,6 +114,35 @@ async def test_a_collector_that_asks_for_later_is_asked_again(
     nursery.cancel_scope.cancel()
 
 
+async def test_a_collector_that_asks_for_more_time_than_a_batch_has_is_left_alone_for_it(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    bench = Bench(nursery, interval=1.0)
+    answers = [response(429, headers=[(b"retry-after", b"200")]), response()]
+    bench.collector.answer = lambda: answers.pop(0)
+    bench.start()
+    bench.put(2)
+    await trio.sleep(2)
+    bench.put(3)
+    await trio.sleep(300)
+    assert exported(3, 2, unavailable=2) == bench.counts()
+    assert [1.0, 202.0] == bench.times
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("status", [200, 202, 204])
+async def test_whatever_says_that_spans_were_taken_is_believed(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, status: int
+) -> None:
+    bench = Bench(nursery, interval=1.0)
+    bench.collector.answer = lambda: response(status)
+    bench.start()
+    bench.put(2)
+    await trio.sleep(5)
+    assert exported(2, 1) == bench.counts()
+    nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("status", [400, 401, 404, 500, 301])
 async def test_what_a_collector_refuses_is_not_sent_again(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, status: int, caplog: pytest.LogCaptureFixture
@@ -253,6 +282,39 @@ async def test_another_collector_gets_the_next_batch_and_the_last_one_what_waits
     await trio.sleep(2)
     assert [2, 4, 1] == other.batches
     bench.exporter.end()
+    nursery.cancel_scope.cancel()
+
+
+async def test_another_collector_gets_what_the_one_before_has_not_taken_and_at_once(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    bench = Bench(nursery, interval=1.0)
+    bench.collector.answer = lambda: response(503, headers=[(b"retry-after", b"50")])
+    bench.start()
+    bench.put(2)
+    await trio.sleep(5)
+    bench.put(1)
+    other = Collector()
+    bench.exporter.use(bench.to(other, url="http://other:4318", interval=1.0))
+    await trio.sleep(2)
+    assert [3] == other.batches
+    assert exported(3, 2) == bench.counts()
+    nursery.cancel_scope.cancel()
+
+
+async def test_at_the_end_what_was_to_be_tried_again_is_tried_once_more(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    bench = Bench(nursery, interval=1.0)
+    answers = [response(503), response(503), response(503), response(503), response()]
+    bench.collector.answer = lambda: answers.pop(0)
+    async with trio.open_nursery() as inner:
+        inner.start_soon(bench.exporter.run)
+        bench.put(2)
+        while len(bench.times) < 4:
+            await trio.sleep(0.1)
+        bench.exporter.end()
+    assert exported(2, 5) == bench.counts()
     nursery.cancel_scope.cancel()
 
 

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from meshcore.testing import memory_connection_pair, request
-from meshcore.tracing.propagation import DEBUG, Link
+from meshcore.tracing.propagation import DEBUG, Link, read
 from meshcore.tracing.sampling import Tracing
 from meshcore.tracing.span import CLIENT, MOST_EVENTS, SERVER, Span, shown
 from meshcore.tracing.tracer import Tracer
@@ -178,3 +178,13 @@ def test_values_are_text_and_cut() -> None:
     assert "a\ufffdb" == shown(b"a\xffb")
     assert "x" * 256 == shown(b"x" * 300)
     assert "ü" * 127 == shown(b"x" + "ü".encode() * 200)[1:]
+
+
+def test_what_was_to_be_recorded_in_any_case_is_not_where_clients_do_not_decide() -> None:
+    debug = [(b"x-b3-traceid", TRACE), (b"x-b3-spanid", SPAN), (b"x-b3-flags", b"1")]
+    sampled, fields = decided(tracer(continued="ratio"), *debug)
+    assert sampled is False
+    link = read(fields)
+    assert link is not None
+    # Whoever is next follows that, too.
+    assert (False, 0) == (link.sampled, link.marks & DEBUG)

@@ -266,7 +266,7 @@ class Format:
                 pattern += ("", "")
             else:
                 pattern[-1] += part if isinstance(part, str) else part.render(x, LONGEST)
-        size = len(x.method) + len(x.authority) + len(self.user_agent or b"")
+        size = len(x.method) + len(x.authority) + len(self.user_agent or b"") + len(shape[8] or b"")
         if size < _LARGEST and sum(map(len, pattern)) <= _LARGEST_SHAPE:
             if len(self._shapes) >= _MOST_SHAPES:
                 self._shapes.clear()

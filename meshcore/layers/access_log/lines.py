@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from meshcore._wakeup import Wakeup, checkpoint, clock
+from meshcore._wakeup import Wakeup, checkpoint, clock, give_way
 from meshcore.http.trace_ids import ids_of
 from meshcore.layers.access_log.fields import grpc_status
 from meshcore.layers.access_log.output import Output
@@ -95,6 +95,8 @@ class Lines:
         self._more = Wakeup()
         self._enough = Wakeup()
         self._made = Wakeup()
+        # Lines that are being written.
+        self._underway = 0
         self._untold = 0
         self._well = True
         self._puzzled = False
@@ -189,24 +191,19 @@ class Lines:
                     continue
                 await self._put_out()
         except trio.Cancelled:
+            # What the same cancellation ends is told, too.
+            await give_way()
             self._make_some(len(self._fresh))
             output = self._output
             if output is None:
                 self._put_out_at_once()
             else:
-                while self._lines:
-                    self._out.append(self._take()[0])
-                count = sum(part.count("\n") for part in self._out)
-                try:
-                    await output.finish(self._out)
-                except Exception as error:
-                    self._failed(error, count)
-                else:
-                    self._count(count)
+                await self._finish(output)
             raise
 
     async def _put_out(self) -> None:
         text, count = self._take()
+        self._underway = count
         try:
             if self._output is not None:
                 self._out.append(text)
@@ -217,22 +214,49 @@ class Lines:
                     await written
         except Exception as error:
             # A full disk or a closed pipe, whatever that looks like, ends the lines, not the proxy.
+            self._underway = 0
             self._failed(error, count)
             await trio.sleep(_PAUSE)
         else:
+            self._underway = 0
             self._count(count)
             self._well = True
 
+    async def _finish(self, output: Output) -> None:
+        """The last words, in a thread; what one has not taken yet is among them."""
+        count = self._underway
+        while self._lines:
+            text, lines = self._take()
+            self._out.append(text)
+            count += lines
+        try:
+            finished = await output.finish(self._out)
+        except Exception as error:
+            self._failed(error, count)
+        else:
+            if finished:
+                self._count(count)
+            else:
+                self._drop(count)
+
     def _put_out_at_once(self) -> None:
+        """The last words, where there is no more waiting."""
+        self._drop(self._underway)
         while self._lines:
             text, count = self._take()
-            written = self._write(text)
+            try:
+                written = self._write(text)
+            except Exception as error:
+                self._failed(error, count)
+                break
             if isinstance(written, Awaitable):
                 close = getattr(written, "close", None)
                 if close is not None:
                     close()
+                self._drop(count)
                 break
             self._count(count)
+        self._drop(len(self._lines))
 
     def _take(self) -> tuple[str, int]:
         """Some lines as one text, and how many they are."""

@@ -40,6 +40,7 @@ class Output:
         self._file = -1
         self._looked = 0.0
         self._torn = False
+        self._astray = False
 
     def __repr__(self) -> str:
         return f"<Output {self.to}>"
@@ -57,8 +58,9 @@ class Output:
         now = trio.current_time()
         await trio.to_thread.run_sync(self._flush, parts, now, abandon_on_cancel=True, limiter=self._one)
 
-    async def finish(self, parts: deque[str]) -> None:
+    async def finish(self, parts: deque[str]) -> bool:
         """Writes what a cancelled writer has left: a proxy that has drained has just answered its last request.
+        Whether there was the time for it.
 
         The one wait that goes on in spite of a cancellation, and not for long.
 
@@ -66,9 +68,10 @@ class Output:
             OSError: something could not be written, and is lost.
         """
         if not parts and not self._one.borrowed_tokens:
-            return
-        with trio.move_on_after(LAST_WORDS, shield=True):
+            return True
+        with trio.move_on_after(LAST_WORDS, shield=True) as scope:
             await self.write(parts)
+        return not scope.cancelled_caught
 
     def _flush(self, parts: deque[str], now: float) -> None:
         """Runs in a thread."""
@@ -99,17 +102,28 @@ class Output:
     def _look(self, now: float) -> None:
         """Opens the file, if it is not the one that is open."""
         self._looked = now
+        kept = False
         if self._file >= 0:
             try:
                 named = os.stat(self.to)
-            except FileNotFoundError:
+            except OSError:
                 named = None
             opened = os.fstat(self._file)
             if named is not None and (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino):
+                self._astray = False
                 return
-        # Before the old one is closed: should it fail, that one is better than none.
-        file = os.open(self.to, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY, _MODE)
+            # What has no name any more keeps nothing for anybody.
+            kept = opened.st_nlink > 0
+        try:
+            # Before the old one is closed: should it fail, that one is better than none.
+            file = os.open(self.to, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY, _MODE)
+        except OSError:
+            if kept and self._astray:
+                return
+            # That is told once, and costs a batch.
+            self._astray = kept
+            raise
         if self._file >= 0:
             os.close(self._file)
         self._file = file
-        self._torn = False
+        self._torn = self._astray = False

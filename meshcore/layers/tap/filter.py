@@ -57,7 +57,7 @@ class Whom:
             raise ConfigError([f"{text[:80]!r} has a scheme: an address, a network or a name is wanted"])
         head, colon, tail = text.rpartition(":")
         if colon and tail.isascii() and tail.isdigit() and (head.count(":") == 0 or head.endswith("]")):
-            if int(tail) > 65_535:
+            if len(tail) > 5 or int(tail) > 65_535:
                 raise ConfigError([f"{text[:80]!r}: port {tail[:20]} is too large"])
             host, port = head, int(tail)
         host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
@@ -91,7 +91,7 @@ class Whom:
         if self.name.startswith("spiffe://"):
             return name == self.name
         host, colon, port = name.lower().rpartition(":")
-        if not colon or not port.isdigit():
+        if not colon or not (port.isascii() and port.isdigit()):
             host, port = name.lower(), ""
         if self.port is not None and port and int(port[:6]) != self.port:
             return False
@@ -302,7 +302,7 @@ def _is_authority(whom: Whom, authority: str) -> bool:
     if whom.is_named(authority):
         return True
     host, colon, port = authority.rpartition(":")
-    if not colon or not port.isdigit():
+    if not colon or not (port.isascii() and port.isdigit()):
         host, port = authority, "0"
     return whom.is_at((host.strip("[]"), int(port[:6]))) if not whom.name else False
 

@@ -209,7 +209,7 @@ class _Followed:
         if not self._over:
             self._over = True
             self._held = []
-            self._subscription.over()
+            self._subscription.over(self._told)
 
 
 class Subscription:
@@ -221,7 +221,7 @@ class Subscription:
     Attributes:
         filter: what it wants to see.
         decided: with which event that is known.
-        followed: exchanges under way.
+        followed: exchanges under way, told of or not yet.
         dropped_requests: exchanges that were not told of, for the rate's sake.
         dropped_events: events that the queue could not hold.
     """
@@ -238,6 +238,8 @@ class Subscription:
         self._wakeup = Wakeup()
         self._ended = False
         self._left = query.limit
+        # Exchanges that are told of, and not over.
+        self._open = 0
         self._cost = float(len(query.filter.events))
         self._rate = query.rate
         # A second's worth at once, and one exchange in any case.
@@ -271,6 +273,7 @@ class Subscription:
             return False
         if self._left is not None:
             self._left -= 1
+        self._open += 1
         return True
 
     def _afford(self, rate: float) -> bool:
@@ -294,10 +297,11 @@ class Subscription:
         self._waiting += size
         self._wakeup.wake()
 
-    def over(self) -> None:
-        """An exchange is over, or not wanted."""
+    def over(self, told: bool) -> None:
+        """An exchange is over, or not wanted; what is not *told* of by now cannot be one of the last."""
         self.followed -= 1
-        if self._left == 0 and self.followed == 0:
+        self._open -= told
+        if self._left == 0 and not self._open:
             self.end()
 
     def _drop_request(self) -> None:

@@ -5,22 +5,23 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote_to_bytes
 
+from meshcore.http.log_template import is_secret
+
 __all__ = ["LONGEST", "MASK", "masked", "shown_field", "shown_path", "shown_text"]
 
 MASK = "***"
 LONGEST = 2_048
 """Bytes of a value that are shown."""
 
-_SECRET_FIELD = re.compile(
-    r"authoriz|cookie|token|secret|passw|pwd|credential|session|signature|jwt|assertion"
-    r"|api-?key|(access|private|auth|master|shared|subscription|functions)-?key|^x-key$",
-)
 _SECRET_PARAMETER = re.compile(
     r"token|secret|passw|^pass$|^pwd$|^auth|authoriz|credential|session|^sid$|signature|^sig$|jwt|assertion"
     r"|^code$|^key$|api[-_.]?key|(access|private|master|shared|subscription)[-_.]?key",
 )
-# Parameters, of a query, of a form, or of what a URL's fragment holds.
-_PARAMETER = re.compile(r"([?&;#,]\s{0,4}|^)([^=&;#,?\s/]{1,128})=([^&;#,\s]*)")
+# Parameters, of a query, of a form, or of what a URL's fragment holds.  A comma or semicolon ends the value of one only
+# where another follows.
+_PARAMETER = re.compile(
+    r"([?&;#,]\s{0,4}|^)([^=&;#,?\s/]{1,128})=((?:[^&;#,\s]|[;,](?!\s{0,4}[^=&;#,?\s/]{1,128}=))*)"
+)
 _USER_INFO = re.compile(r"(//|^)[^/?#@\s]+@")
 # A signed token anywhere in a text, its end cut off or not (RFC 7519: the head is a JSON object).  It begins a word, so
 # that no text is looked through again and again.
@@ -51,6 +52,6 @@ def shown_path(path: bytes) -> str:
 
 def shown_field(name: bytes, value: bytes) -> str:
     """The value of a header field or trailer; masked where its name says that it is a secret."""
-    if _SECRET_FIELD.search(name[:256].decode("latin-1").lower()):
+    if is_secret(name[:256].decode("latin-1")):
         return MASK
     return masked(shown_text(value))
