@@ -266,7 +266,7 @@ class MessageReader:
             if not kind or kind in (COOKIE, HOST, EXPECT):
                 headers.append(field)
             elif kind == STATUS:
-                if status or headers or length is not None:
+                if place:
                     raise Malformed("repeated or late :status")
                 status = int(field[1])
             elif kind == LENGTH:
