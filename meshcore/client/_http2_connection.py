@@ -23,7 +23,7 @@ from meshcore.errors import (
     UpstreamProtocolError,
     again,
 )
-from meshcore.http.headers import Headers
+from meshcore.http.headers import Headers, without
 from meshcore.http.message import Request, Response
 from meshcore.transport.bulk import BulkRead
 from meshcore.transport.connection import READ_SIZE
@@ -404,7 +404,7 @@ class Http2Connection:
         fields = request.headers.raw
         for name, _ in fields:
             if name == b"host":
-                fields = [field for field in fields if field[0] != b"host"]
+                fields = without(fields, b"host")
                 break
         if request.expect_continue:
             fields = [*fields, (b"expect", b"100-continue")]
@@ -464,7 +464,7 @@ class Http2Connection:
             raise self._lost("connection takes no more requests", retryable=True)
         if not self.link.codec.extended_connect:
             raise UpstreamProtocolError(f"endpoint {self._endpoint}: extended CONNECT is not accepted")
-        fields = [field for field in fields if field[0] != b"sec-websocket-key"]
+        fields = without(fields, b"sec-websocket-key")
         return self.link.codec.send_request(
             b"CONNECT",
             request.scheme,

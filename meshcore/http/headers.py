@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Headers"]
+    from meshcore.codec.events import Field
+
+__all__ = ["Headers", "without"]
+
+
+def without(fields: list[Field], name: bytes) -> list[Field]:
+    """*fields* but those called *name*: the same objects, for one that must not be put into a table says so by what
+    it is (RFC 7541 §6.2.3)."""
+    return [field for field in fields if field[0] != name]
 
 
 class Headers:
@@ -68,14 +76,14 @@ class Headers:
             return
         raw[place] = (name, value)
         if any(raw[index][0] == name for index in range(place + 1, len(raw))):
-            raw[place + 1 :] = [field for field in raw[place + 1 :] if field[0] != name]
+            raw[place + 1 :] = without(raw[place + 1 :], name)
 
     def remove(self, name: bytes) -> bool:
         """Removes every field *name*; whether there was one."""
         raw = self.raw
         for key, _ in raw:
             if key == name:
-                raw[:] = [field for field in raw if field[0] != name]
+                raw[:] = without(raw, name)
                 return True
         return False
 

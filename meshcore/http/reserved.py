@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from meshcore.codec.validate import is_reserved
 
 if TYPE_CHECKING:
+    from meshcore.codec.events import Field
     from meshcore.http.headers import Headers
 
 __all__ = [
@@ -72,8 +73,8 @@ def strip_reserved(headers: Headers, *, meshed: bool) -> None:
         headers: the fields as received.
         meshed: whether the sender's identity was verified.
     """
-    raw = headers.raw
-    for name, _ in raw:
+    raw: list[Field] = headers.raw
+    for name, _ in headers.raw:
         # They all begin with one of two letters; most fields do not.
         first = name[0] if name else 0
         if first in (_L, _X) and is_reserved(name):

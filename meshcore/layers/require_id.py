@@ -64,7 +64,8 @@ class _Requiring:
     def _judged(self, headers: Headers) -> Headers:
         """The fields of a request that asks for this endpoint's identity, without those that do."""
         kept: list[Field] = []
-        for field in headers.raw:
+        fields: list[Field] = headers.raw
+        for field in fields:
             if field[0] != REQUIRE_ID:
                 kept.append(field)
                 continue

@@ -23,6 +23,7 @@ from meshcore.errors import (
     StreamTimeout,
     UpstreamProtocolError,
 )
+from meshcore.http.headers import without
 from meshcore.server._limits import RATE_WINDOW, StreamLimits
 from meshcore.server.unexpected import unexpected
 from meshcore.transport.http2 import send_body, send_ready
@@ -214,7 +215,7 @@ class StreamTask:
             tunnel = status == 101 if request.protocol is not None else 200 <= status < 300
             if tunnel and status == 101:
                 # An extended CONNECT succeeds with 200 (RFC 8441 §5).
-                status, fields = 200, [field for field in fields if field[0] != b"sec-websocket-accept"]
+                status, fields = 200, without(fields, b"sec-websocket-accept")
             elif not tunnel and 200 <= status < 300:
                 # The upstream ignored the upgrade, and its answer would look like a tunnel.
                 status, fields, last = 502, [(b"x-meshcore-error", UpstreamProtocolError.code.encode())], True

@@ -25,22 +25,21 @@ _unpack: Final = f.HEADER.unpack_from
 class DirectEngine:
     """The encoder and the decoder of one connection; what it sends goes straight to the codec's output.
 
-    The codec itself reads and writes header blocks and bodies (``Bodies``); the methods of ``Engine`` are for what
-    comes rarely.
+    The codec itself reads and writes header blocks and bodies (``Connection``, ``Bodies``), and numbers the streams:
+    of ``Engine``'s methods only those are here that are called for what comes rarely.
 
     Attributes:
         decoder: of the peer's header blocks.
         encoder: of ours.
     """
 
-    __slots__ = ("_codec", "_next", "_table", "decoder", "encoder", "headers_only", "wants_authority")
+    __slots__ = ("_codec", "_table", "decoder", "encoder", "headers_only", "wants_authority")
 
     def __init__(self, codec: Connection, server: bool, limits: H2Limits) -> None:
         self.wants_authority = False
         self.headers_only = True
         self._codec = codec
         self._table = limits.hpack_table
-        self._next = 1
         self.decoder = HpackDecoder(codec.reader, 4 * limits.header_list_size)
         self.encoder = HpackEncoder()
 
@@ -66,34 +65,17 @@ class DirectEngine:
         self.decoder.allow(self._table)
         return b""
 
-    def next_stream(self) -> int:
-        """The number of the next stream that this side opens."""
-        stream_id = self._next
-        self._next += 2
-        return stream_id
-
-    def send_request(self, fields: Fields, /, *, end_stream: bool) -> int:
-        stream_id = self.next_stream()
-        self._send(stream_id, fields, end_stream)
-        return stream_id
-
     def send_headers(self, stream_id: int, fields: Fields, /, *, end_stream: bool) -> None:
         self._send(stream_id, fields, end_stream)
 
     def send_informational(self, stream_id: int, fields: Fields, /) -> None:
         self._send(stream_id, fields, False)
 
-    def send_trailers(self, stream_id: int, fields: Fields, /) -> None:
-        self._send(stream_id, fields, True)
-
     def _send(self, stream_id: int, fields: list[Field], end_stream: bool) -> None:
         pseudo = [field for field in fields if field[0][:1] == b":"]
         regular = fields[len(pseudo) :]
         self.encoder.look(regular)
         self._codec.send_block(stream_id, self.encoder.block(pseudo, regular), end_stream)
-
-    def send_data(self, stream_id: int, data: bytes, /, *, end_stream: bool) -> None:
-        self._codec.queue(f.frame(f.DATA, f.END_STREAM if end_stream else 0, stream_id, data))
 
     def end_stream(self, stream_id: int, /) -> None:
         self._codec.queue(f.frame(f.DATA, f.END_STREAM, stream_id))

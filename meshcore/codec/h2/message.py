@@ -7,7 +7,9 @@ stream, never the connection (RFC 9113 §8.1.1).
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from hpack import NeverIndexedHeaderTuple
 
 from meshcore.codec.events import Field, Fields, InformationalReceived, RequestReceived, ResponseReceived
 from meshcore.codec.validate import (
@@ -71,6 +73,8 @@ _SPECIAL: Final = {
 _FORBIDDEN: Final = CONNECTION_FIELDS - {b"http2-settings"}
 _match_scheme: Final = re.compile(rb"[A-Za-z][0-9A-Za-z+.-]{0,31}").fullmatch
 _match_status: Final = re.compile(rb"[1-9][0-9]{2}").fullmatch
+
+_never_indexed: Final[Any] = NeverIndexedHeaderTuple
 
 _KNOWN_FIELDS: Final = 256
 _KNOWN_SIZE: Final = 256
@@ -218,7 +222,7 @@ class MessageReader:
         if cookies is not None:
             if len(cookies) > 1:
                 count -= len(cookies)
-                headers = _with_cookie(headers, cookies)
+                headers = _with_cookie(headers, cookies, fields)
             if sum(map(len, cookies)) + 2 * len(cookies) - 2 > self.limits.cookie_size:
                 raise TooLarge("cookies")
         if count > self._count or size > self._size:
@@ -266,7 +270,7 @@ class MessageReader:
             if not kind or kind in (COOKIE, HOST, EXPECT):
                 headers.append(field)
             elif kind == STATUS:
-                if status or headers or length is not None:
+                if place:
                     raise Malformed("repeated or late :status")
                 status = int(field[1])
             elif kind == LENGTH:
@@ -420,7 +424,12 @@ def _pseudo_is_valid(kind: int, value: bytes) -> bool:
     return kind == PROTOCOL and is_protocol(value)
 
 
-def _with_cookie(headers: list[Field], cookies: list[bytes]) -> list[Field]:
-    """The fields with their one ``cookie`` replaced by all crumbs (RFC 9113 §8.2.3)."""
-    joined = (b"cookie", b"; ".join(cookies))
+def _with_cookie(headers: list[Field], cookies: list[bytes], fields: list[Field]) -> list[Field]:
+    """The fields with their one ``cookie`` replaced by all crumbs (RFC 9113 §8.2.3), which may not be put into a table
+    if one of them may not (RFC 7541 §6.2.3)."""
+    joined: Field = (b"cookie", b"; ".join(cookies))
+    for field in fields:
+        if field[0] == b"cookie" and type(field) is not tuple and not field.indexable:
+            joined = _never_indexed(*joined)
+            break
     return [joined if field[0] == b"cookie" else field for field in headers]

@@ -231,8 +231,10 @@ class Scanner(Bodies):
                     plain = flags & (f.PADDED | f.HAS_PRIORITY | f.END_HEADERS) == f.END_HEADERS
                     if not plain and self._depends(data, pos + 9, length, flags) == stream_id:
                         refuse = PROTOCOL_ERROR
-                        block = _rebuilt(data, pos, stop, b"")
                     fragment = data[pos + 9 : stop] if plain else f.header_block(data, pos, stop)
+                    if refuse >= 0 or flags & f.PADDED:
+                        # Not every engine takes a HEADERS of padding alone, or one that depends on itself.
+                        block = _rebuilt(data, pos, stop, b"")
                     if fragment and fragment[0] & 0xE0 == 0x20:
                         _check_table_updates(fragment)
                     recall = names and names.look(fragment)

@@ -13,7 +13,7 @@ from hpack.huffman_table import decode_huffman
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshcore.codec.events import Fields
+from meshcore.codec.events import Fields, RequestReceived
 from meshcore.codec.h2.engine import EngineFailure
 from meshcore.codec.h2.hpack_decoder import HpackDecoder
 from meshcore.codec.h2.hpack_encoder import HpackEncoder
@@ -21,6 +21,7 @@ from meshcore.codec.h2.huffman import huffman_decode, huffman_encode
 from meshcore.codec.h2.message import MessageReader
 from meshcore.codec.limits import H2Limits
 from meshcore.errors import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, LocalProtocolError
+from tests.codec.h2 import wire as w
 
 REFERENCE = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH)
 
@@ -166,6 +167,19 @@ def test_what_came_as_never_to_be_in_a_table_goes_on_so() -> None:
         fields = ours.decode(hpack.Encoder().encode([hpack.NeverIndexedHeaderTuple(b"x-token", b"t")]))
         (found,) = reference.decode(encoded(encoder, [], fields), raw=True)
         assert isinstance(found, hpack.NeverIndexedHeaderTuple)
+
+
+@pytest.mark.parametrize("engine", ["direct", "pure"])
+@pytest.mark.parametrize("secret", [False, True])
+def test_crumbs_of_a_cookie_are_joined_to_one_as_secret_as_they_are(engine: str, secret: bool) -> None:
+    wire = w.server_wire(engine, respond=False)
+    kind = hpack.NeverIndexedHeaderTuple if secret else hpack.HeaderTuple
+    crumbs = [hpack.HeaderTuple(b"cookie", b"a=1234567890"), kind(b"cookie", b"session=1234567890")]
+    (request,) = wire.feed(wire.headers(1, [*w.GET, *crumbs]))
+    assert isinstance(request, RequestReceived)
+    (cookie,) = request.headers
+    assert (b"cookie", b"a=1234567890; session=1234567890") == cookie
+    assert secret is isinstance(cookie, hpack.NeverIndexedHeaderTuple)
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,12 @@ case(
     bytes_of(block(b"\x05\x88", END_HEADERS | END_STREAM | PADDED)),
 )
 case("6.2", "padding and priority", [], bytes_of(block(b"\1" + word(0) + b"\xff\x88\0", 0x2D)))
+case(
+    "6.2",
+    "nothing but padding before CONTINUATION",
+    [],
+    bytes_of(block(b"\1\0", END_STREAM | PADDED), frame(CONTINUATION, END_HEADERS, 1, b"\x88")),
+)
 case("6.3", "stream 0", goaway(PROTOCOL_ERROR), bytes_of(frame(PRIORITY, 0, 0, bytes(5))))
 case("6.3", "wrong length", reset(FRAME_SIZE_ERROR), bytes_of(frame(PRIORITY, 0, 1, bytes(4))))
 case("6.4", "stream 0", goaway(PROTOCOL_ERROR), bytes_of(frame(RST_STREAM, 0, 0, word(8))))
@@ -285,6 +291,12 @@ case("8.2.2", "transfer-encoding", reset(PROTOCOL_ERROR), answer((b"transfer-enc
 case("8.3.2", "no :status", reset(PROTOCOL_ERROR), lambda w: [w.headers(1, [(b"x", b"y")])])
 case("8.3.2", ":status twice", reset(PROTOCOL_ERROR), lambda w: [w.headers(1, [*OK, *OK])])
 case("8.3.2", ":status late", reset(PROTOCOL_ERROR), lambda w: [w.headers(1, [(b"x", b"y"), *OK])])
+case(
+    "8.3.2",
+    ":status after a field that is left out",
+    reset(PROTOCOL_ERROR),
+    lambda w: [w.headers(1, [(b"http2-settings", b"x"), *OK])],
+)
 case("8.3.2", "request pseudo-header field", reset(PROTOCOL_ERROR), answer((b":path", b"/")))
 for status in (b"", b"20", b"2000", b"abc", b"+20", b"099", b" 200", b"2.0"):
     case("8.3.2", f":status {status!r}", reset(PROTOCOL_ERROR), answer(status=status))

@@ -303,6 +303,21 @@ case(
     lambda w: [block(b"\3" + word(0) + b"\x10" + w.encoder.encode(GET) + bytes(3), 0x2D)],
 )
 case("6.2", "priority", [], lambda w: [block(word(0) + b"\x10" + w.encoder.encode(GET), 0x25)])
+case(
+    "6.2",
+    "nothing but padding before CONTINUATION",
+    [],
+    bytes_of(block(b"\x02\0\0", END_STREAM | PADDED), frame(CONTINUATION, END_HEADERS, 1, GET_BLOCK)),
+)
+case(
+    "6.2", "nothing but padding as trailers", [], after_open(block(b"\x02\0\0", END_HEADERS | END_STREAM | PADDED))
+)
+case(
+    "6.2",
+    "nothing but padding on a stream that is over",
+    goaway(STREAM_CLOSED),
+    after_end(block(b"\x02\0\0", END_HEADERS | PADDED)),
+)
 # 6.3 PRIORITY
 case("6.3", "stream 0", goaway(PROTOCOL_ERROR), bytes_of(frame(PRIORITY, 0, 0, word(1) + b"\0")))
 case("6.3", "wrong length on an open stream", reset(FRAME_SIZE_ERROR), after_open(frame(PRIORITY, 0, 1, word(2))))
