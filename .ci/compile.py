@@ -45,6 +45,7 @@ MODULES = (
     "codec/h2/frames",
     "codec/h2/hpack_decoder",
     "codec/h2/hpack_encoder",
+    "codec/h2/hpack_integer",
     "codec/h2/huffman",
     "codec/h2/message",
     "codec/h2/scanner",

@@ -14,6 +14,8 @@ from hpack.exceptions import HPACKDecodingError
 from hpack.huffman_table import decode_huffman
 from hpack.table import HeaderTable
 
+from meshcore.codec.h2.hpack_integer import read_integer
+
 if TYPE_CHECKING:
     from meshcore.codec.events import RequestReceived
 
@@ -79,7 +81,7 @@ class AuthorityWatch:
             pos += 1
             if byte >= 0x80:  # indexed
                 if byte == 0xFF:
-                    index, pos = _integer(block, pos, 0x7F)
+                    index, pos = read_integer(block, pos, 0x7F)
                     found = found or entries[index - 62][0]
                 elif not found and (entries[byte - 190][0] if byte >= 190 else byte in _INDEXED):
                     found = True
@@ -87,17 +89,17 @@ class AuthorityWatch:
             if byte >= 0x40:  # literal, added to the table
                 index = byte & 0x3F
                 if index == 0x3F:
-                    index, pos = _integer(block, pos, 0x3F)
+                    index, pos = read_integer(block, pos, 0x3F)
             elif byte >= 0x20:  # size update
                 self._size = byte & 0x1F
                 if self._size == 0x1F:
-                    self._size, pos = _integer(block, pos, 0x1F)
+                    self._size, pos = read_integer(block, pos, 0x1F)
                 changed = True
                 continue
             else:
                 index = byte & 0x0F
                 if index == 0x0F:
-                    index, pos = _integer(block, pos, 0x0F)
+                    index, pos = read_integer(block, pos, 0x0F)
             if index > 61:
                 entry = entries[index - 62]
             elif index:
@@ -106,7 +108,7 @@ class AuthorityWatch:
                 first = block[pos]
                 length, start = first & 0x7F, pos + 1
                 if length == 0x7F:
-                    length, start = _integer(block, start, 0x7F)
+                    length, start = read_integer(block, start, 0x7F)
                 pos = start + length
                 name = block[start:pos]
                 if first >= 0x80:
@@ -117,7 +119,7 @@ class AuthorityWatch:
             first = block[pos]
             length, start = first & 0x7F, pos + 1
             if length == 0x7F:
-                length, start = _integer(block, start, 0x7F)
+                length, start = read_integer(block, start, 0x7F)
             pos = start + length
             if pos > end:
                 raise IndexError
@@ -142,17 +144,3 @@ class AuthorityWatch:
             return _UNKNOWN
         recall = self._known[block] = Recall()
         return recall
-
-
-def _integer(block: bytes, pos: int, value: int) -> tuple[int, int]:
-    """The rest of an integer whose prefix was full (RFC 7541 §5.1), and where it ends."""
-    shift = 0
-    while True:
-        byte = block[pos]
-        pos += 1
-        value += (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, pos
-        shift += 7
-        if shift > 28:
-            raise IndexError

@@ -12,6 +12,7 @@ from hpack import NeverIndexedHeaderTuple
 from hpack.table import HeaderTable
 
 from meshcore.codec.h2.engine import EngineFailure
+from meshcore.codec.h2.hpack_integer import read_integer
 from meshcore.codec.h2.huffman import huffman_decode
 from meshcore.codec.h2.message import MessageReader
 from meshcore.codec.limits import H2Limits
@@ -73,7 +74,7 @@ class HpackDecoder:
                     pos += 1
                     index = byte & 0x7F
                     if index == 0x7F:
-                        index, pos = _integer(block, pos, 0x7F)
+                        index, pos = read_integer(block, pos, 0x7F)
                     if index > _STATIC:
                         index -= _STATIC + 1
                         field = self._fields[index]
@@ -88,7 +89,7 @@ class HpackDecoder:
                         raise IndexError("size update after a field")
                     limit, pos = byte & 0x1F, pos + 1
                     if limit == 0x1F:
-                        limit, pos = _integer(block, pos, 0x1F)
+                        limit, pos = read_integer(block, pos, 0x1F)
                     if limit > self._allowed:
                         raise IndexError("table larger than allowed")
                     self._limit = limit
@@ -116,7 +117,7 @@ class HpackDecoder:
         index = byte & mask
         pos += 1
         if index == mask:
-            index, pos = _integer(block, pos, mask)
+            index, pos = read_integer(block, pos, mask)
         name: bytes
         if index > _STATIC:
             name = self._fields[index - _STATIC - 1][0]
@@ -147,27 +148,13 @@ class HpackDecoder:
             self._size -= self._codes.pop() >> 16
 
 
-def _integer(block: bytes, pos: int, value: int) -> tuple[int, int]:
-    """The rest of an integer whose prefix was full (§5.1), and where it ends."""
-    shift = 0
-    while True:
-        byte = block[pos]
-        pos += 1
-        value += (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, pos
-        shift += 7
-        if shift > 28:
-            raise IndexError("integer too large")
-
-
 def _string(block: bytes, pos: int) -> tuple[bytes, int]:
     """A string (§5.2), and where it ends."""
     first = block[pos]
     pos += 1
     length = first & 0x7F
     if length == 0x7F:
-        length, pos = _integer(block, pos, 0x7F)
+        length, pos = read_integer(block, pos, 0x7F)
     stop = pos + length
     if stop > len(block):
         raise IndexError("string beyond the end")
