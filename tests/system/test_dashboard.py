@@ -430,6 +430,40 @@ def test_who_has_no_token_is_asked_for_it_and_it_is_kept_for_the_tab_alone() -> 
         assert {True} == {"401" in problem for problem in noted.problems}
 
 
+def test_a_view_that_asks_for_more_than_the_stream_does_not_ask_on_while_one_signs_in() -> None:
+    with made_up("s3cret") as url, browser() as (page, noted):
+        page.goto(f"{url}#/stack")
+        page.locator("#sign-in").wait_for(timeout=10_000)
+        page.fill("#token", "wrong")
+        page.keyboard.press("Enter")
+        page.get_by_text("That token is not the right one.").wait_for(timeout=10_000)
+        page.wait_for_timeout(500)
+        assert "That token is not the right one." == page.inner_text("#sign-in-error")
+        # The page's own four, and what each try has asked.
+        assert len(noted.asked) < 10
+        page.fill("#token", "s3cret")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("[data-link=live]", timeout=10_000)
+        page.locator(".layer summary").first.wait_for(timeout=10_000)
+
+
+def test_what_came_while_nobody_looked_is_a_gap_in_the_lines(lively: str) -> None:
+    with looking(lively) as page:
+        page.wait_for_timeout(2_500)
+        page.evaluate("Object.defineProperty(document, 'hidden', {configurable: true, get: () => window.away})")
+        for away in (True, False):
+            page.evaluate("(away) => { window.away = away; document.dispatchEvent(new Event('visibilitychange')); }", away)
+            page.wait_for_timeout(4_500 if away else 500)
+        page.wait_for_selector("[data-link=live]", timeout=10_000)
+
+        def covered() -> int:
+            said = page.locator("#golden-inbound canvas").first.get_attribute("aria-label")
+            found = re.search(r"over the last (\d+) seconds", said)
+            return int(found[1]) if found else 0
+
+        wait_until(lambda: covered() >= 7, 2, "the gap is there")
+
+
 def test_it_works_without_motion_and_its_policy_holds(lively: str) -> None:
     with browser() as (page, noted):
         page.emulate_media(reduced_motion="reduce")

@@ -87,7 +87,7 @@ function rate(value) {
 function percent(value) {
   if (value == null) return NONE;
   // Never rounded up to "all".
-  const floored = Math.floor(value * 1e4) / 100;
+  const floored = Math.floor(value * 1e4 + 1e-6) / 100;
   return `${floored === 100 || floored === 0 ? floored : floored.toFixed(2)} %`;
 }
 function millis(value) {
@@ -123,7 +123,8 @@ async function ask(path, { headers = {}, signal } = {}) {
   const all = token ? { ...headers, authorization: `Bearer ${token}` } : headers;
   const response = await fetch(path, { headers: all, signal, cache: "no-store", credentials: "same-origin" });
   if (response.ok) return response;
-  if (response.status === 401) signIn(token ? "That token is not the right one." : "");
+  // What was asked with another token than the one that is given by now says nothing about this one.
+  if (response.status === 401 && sessionStorage.getItem(TOKEN) === token) signIn(token ? "That token is not the right one." : "");
   throw new Refused(response.status, (await response.text()).slice(0, 300).trim());
 }
 
@@ -209,7 +210,7 @@ class Stream {
         if (this.controller !== controller) break;
       }
     } catch (error) {
-      if (error.status === 401) this.wanted = false;
+      if (error.status === 401 && this.controller === controller) this.wanted = false;
       if (error instanceof Refused) problem = error.message;
     } finally {
       clearTimeout(silence);
@@ -238,9 +239,11 @@ class Sparkline {
     this.canvas = h("canvas", { role: "img", "aria-label": `${what}: nothing yet` });
   }
 
-  add(value) {
+  // *missed* seconds before it, of which nothing is known, are a gap.
+  add(value, missed = 0) {
+    for (let left = Math.min(missed, HISTORY); left > 0; left -= 1) this.values.push(null);
     this.values.push(value);
-    if (this.values.length > HISTORY) this.values.shift();
+    this.values.splice(0, this.values.length - HISTORY);
     this.draw();
   }
 
@@ -428,7 +431,7 @@ class Golden {
     return { node, value, beside, sparkline };
   }
 
-  add(figures, window) {
+  add(figures, window, missed) {
     const [requests, success, latency] = this.tiles;
     const show = (tile, words, unit, beside) => {
       if (tile.shown !== words + unit) tile.value.replaceChildren(words, unit ? h("small", {}, unit) : "");
@@ -442,9 +445,9 @@ class Golden {
     show(latency, ...split(millis(figures.p95)), `p50 ${millis(figures.p50)}·p99 ${millis(figures.p99)}`.replaceAll(" ", "\u00a0").replace("·", " · "));
     const sign = level(figures.success);
     setAttribute(success.node, "data-level", sign === "good" ? null : sign);
-    requests.sparkline.add(figures.rps);
-    success.sparkline.add(figures.success);
-    latency.sparkline.add(figures.p95);
+    requests.sparkline.add(figures.rps, missed);
+    success.sparkline.add(figures.success, missed);
+    latency.sparkline.add(figures.p95, missed);
   }
 
   draw() {
@@ -463,8 +466,11 @@ class Overview {
   }
 
   sample({ proxy, total, endpoints = [], edges = [], time, window }) {
-    this.inbound.add(total?.inbound ?? {}, window);
-    this.outbound.add(total?.outbound ?? {}, window);
+    // While the page is hidden, or the proxy away, nobody looks.
+    const missed = this.time == null ? 0 : Math.max(0, Math.round(time - this.time) - 1);
+    this.time = time;
+    this.inbound.add(total?.inbound ?? {}, window, missed);
+    this.outbound.add(total?.outbound ?? {}, window, missed);
     const ready = endpoints.filter(({ state, breaker }) => state === "ready" && breaker !== "open").length;
     const open = endpoints.filter(({ breaker }) => breaker === "open").length;
     const secured = edges.filter((edge) => edge.secured).length;
@@ -1036,7 +1042,7 @@ function show(name, focus = false) {
   const [strip, at] = [$("tabs"), tab.offsetLeft - $("tabs").offsetLeft];
   if (at < strip.scrollLeft || at + tab.offsetWidth > strip.scrollLeft + strip.clientWidth) strip.scrollLeft = at - 24;
   if (hashed() !== name) history.replaceState(null, "", `#/${name}`);
-  views[name].shown?.();
+  if ($("sign-in").hidden) views[name].shown?.();
 }
 
 function walk(event) {
@@ -1055,11 +1061,14 @@ function showLink(state, words) {
   document.body.classList.toggle("stale", state === "lost");
 }
 
+// However many answers ask for it at the same time, it is shown once, and says what the first of them said.
 function signIn(problem) {
+  sessionStorage.removeItem(TOKEN);
+  if (!$("sign-in").hidden) return;
   $("sign-in").hidden = false;
   setText($("sign-in-error"), problem);
-  sessionStorage.removeItem(TOKEN);
   showLink("connecting", "Not signed in");
+  views[shownView].left?.();
   show(shownView);
   $("token").focus();
 }
@@ -1114,6 +1123,7 @@ $("sign-in-form").addEventListener("submit", (event) => {
   $("token").value = "";
   $("sign-in").hidden = true;
   show(shownView);
+  stream.close();
   stream.open();
 });
 document.querySelector(".skip").addEventListener("click", (event) => {
@@ -1124,11 +1134,12 @@ document.querySelector(".skip").addEventListener("click", (event) => {
 window.addEventListener("hashchange", () => show(hashed()));
 window.addEventListener("resize", () => views.overview.shown());
 document.addEventListener("visibilitychange", () => {
+  if (!$("sign-in").hidden) return;
   if (document.hidden) {
     stream.close();
     views[shownView].left?.();
     showLink("connecting", "Paused");
-  } else if ($("sign-in").hidden) {
+  } else {
     stream.open();
     views[shownView].shown?.();
   }
