@@ -509,6 +509,7 @@ const MOST_NODES = 10;
 const REASONS = {
   no_tls_from_remote: "the client did not use TLS", not_provided_by_service_discovery: "no identity is configured",
   no_identity: "the client showed no certificate", disabled: "no [identity]", loopback: "same host", port_skipped: "port is skipped",
+  opaque: "TLS of their own",
 };
 const reason = (edge) => (edge.secured ? "" : REASONS[edge.no_tls_reason] ?? (edge.no_tls_reason || "plaintext"));
 
