@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import pytest
 
 from meshcore_cli import tap
+from meshcore_cli.columns import width
 from meshcore_cli.main import main
 
 COMMON: dict[str, Any] = {
@@ -86,6 +87,12 @@ def test_nothing_that_a_peer_sends_acts_on_a_terminal(hostile: str) -> None:
     )
     assert 2 == len(lines)
     assert all(line.isprintable() for line in lines)
+
+
+def test_wide_characters_take_two_columns_each() -> None:
+    wide = event(source={**COMMON["source"], "addr": None, "identity": "漢字" * 4})
+    head = tap.told(wide)[0].partition("GET")[0]
+    assert width(tap.told(event())[0].partition("GET")[0]) == width(head)
 
 
 def test_long_names_keep_their_ends() -> None:
