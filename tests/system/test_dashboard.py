@@ -447,12 +447,28 @@ def test_a_view_that_asks_for_more_than_the_stream_does_not_ask_on_while_one_sig
         page.locator(".layer summary").first.wait_for(timeout=10_000)
 
 
+def test_it_works_where_a_browser_lets_no_page_keep_anything() -> None:
+    with made_up("s3cret") as url, browser() as (page, _):
+        for name in ("sessionStorage", "localStorage"):
+            page.add_init_script(f"Object.defineProperty(window, '{name}', {{get() {{ throw new Error('no'); }}}})")
+        page.goto(url)
+        page.locator("#sign-in").wait_for(timeout=10_000)
+        page.fill("#token", "s3cret")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("[data-link=live]", timeout=10_000)
+        page.click("#theme")
+        assert "light" == page.evaluate("document.documentElement.dataset.theme")
+        # These would ask without the token.
+        assert page.locator("footer a").first.is_hidden()
+
+
 def test_what_came_while_nobody_looked_is_a_gap_in_the_lines(lively: str) -> None:
     with looking(lively) as page:
         page.wait_for_timeout(2_500)
         page.evaluate("Object.defineProperty(document, 'hidden', {configurable: true, get: () => window.away})")
+        change = "(away) => { window.away = away; document.dispatchEvent(new Event('visibilitychange')); }"
         for away in (True, False):
-            page.evaluate("(away) => { window.away = away; document.dispatchEvent(new Event('visibilitychange')); }", away)
+            page.evaluate(change, away)
             page.wait_for_timeout(4_500 if away else 500)
         page.wait_for_selector("[data-link=live]", timeout=10_000)
 

@@ -111,6 +111,18 @@ const level = (success) => (success == null ? "" : success >= 0.99 ? "good" : su
 
 const TOKEN = "meshcore.token";
 
+// Where a browser lets no page keep anything, it is known until the page is left.
+function storage(name) {
+  try {
+    return window[name];
+  } catch {
+    const kept = new Map();
+    return { getItem: (key) => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value), removeItem: (key) => kept.delete(key) };
+  }
+}
+const session = storage("sessionStorage");
+const local = storage("localStorage");
+
 class Refused extends Error {
   constructor(status, message) {
     super(message || `the proxy answered ${status}`);
@@ -119,12 +131,12 @@ class Refused extends Error {
 }
 
 async function ask(path, { headers = {}, signal } = {}) {
-  const token = sessionStorage.getItem(TOKEN);
+  const token = session.getItem(TOKEN);
   const all = token ? { ...headers, authorization: `Bearer ${token}` } : headers;
   const response = await fetch(path, { headers: all, signal, cache: "no-store", credentials: "same-origin" });
   if (response.ok) return response;
   // What was asked with another token than the one that is given by now says nothing about this one.
-  if (response.status === 401 && sessionStorage.getItem(TOKEN) === token) signIn(token ? "That token is not the right one." : "");
+  if (response.status === 401 && session.getItem(TOKEN) === token) signIn(token ? "That token is not the right one." : "");
   throw new Refused(response.status, (await response.text()).slice(0, 300).trim());
 }
 
@@ -1064,7 +1076,7 @@ function showLink(state, words) {
 
 // However many answers ask for it at the same time, it is shown once, and says what the first of them said.
 function signIn(problem) {
-  sessionStorage.removeItem(TOKEN);
+  session.removeItem(TOKEN);
   if (!$("sign-in").hidden) return;
   $("sign-in").hidden = false;
   setText($("sign-in-error"), problem);
@@ -1077,6 +1089,8 @@ function signIn(problem) {
 function takeSample(sample) {
   const { proxy } = sample;
   showLink("live", "Live");
+  // A link brings no token along.
+  $("pages").hidden = session.getItem(TOKEN) != null;
   // Another process counts its happenings from 1 again.
   const start = sample.time - proxy.uptime;
   if (began != null && Math.abs(start - began) > 2) {
@@ -1106,7 +1120,7 @@ function setTheme(theme) {
   setAttribute(document.documentElement, "data-theme", theme === "system" ? null : theme);
   setText($("theme-word"), `Theme: ${theme}`);
   setAttribute($("theme"), "title", `Theme: ${theme}`);
-  localStorage.setItem("meshcore.theme", theme);
+  local.setItem("meshcore.theme", theme);
   views.overview.shown();
 }
 
@@ -1115,12 +1129,12 @@ for (const name of VIEWS) {
 }
 $("tabs").addEventListener("keydown", walk);
 $("theme").addEventListener("click", () => {
-  const now = localStorage.getItem("meshcore.theme") ?? "system";
+  const now = local.getItem("meshcore.theme") ?? "system";
   setTheme(THEMES[(THEMES.indexOf(now) + 1) % THEMES.length]);
 });
 $("sign-in-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  sessionStorage.setItem(TOKEN, $("token").value.trim());
+  session.setItem(TOKEN, $("token").value.trim());
   $("token").value = "";
   $("sign-in").hidden = true;
   show(shownView);
@@ -1146,6 +1160,6 @@ document.addEventListener("visibilitychange", () => {
   }
 });
 
-setTheme(localStorage.getItem("meshcore.theme") ?? "system");
+setTheme(local.getItem("meshcore.theme") ?? "system");
 show(hashed());
 if (!document.hidden) stream.open();
