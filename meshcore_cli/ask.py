@@ -195,16 +195,21 @@ def _connection(command: str, arguments: argparse.Namespace) -> http.client.HTTP
 
 def _token(command: str, arguments: argparse.Namespace) -> str:
     """The token to show; ``""`` for none."""
-    given: str = getattr(arguments, "token", None) or os.environ.get(TOKEN, "")
+    option: str | None = getattr(arguments, "token", None)
+    if option is not None and not option.startswith("@"):
+        seen = f"@FILE is wanted, or the token in {TOKEN}: here everybody sees it in the list of processes"
+        fail(command, [f"--token: {seen}"])
+        raise NoAnswer(USAGE)
+    given: str = option or os.environ.get(TOKEN, "")
     try:
-        # A file's name, not the token itself, which everybody could see in the list of processes.
         token = Path(given[1:]).read_text().strip() if given.startswith("@") else given.strip()
     except (OSError, UnicodeDecodeError) as error:
         said = error.strerror if isinstance(error, OSError) else "it is no text"
         fail(command, [f"--token: {given[1:]!r}: {str(said).lower()}"])
         raise NoAnswer(USAGE) from None
     if not (token.isascii() and token.isprintable()) or " " in token:
-        fail(command, ["--token: it is no token: one line of ASCII without blanks is wanted"])
+        where = TOKEN if option is None else "--token"
+        fail(command, [f"{where}: it is no token: one line of ASCII without blanks is wanted"])
         raise NoAnswer(USAGE)
     return token
 

@@ -209,10 +209,19 @@ def test_a_token_comes_from_a_file_or_from_the_environment(
     assert ["Bearer from-a-file", "Bearer from-the-environment"] == [token for _, token in asked]
 
 
-@pytest.mark.parametrize("token", ["@/nowhere/token", "two words", "a\x1bb"])
+@pytest.mark.parametrize("token", ["@/nowhere/token", "two words", "a\x1bb", "s3cret-s3cret-s3cret"])
 def test_a_token_that_is_none_is_wrong_usage(token: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert 2 == main(["tap", "--admin", "127.0.0.1:9", "--token", token])
     assert capsys.readouterr().err.startswith("meshcore tap: --token: ")
+
+
+@pytest.mark.parametrize("token", ["two words", "a\x1bb"])
+def test_a_token_in_the_environment_that_is_none_is_wrong_usage(
+    token: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MESHCORE_ADMIN_TOKEN", token)
+    assert 2 == main(["tap", "--admin", "127.0.0.1:9"])
+    assert "meshcore tap: MESHCORE_ADMIN_TOKEN: it is no token" in capsys.readouterr().err
 
 
 def test_where_nobody_is_that_is_told(capsys: pytest.CaptureFixture[str]) -> None:
