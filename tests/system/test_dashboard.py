@@ -379,6 +379,19 @@ def test_it_says_what_it_is_to_a_screen_reader(lively: str) -> None:
         assert "sources send to orders" in page.locator("#map svg desc").text_content()
 
 
+def test_on_a_phone_a_layers_mark_stands_beside_its_name(lively: str) -> None:
+    with looking(lively, "stack", width=360, height=740) as page:
+        page.locator(".layer summary").nth(4).wait_for(timeout=10_000)
+        # A name that is as wide as its place breaks within itself.
+        broken = """() => {
+            const role = document.querySelector('.layer .role');
+            role.firstElementChild.textContent = 'x'.repeat(60);
+            const name = role.firstElementChild.getClientRects()[0];
+            return name.top - role.getBoundingClientRect().top;
+        }"""
+        assert page.evaluate(broken) < 8
+
+
 def test_nothing_jumps_when_numbers_change(lively: str) -> None:
     with looking(lively) as page:
         where = "[...document.querySelectorAll('.card, .metric, #facts dd')].map((each) => each.offsetTop)"

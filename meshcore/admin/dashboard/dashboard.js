@@ -478,8 +478,9 @@ class Overview {
   }
 
   sample({ proxy, total, endpoints = [], edges = [], time, window }) {
-    // While the page is hidden, or the proxy away, nobody looks.
-    const missed = this.time == null ? 0 : Math.max(0, Math.round(time - this.time) - 1);
+    // While the page is hidden, or the proxy away, nobody looks.  A sample that is a second late is no gap.
+    const passed = this.time == null ? 0 : time - this.time;
+    const missed = passed > 3 ? Math.round(passed) - 1 : 0;
     this.time = time;
     this.inbound.add(total?.inbound ?? {}, window, missed);
     this.outbound.add(total?.outbound ?? {}, window, missed);
