@@ -13,9 +13,8 @@ import tarfile
 import threading  # noqa: TID251 (there is no Trio here; events go on for as long as the proxy likes)
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from meshcore_cli.ask import NoAnswer, lines
+from meshcore_cli.ask import Answer, NoAnswer, ask, lines
 from meshcore_cli.columns import clean
-from meshcore_cli.pages import answer
 from meshcore_cli.parser import OK, PROBLEM, fail
 from meshcore_cli.render import print_json
 from meshcore_cli.version import versions
@@ -69,7 +68,7 @@ def bundle(command: str, arguments: argparse.Namespace, out: Path, *, force: boo
         return fail(command, [f"--out: {out} is there already; --force overwrites it"])
     try:
         # First, so that it is known before anything is asked whether there is a proxy at all.
-        first = answer(command, arguments, PARTS[0].path)
+        first = ask(command, arguments, "GET", PARTS[0].path)
     except NoAnswer as error:
         return error.code
     now = datetime.datetime.now(datetime.UTC)
@@ -80,7 +79,7 @@ def bundle(command: str, arguments: argparse.Namespace, out: Path, *, force: boo
         said = io.StringIO()
         with contextlib.redirect_stderr(said):
             try:
-                found = first if part is PARTS[0] else answer(command, arguments, part.path)
+                found = first if part is PARTS[0] else ask(command, arguments, "GET", part.path)
             except NoAnswer:
                 told.append(_failed(part, said.getvalue()))
                 continue
@@ -88,7 +87,7 @@ def bundle(command: str, arguments: argparse.Namespace, out: Path, *, force: boo
         if found.status != 200 and part is not PARTS[0]:
             told.append(_failed(part, f"status {found.status}: {found.text.strip()[:200]}"))
             continue
-        content = _content(part, found.text)
+        content = _content(part, found)
         if content is None:
             told.append(_failed(part, "it broke off, or is no JSON"))
             continue
@@ -110,8 +109,8 @@ def bundle(command: str, arguments: argparse.Namespace, out: Path, *, force: boo
         print(f"{out}: {len(files)} files, {out.stat().st_size} bytes")
         for each in missing:
             print(f"  without {each['page']}: {clean(each['error'])}")
-    # There is nothing in it but what is here anyway.
-    return PROBLEM if len(missing) == len(told) else OK
+    # There is nothing in it but what everybody may know: whether it is ready.
+    return PROBLEM if all(each in missing for each in told[1:]) else OK
 
 
 def masked(value: Any, name: str = "") -> Any:
@@ -128,12 +127,14 @@ def masked(value: Any, name: str = "") -> Any:
     return _USER_INFO.sub(f"{_MASK}@", value)
 
 
-def _content(part: Part, text: str) -> bytes | None:
-    """What goes into the file; None: nothing that could be masked came."""
+def _content(part: Part, found: Answer) -> bytes | None:
+    """What goes into the file; None: not all of it came, or nothing that could be masked."""
+    if not found.whole:
+        return None
     if not part.file.endswith(".json"):
-        return text.encode()
+        return found.text.encode()
     try:
-        return _json(masked(json.loads(text)))
+        return _json(masked(json.loads(found.text)))
     except (ValueError, RecursionError):
         return None
 

@@ -32,7 +32,7 @@ def add_arguments(parser: Parser) -> None:
         default=[],
         help="show: a key of the file, given here instead; may be repeated",
     )
-    parser.add_argument("-o", dest="output", choices=["toml", "json"], default="toml", help="show: form of the output")
+    parser.add_argument("-o", "--output", choices=["toml", "json"], default="toml", help="show: form of the output")
     parser.add_argument("--gateway", action="store_true", help="init: a gateway instead of a sidecar")
     parser.add_argument("--force", action="store_true", help="init: overwrite FILE")
 

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from meshcore_cli.ask import add_output
 from meshcore_cli.demo_outcome import PHASES, REPLICAS, Outcome
 from meshcore_cli.parser import OK, PROBLEM, Parser, fail
 from meshcore_cli.render import colour, print_json
@@ -37,7 +38,7 @@ def add_arguments(parser: Parser) -> None:
     """The options of the command."""
     parser.add_argument("--seconds", metavar="N", default="20", help="how long it takes (default: 20; at least 4)")
     parser.add_argument("--rate", metavar="N", default="300", help="requests a second (default: 300)")
-    parser.add_argument("-o", dest="output", choices=["table", "json"], default="table", help="form of the summary")
+    add_output(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

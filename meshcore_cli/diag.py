@@ -61,8 +61,9 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         if arguments.what == "bundle":
             return _bundle(arguments)
-        if arguments.out is not None:
-            return fail(COMMAND, ["--out: is for bundle alone"])
+        if arguments.out is not None or arguments.force:
+            option = "--force" if arguments.out is None else "--out"
+            return fail(COMMAND, [f"{option}: is for bundle alone"])
         told = page(f"{COMMAND} {arguments.what}", arguments, f"/{arguments.what}")
     except NoAnswer as error:
         return error.code

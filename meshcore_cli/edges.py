@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from meshcore_cli.ask import NoAnswer, add_admin, add_output
-from meshcore_cli.columns import Cell, Heading, room, table
+from meshcore_cli.columns import Cell, Heading
 from meshcore_cli.figures import percent, rate
-from meshcore_cli.pages import items, number, page, text
-from meshcore_cli.parser import OK, Parser
-from meshcore_cli.render import print_json, speaks_unicode
-from meshcore_cli.stat import add_window, window_of
+from meshcore_cli.listing import Listing
+from meshcore_cli.pages import number, text
+from meshcore_cli.render import speaks_unicode
 
-if TYPE_CHECKING:
-    import argparse
-
-COMMAND = "meshcore edges"
 DESCRIPTION = """\
 Tells who talks to whom through a running proxy: the clients that call it and the backends that it calls, the identity
 that each has shown in mutual TLS, and where there is none, why not.
@@ -28,6 +22,7 @@ _REASONS = {
     "not_provided_by_service_discovery": "no identity is configured",
     "loopback": "it stays on this host",
     "port_skipped": "the port is skipped",
+    "no_identity": "the client shows no certificate",
     "disabled": "there is no [identity]",
     "opaque": "TLS of their own, passed through",
 }
@@ -42,30 +37,6 @@ _HEADINGS = (
     Heading("RPS", right=True),
     Heading("SUCCESS", right=True, rank=4),
 )
-
-
-def add_arguments(parser: Parser) -> None:
-    """The arguments of the command."""
-    parser.add_argument("--direction", choices=("inbound", "outbound"), help="only these")
-    add_window(parser)
-    add_admin(parser)
-    add_output(parser)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Asks, and prints the table; the exit code."""
-    try:
-        window = window_of(COMMAND, arguments)
-        told = page(COMMAND, arguments, f"/stats?window={window:g}")
-    except NoAnswer as error:
-        return error.code
-    rows = [row for row in items(told, "edges") if arguments.direction in (None, row.get("direction"))]
-    rows.sort(key=lambda row: (text(row, "direction"), -(number(row, "rps") or 0.0), text(row, "source")))
-    if arguments.output == "json":
-        print_json({"window": told.get("window"), "edges": rows})
-        return OK
-    print(table(_HEADINGS, [_cells(row) for row in rows], room()))
-    return OK
 
 
 def _cells(row: dict[str, Any]) -> list[Cell]:
@@ -87,3 +58,13 @@ def _secured(row: dict[str, Any]) -> Cell:
         return Cell("√" if speaks_unicode() else "yes", "green")
     reason = text(row, "no_tls_reason")
     return Cell(_REASONS.get(reason, reason) or "no", "yellow")
+
+
+_LISTING = Listing(
+    "edges",
+    _HEADINGS,
+    _cells,
+    # Whoever has most traffic first.
+    lambda row: (text(row, "direction"), -(number(row, "rps") or 0.0), text(row, "source")),
+)
+add_arguments, run = _LISTING.add_arguments, _LISTING.run

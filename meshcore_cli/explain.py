@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshcore.addresses import suggest
 from meshcore.explain import EXPLANATIONS, error_classes
+from meshcore_cli.ask import add_output
 from meshcore_cli.parser import OK, Parser, fail
 from meshcore_cli.render import bold, print_json, table
 
@@ -20,7 +21,7 @@ itself.  Without a code: lists them all."""
 def add_arguments(parser: Parser) -> None:
     """The arguments of the command."""
     parser.add_argument("code", nargs="?", metavar="CODE", help="the code, such as connect-failed")
-    parser.add_argument("-o", dest="output", choices=["table", "json"], default="table", help="form of the output")
+    add_output(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

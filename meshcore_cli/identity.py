@@ -37,7 +37,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--days", type=float, metavar="N", help="issue: how long it is valid (1); dev-ca: 3650")
     parser.add_argument("--force", action="store_true", help="dev-ca, issue: overwrite files that are there")
     parser.add_argument(
-        "-o", dest="output", choices=["table", "json"], default="table", help="show: form of the output"
+        "-o", "--output", choices=["table", "json"], default="table", help="show: form of the output"
     )
 
 

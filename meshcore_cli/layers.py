@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from meshcore_cli.ask import add_output
 from meshcore_cli.parser import OK, PROBLEM, Parser, fail
 from meshcore_cli.render import bold, dim, print_json
 
@@ -18,7 +19,7 @@ packages offer in the entry-point group meshcore.layers."""
 def add_arguments(parser: Parser) -> None:
     """The arguments of the command."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="only this one")
-    parser.add_argument("-o", dest="output", choices=["table", "json"], default="table", help="form of the output")
+    add_output(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

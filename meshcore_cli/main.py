@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -37,6 +38,9 @@ COMMANDS = {
     "version": "versions of meshcore, of its engines and of OpenSSL",
 }
 """Name to the one line that ``--help`` shows; each is a module of this package."""
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class Command(Protocol):
@@ -101,10 +105,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser, command = command_parser(name)
     try:
         parse = parser.parse_intermixed_args if parser.intermixed else parser.parse_args
-        return command.run(parse(words[1:]))
+        try:
+            return command.run(parse(words[1:]))
+        finally:
+            # Not when the interpreter ends, where nobody can do anything about what goes wrong.
+            sys.stdout.flush()
     except BrokenPipeError:
         # The reader of our output has gone (`meshcore layers | head`); nothing more can be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _mute()
         return OK
+    except OSError as error:
+        if error.errno not in _FULL or error.filename is not None:
+            raise
+        _mute()
+        print(f"meshcore {name}: standard output: {str(error.strerror).lower()}", file=sys.stderr)
+        return PROBLEM
     except KeyboardInterrupt:
         return PROBLEM
+
+
+def _mute() -> None:
+    """What is still to be written goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,14 +6,14 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from meshcore_cli.ask import Answer, NoAnswer, ask, refused
+from meshcore_cli.ask import NoAnswer, ask, refused
 from meshcore_cli.columns import clean
 from meshcore_cli.parser import PROBLEM
 
 if TYPE_CHECKING:
     import argparse
 
-__all__ = ["answer", "items", "number", "page", "text"]
+__all__ = ["items", "json_object", "number", "page", "text"]
 
 
 def page(command: str, arguments: argparse.Namespace, path: str) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def page(command: str, arguments: argparse.Namespace, path: str) -> dict[str, An
     Raises:
         NoAnswer: there is no proxy, or it has no such page; the complaint has been written.
     """
-    found = answer(command, arguments, path)
+    found = ask(command, arguments, "GET", path)
     name = path.partition("?")[0]
     if found.status == 404:
         print(
@@ -31,9 +31,18 @@ def page(command: str, arguments: argparse.Namespace, path: str) -> dict[str, An
         )
         raise NoAnswer(PROBLEM)
     if found.status != 200:
-        raise refused(command, arguments, Answer(found.status, clean(found.text.strip())))
+        raise refused(command, arguments, found)
+    return json_object(command, arguments, name, found.text)
+
+
+def json_object(command: str, arguments: argparse.Namespace, name: str, given: str) -> dict[str, Any]:
+    """The JSON object that the page *name* has answered.
+
+    Raises:
+        NoAnswer: it is none; the complaint has been written.
+    """
     try:
-        value = json.loads(found.text)
+        value = json.loads(given)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
@@ -41,22 +50,6 @@ def page(command: str, arguments: argparse.Namespace, path: str) -> dict[str, An
         print(f"{command}: {said}", file=sys.stderr)
         raise NoAnswer(PROBLEM)
     return value
-
-
-def answer(command: str, arguments: argparse.Namespace, path: str) -> Answer:
-    """Whatever it answers.
-
-    Raises:
-        NoAnswer: there is no proxy.
-    """
-    import http.client
-
-    try:
-        return ask(command, arguments, "GET", path)
-    except http.client.HTTPException as error:
-        # It broke off within the answer.
-        print(f"{command}: no proxy answers at {arguments.admin}: no HTTP: {type(error).__name__}", file=sys.stderr)
-        raise NoAnswer(PROBLEM) from None
 
 
 def items(value: dict[str, Any], name: str) -> list[dict[str, Any]]:

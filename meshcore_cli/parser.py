@@ -6,7 +6,10 @@ import argparse
 import difflib
 import re
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["OK", "PROBLEM", "USAGE", "Parser", "fail"]
 
@@ -48,6 +51,17 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """As argparse does it, but an option that is none is told at once: what follows it would be taken for something
+        else, and be complained about instead."""
+        known = self.options()
+        for word in sys.argv[1:] if args is None else args:
+            if word == "--":
+                break
+            if word.startswith("--") and word.partition("=")[0] not in known:
+                self.error(f"unrecognized arguments: {word}")
+        return super().parse_known_args(args, namespace)
 
     def options(self) -> list[str]:
         """Every option string."""

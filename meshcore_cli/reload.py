@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from meshcore_cli.ask import NoAnswer, add_admin, add_output, ask, refused
+from meshcore_cli.columns import clean
+from meshcore_cli.pages import json_object, text
 from meshcore_cli.parser import OK, PROBLEM, Parser
+from meshcore_cli.render import print_json
 
 if TYPE_CHECKING:
     import argparse
@@ -35,17 +37,19 @@ def run(arguments: argparse.Namespace) -> int:
         answer = ask(COMMAND, arguments, "POST", "/reload")
         if answer.status not in (200, 422):
             raise refused(COMMAND, arguments, answer)
+        value = json_object(COMMAND, arguments, "/reload", answer.text)
     except NoAnswer as error:
         return error.code
-    value: dict[str, Any] = json.loads(answer.text)
+    result, version = text(value, "result"), text(value, "version")
     if arguments.output == "json":
-        print(json.dumps(value, indent=2, ensure_ascii=False))
-    elif value["result"] == "failed":
-        for problem in value["problems"]:
-            print(f"{COMMAND}: {problem}", file=sys.stderr)
-        print(f"{COMMAND}: config v{value['version']} stays as it is", file=sys.stderr)
-    elif value["result"] == "unchanged":
-        print(f"config v{value['version']}: nothing has changed")
+        print_json(value)
+    elif result == "failed":
+        problems = value.get("problems")
+        for problem in problems if isinstance(problems, list) else ():
+            print(f"{COMMAND}: {clean(problem)}", file=sys.stderr)
+        print(f"{COMMAND}: config v{version} stays as it is", file=sys.stderr)
+    elif result == "unchanged":
+        print(f"config v{version}: nothing has changed")
     else:
-        print(f"config v{value['version']}: {value['changes'] or 'files that it names'}")
-    return PROBLEM if value["result"] == "failed" else OK
+        print(f"config v{version}: {text(value, 'changes') or 'files that it names'}")
+    return PROBLEM if result == "failed" else OK

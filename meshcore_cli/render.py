@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["bold", "colour", "coloured", "dim", "print_json", "speaks_unicode", "table"]
+__all__ = ["bold", "colour", "coloured", "dim", "json_text", "print_json", "speaks_unicode", "table"]
 
 _COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
@@ -51,7 +52,15 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, right: Ite
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=not speaks_unicode()))
+    print(json_text(json.dumps(value, indent=2, ensure_ascii=not speaks_unicode())))
+
+
+_ODD = re.compile(r"[^\n -~]")
+
+
+def json_text(document: str) -> str:
+    """A JSON document whose strings do not act on a terminal; JSON itself escapes ASCII's controls only."""
+    return _ODD.sub(lambda odd: odd[0] if odd[0].isprintable() else json.dumps(odd[0])[1:-1], document)
 
 
 def speaks_unicode() -> bool:

@@ -20,7 +20,8 @@ _FEW_ROWS = 10
 """With fewer, the totals make room for the table."""
 
 HELP = (
-    "1 2 3      routes, backends, endpoints; Tab: the next one, Shift-Tab: the one before",
+    "1 2 3      routes, backends, endpoints",
+    "Tab        the next of them; Shift-Tab: the one before",
     "s S        sort by the next column, by the one before",
     "t e        sort by traffic, by success (errors first)",
     "5 9 0      sort by p50, p95, p99",

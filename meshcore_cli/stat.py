@@ -12,12 +12,15 @@ from meshcore_cli.columns import room, table
 from meshcore_cli.figures import VIEWS, View, millis, percent, rate
 from meshcore_cli.pages import items, number, page, text
 from meshcore_cli.parser import OK, Parser, fail
-from meshcore_cli.render import bold, dim, print_json, speaks_unicode
+from meshcore_cli.render import bold, dim, json_text, print_json, speaks_unicode
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
-__all__ = ["DESCRIPTION", "add_arguments", "add_window", "run", "window_of"]
+    from meshcore_cli.columns import Cell, Heading
+
+__all__ = ["DESCRIPTION", "add_arguments", "add_window", "rows_of", "run", "window_of"]
 
 COMMAND = "meshcore stat"
 DESCRIPTION = """\
@@ -100,7 +103,7 @@ def _print(arguments: argparse.Namespace, told: dict[str, Any]) -> None:
         kept = {name: item for name, item in told.items() if not isinstance(item, list) or name in lists}
         if arguments.watch:
             # One line each, for whoever reads them as they come.
-            print(json.dumps(kept, ensure_ascii=not speaks_unicode()), flush=True)
+            print(json_text(json.dumps(kept, ensure_ascii=not speaks_unicode())), flush=True)
         else:
             print_json(kept)
         return
@@ -127,11 +130,13 @@ def _summary(told: dict[str, Any]) -> str:
 
 
 def _table(view: View, told: dict[str, Any]) -> str:
-    rows = items(told, view.name)
-    if not rows:
-        return dim(f"no {view.name} yet")
-    cells = [[field.cell(row) for field in view.fields] for row in rows]
-    shown = table([field.heading for field in view.fields], cells, room())
+    cells = [[field.cell(row) for field in view.fields] for row in items(told, view.name)]
+    return rows_of(told, view.name, [field.heading for field in view.fields], cells)
+
+
+def rows_of(told: dict[str, Any], name: str, headings: Sequence[Heading], cells: Sequence[Sequence[Cell]]) -> str:
+    """A list of ``/stats`` as a table, and how much of it was left out."""
+    shown = table(headings, cells, room()) if cells else dim(f"no {name} yet")
     more = told.get("more")
-    left_out = int(number(more, view.name) or 0) if isinstance(more, dict) else 0
+    left_out = int(number(more, name) or 0) if isinstance(more, dict) else 0
     return f"{shown}\n{dim(f'and {left_out} more')}" if left_out else shown

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from meshcore_cli.ask import NoAnswer, add_admin, add_output, lines
-from meshcore_cli.parser import OK, Parser
-from meshcore_cli.render import colour, dim
+from meshcore_cli.columns import fit, width
+from meshcore_cli.pages import json_object
+from meshcore_cli.parser import OK, PROBLEM, Parser
+from meshcore_cli.render import colour, dim, json_text
 
 if TYPE_CHECKING:
     import argparse
@@ -97,10 +98,17 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         for line in lines(COMMAND, arguments, path):
             if arguments.output == "json":
-                print(line, flush=True)
-            else:
-                for shown in told(json.loads(line)):
-                    print(shown, flush=True)
+                print(json_text(line), flush=True)
+                continue
+            event = json_object(COMMAND, arguments, "/tap", line)
+            try:
+                shown = told(event)
+            except (KeyError, TypeError, ValueError, AttributeError):
+                said = f"what {arguments.admin} answers at /tap is no event: is it meshcore?"
+                print(f"{COMMAND}: {said}", file=sys.stderr)
+                return PROBLEM
+            for each in shown:
+                print(each, flush=True)
     except NoAnswer as error:
         return error.code
     except KeyboardInterrupt:
@@ -113,19 +121,19 @@ def run(arguments: argparse.Namespace) -> int:
 def told(event: dict[str, Any]) -> list[str]:
     """An event for people: a line, and one for each header field that came with it.  On a terminal a line is one."""
     if event["event"] == "dropped":
-        return [dim(f"{'':6} .. {event['requests']} requests and {event['events']} events more were not shown")]
-    kind = _KINDS.get(event["event"], event["event"])
+        return [dim(f"{'':6} .. {event['requests']:d} requests and {event['events']:d} events more were not shown")]
+    kind = _KINDS[event["event"]]
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     wide = _WIDTH if columns is None else min(max((columns - 40) // 2, _NARROW), _WIDTH)
     head = (
-        f"{event['id']:>6} {_ARROWS.get(event['direction'], '  ')} {kind} {_outcome(event)} {_time(event):>9} "
-        f"{_tls(event):<4} {_who(event, wide):<{wide}} "
+        f"{event['id']:>6d} {_ARROWS.get(event['direction'], '  ')} {kind} {_outcome(event)} {_time(event):>9} "
+        f"{_tls(event):<4} {fit(_who(event, wide), wide)} "
     )
     method, where, more = f"{plain(event['method']):<6} ", plain(event["authority"] + event["path"]), _more(event)
     if columns is not None:
-        room = columns - _bare(head)
-        where = _begin(where, max(room - len(method) - len(more), 10))
-        more = _begin(more, max(room - len(method) - len(where), 0))
+        room = columns - _bare(head) - width(method)
+        where = _begin(where, max(room - width(more), 10))
+        more = _begin(more, max(room - width(where), 0))
     rest = f"{method}{where}{more}"
     found = [(dim(head) + rest) if kind == "req" else head + rest]
     for name, mark in (("headers", ">"), ("response_headers", "<"), ("trailer_fields", "<")):
@@ -135,7 +143,7 @@ def told(event: dict[str, Any]) -> list[str]:
 
 def _bare(text: str) -> int:
     """How wide a text is whose status may be coloured."""
-    return len(text) - (9 if "\x1b[" in text else 0)
+    return width(text) - (9 if "\x1b[" in text else 0)
 
 
 def _outcome(event: dict[str, Any]) -> str:
@@ -144,6 +152,7 @@ def _outcome(event: dict[str, Any]) -> str:
         return "  -"
     if status is None:
         return colour("red", "err")
+    status = int(status)
     name = "red" if status >= 500 or event.get("failed") else "yellow" if status >= 400 else "green"
     return colour(name, f"{status:>3}")
 
@@ -162,25 +171,35 @@ def _tls(event: dict[str, Any]) -> str:
     return ("mtls" if side["identity"] else "tls") if event["secured"] else "-"
 
 
-def _who(event: dict[str, Any], width: int) -> str:
+def _who(event: dict[str, Any], columns: int) -> str:
     source, target = event["source"], event["target"]
     ends = [plain(end["identity"] or end["addr"] or "?") for end in (source, target)]
     if target["addr"] is None:
         # Nobody has been picked yet.
-        return _cut(ends[0], width)
-    half = (width - 3) // 2
-    spare = sum(max(half - len(end), 0) for end in ends)
+        return _cut(ends[0], columns)
+    half = (columns - 3) // 2
+    spare = sum(max(half - width(end), 0) for end in ends)
     return " > ".join(_cut(end, half + spare) for end in ends)
 
 
-def _cut(text: str, width: int) -> str:
-    """*text* in so many characters, its end kept: that is where names and ports differ."""
-    return text if len(text) <= width else f"~{text[len(text) - width + 1 :]}"
+def _cut(text: str, columns: int) -> str:
+    """*text* in so many columns at the most, its end kept: that is where names and ports differ."""
+    if width(text) <= columns:
+        return text
+    kept = text[-columns:]
+    while width(kept) >= columns:
+        kept = kept[1:]
+    return f"~{kept}"
 
 
-def _begin(text: str, width: int) -> str:
-    """*text* in so many characters, its beginning kept."""
-    return text if len(text) <= width else f"{text[: max(width - 1, 0)]}~"[:width]
+def _begin(text: str, columns: int) -> str:
+    """*text* in so many columns at the most, its beginning kept."""
+    if width(text) <= columns:
+        return text
+    kept = text[: max(columns, 0)]
+    while kept and width(kept) >= columns:
+        kept = kept[:-1]
+    return f"{kept}~"[: max(columns, 0)]
 
 
 def _more(event: dict[str, Any]) -> str:
@@ -188,11 +207,11 @@ def _more(event: dict[str, Any]) -> str:
         return ""
     found = []
     if event["response_bytes"] is not None:
-        found.append(f"{event['response_bytes']}B")
+        found.append(f"{event['response_bytes']:d}B")
     if event["grpc_status"] is not None:
-        found.append(f"grpc={event['grpc_status']}")
+        found.append(f"grpc={event['grpc_status']:d}")
     if event["retries"]:
-        found.append(f"retries={event['retries']}")
+        found.append(f"retries={event['retries']:d}")
     if event["route"]:
         found.append(f"route={plain(event['route'])}")
     if event["error"]:

@@ -8,6 +8,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from meshcore.compiled import is_compiled
+from meshcore_cli.ask import add_output
 from meshcore_cli.parser import OK, Parser
 from meshcore_cli.render import print_json
 
@@ -19,7 +20,7 @@ DESCRIPTION = "Shows the versions of meshcore, of what it stands on and of its e
 
 def add_arguments(parser: Parser) -> None:
     """The arguments of the command."""
-    parser.add_argument("-o", dest="output", choices=["table", "json"], default="table", help="form of the output")
+    add_output(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

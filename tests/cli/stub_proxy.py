@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import socketserver
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -124,11 +126,14 @@ class Stub:
 
 
 @contextmanager
-def stub_proxy(pages: dict[str, Any] | None = None) -> Iterator[Stub]:
-    """One that runs until the end of the block."""
+def stub_proxy(pages: dict[str, Any] | None = None, context: ssl.SSLContext | None = None) -> Iterator[Stub]:
+    """One that runs until the end of the block; with a *context* it speaks TLS."""
     stub = Stub(dict(PAGES) if pages is None else pages)
 
     class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.do_GET()
+
         def do_GET(self) -> None:
             stub.asked.append(self.path)
             found = stub.pages.get(self.path.partition("?")[0], 404)
@@ -149,6 +154,13 @@ def stub_proxy(pages: dict[str, Any] | None = None) -> Iterator[Stub]:
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads = True
         allow_reuse_address = True
+
+        def finish_request(self, request: Any, address: Any) -> None:
+            with contextlib.suppress(OSError):
+                secure = request if context is None else context.wrap_socket(request, server_side=True)
+                super().finish_request(secure, address)
+                if context is not None:
+                    secure.close()
 
         def handle_error(self, *_: object) -> None:
             """Clients may leave."""

@@ -7,6 +7,8 @@ import io
 import json
 import socket
 import stat
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -329,6 +331,9 @@ def test_json_of_another_shape_breaks_nothing(
         (("diag", "task"), "did you mean tasks?"),
         (("diag", "bundle"), "bundle: --out FILE has to be given"),
         (("diag", "tasks", "--out", "x"), "--out: is for bundle alone"),
+        (("diag", "tasks", "--force"), "--force: is for bundle alone"),
+        (("stat", "--windw", "1m"), "unknown option --windw; did you mean --window?"),
+        (("edges", "--cacert", "x"), "--cacert: is for TLS alone: --admin https://127.0.0.1:1"),
         (("top",), "it needs a terminal"),
     ],
 )
@@ -340,6 +345,80 @@ def test_wrong_usage_is_told(capsys: pytest.CaptureFixture[str], words: tuple[st
 def test_an_address_that_is_none_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("localhost", "stat") == 2
     assert "--admin: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [("reload",), ("tap",), ("reload", "-o", "json"), *COMMANDS])
+@pytest.mark.parametrize("answer", ["no JSON", [1, 2], b"", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{"])
+def test_no_answer_ends_in_a_traceback(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], answer: Any
+) -> None:
+    with stub_proxy({**dict.fromkeys(PAGES, answer), "/reload": answer, "/tap": answer}) as stub:
+        assert run(stub, *words) == 1
+    assert capsys.readouterr().err.startswith(f"meshcore {words[0]}")
+
+
+HOSTILE = "\x1b]0;pwned\x07 \x9b2J \u202e"
+
+
+@pytest.mark.parametrize("words", [("reload",), ("reload", "-o", "json"), ("tap",), ("stat",)])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"HTTP/1.1 500 x\r\n\r\n{HOSTILE}".encode(),
+        f"HTTP/1.1 400 x\r\n\r\npath: {HOSTILE}".encode(),
+        json.dumps({"result": "failed", "version": HOSTILE, "changes": HOSTILE, "problems": [HOSTILE]}),
+        json.dumps({"result": HOSTILE, "version": HOSTILE, "changes": HOSTILE}),
+    ],
+)
+def test_what_an_admin_server_says_does_not_act_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], answer: Any
+) -> None:
+    with stub_proxy({"/reload": answer, "/tap": answer, "/stats": answer}) as stub:
+        run(stub, *words)
+    told = capsys.readouterr()
+    assert {"\x1b", "\x07", "\x9b", "\u202e"}.isdisjoint(told.out + told.err)
+
+
+@pytest.mark.parametrize("words", [("stat",), ("edges",), ("diag", "tasks"), ("stat", "--watch")])
+def test_json_is_escaped_where_it_would_act_on_a_terminal(
+    proxy: Stub, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("select.select", interrupted)
+    pages = json.dumps(PAGES).replace("payments", "é漢\\u009b2J\\u202e\\udc80").replace("<init>", "\\u009b")
+    proxy.pages.update(json.loads(pages))
+    monkeypatch.setattr("meshcore_cli.render.speaks_unicode", lambda: True)
+    monkeypatch.setattr("meshcore_cli.stat.speaks_unicode", lambda: True)
+    assert run(proxy, *words, "-o", "json") == 0
+    out = capsys.readouterr().out
+    assert {"\x9b", "\u202e", "\udc80"}.isdisjoint(out)
+    assert "\\u009b" in out
+    json.loads(out)
+
+
+@pytest.mark.parametrize("words", [("routes",), ("edges",)])
+def test_a_list_alone_tells_what_is_not_in_it(
+    proxy: Stub, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    told = copy.deepcopy(STATS)
+    told["more"][words[0]] = 12
+    proxy.pages["/stats"] = told
+    assert run(proxy, *words) == 0
+    assert capsys.readouterr().out.endswith("and 12 more\n")
+    told["more"][words[0]] = 0
+    told[words[0]] = []
+    assert run(proxy, *words) == 0
+    assert capsys.readouterr().out == f"no {words[0]} yet\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_is_told(capsys: pytest.CaptureFixture[str], proxy: Stub) -> None:
+    command = [sys.executable, "-m", "meshcore_cli", "stat", "-o", "json", "--admin", proxy.address]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (1, "meshcore stat: standard output: no space left on device\n") == (ended.returncode, ended.stderr)
 
 
 # ----- the bundle -----
@@ -381,6 +460,19 @@ def test_a_bundle_has_every_page_for_its_owner_alone_and_tells_what_is_missing(
     assert told["/env.json"] == {"file": None, "page": "/env.json", "ok": False, "error": "status 404: not found"}
     assert told["/events"]["ok"] is False
     assert "without /env.json: status 404: not found" in capsys.readouterr().out
+
+
+def test_a_bundle_without_anything_in_it_is_a_problem(proxy: Stub, tmp_path: Path) -> None:
+    proxy.pages = {**dict.fromkeys(PAGES, 401), "/ready": PAGES["/ready"]}
+    assert run(proxy, "diag", "bundle", "--out", str(tmp_path / "x.tar.gz")) == 1
+
+
+def test_a_page_that_is_not_whole_is_not_in_it(proxy: Stub, tmp_path: Path) -> None:
+    proxy.pages["/metrics"] = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n# HELP up"
+    out = tmp_path / "x.tar.gz"
+    assert run(proxy, "diag", "bundle", "--out", str(out)) == 0
+    with tarfile.open(out) as archive:
+        assert not [name for name in archive.getnames() if name.endswith("metrics.txt")]
 
 
 def test_secrets_are_masked_once_more(proxy: Stub, tmp_path: Path) -> None:

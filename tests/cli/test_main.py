@@ -78,7 +78,7 @@ def test_a_misspelt_command_is_answered_with_the_nearest(capsys: pytest.CaptureF
         (["proxy", "--from"], "meshcore proxy: argument --from: expected one argument"),
         (
             ["version", "-o", "jsn"],
-            "meshcore version: argument -o: 'jsn' is not one of table, json; did you mean json?",
+            "meshcore version: argument -o/--output: 'jsn' is not one of table, json; did you mean json?",
         ),
     ],
 )
@@ -119,3 +119,20 @@ def test_output_into_a_closed_pipe_ends_quietly() -> None:
 def test_every_option_has_help() -> None:
     bare = [(name, action.dest) for name in COMMANDS for action in command_parser(name)[0]._actions if not action.help]
     assert bare == []
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_the_form_of_the_output_has_the_same_names_everywhere(name: str) -> None:
+    options = command_parser(name)[0].options()
+    assert ("-o" in options) == ("--output" in options)
+
+
+@pytest.mark.parametrize("words", [["stat", "--windw", "1m"], ["identity", "issue", "x", "--caa", "y"]])
+def test_an_unknown_option_is_told_before_what_follows_it(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    option = next(word for word in words if word.startswith("--"))
+    assert f"unknown option {option}; did you mean " in capsys.readouterr().err

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from meshcore_cli.columns import width
 from meshcore_cli.figures import age, millis, percent, rate
-from meshcore_cli.screen import Screen
+from meshcore_cli.screen import HELP, Screen
 
 FIXTURE = json.loads((Path(__file__).parent.parent / "fixtures" / "stats.json").read_text())
 COLOUR = re.compile(r"\x1b\[[0-9]+m")
@@ -51,6 +51,11 @@ def test_it_fits_a_terminal_of_80_columns_and_24_rows() -> None:
     assert shown(made)[0].startswith("meshcore top  orders.shop  ready  up 1h10m  127.0.0.1:4191  last 10 s")
     assert shown(made)[1] == "inbound      811.9 rps    99.88%  p50 3.4ms  p95 18.9ms  p99 44.2ms"
     assert shown(made)[-1] == "1/2/3 view  s sort  r reverse  / filter  p pause  ? help  q quit"
+
+
+def test_the_help_fits_it_too() -> None:
+    assert max(map(width, HELP)) <= 80
+    assert len(HELP) + 2 <= 24
 
 
 def test_the_keys_1_2_3_and_tab_change_the_view() -> None:

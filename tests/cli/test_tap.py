@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import pytest
 
 from meshcore_cli import tap
+from meshcore_cli.columns import width
 from meshcore_cli.main import main
 
 COMMON: dict[str, Any] = {
@@ -86,6 +87,12 @@ def test_nothing_that_a_peer_sends_acts_on_a_terminal(hostile: str) -> None:
     )
     assert 2 == len(lines)
     assert all(line.isprintable() for line in lines)
+
+
+def test_wide_characters_take_two_columns_each() -> None:
+    wide = event(source={**COMMON["source"], "addr": None, "identity": "漢字" * 4})
+    head = tap.told(wide)[0].partition("GET")[0]
+    assert width(tap.told(event())[0].partition("GET")[0]) == width(head)
 
 
 def test_long_names_keep_their_ends() -> None:
@@ -202,10 +209,19 @@ def test_a_token_comes_from_a_file_or_from_the_environment(
     assert ["Bearer from-a-file", "Bearer from-the-environment"] == [token for _, token in asked]
 
 
-@pytest.mark.parametrize("token", ["@/nowhere/token", "two words", "a\x1bb"])
+@pytest.mark.parametrize("token", ["@/nowhere/token", "two words", "a\x1bb", "s3cret-s3cret-s3cret"])
 def test_a_token_that_is_none_is_wrong_usage(token: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert 2 == main(["tap", "--admin", "127.0.0.1:9", "--token", token])
     assert capsys.readouterr().err.startswith("meshcore tap: --token: ")
+
+
+@pytest.mark.parametrize("token", ["two words", "a\x1bb"])
+def test_a_token_in_the_environment_that_is_none_is_wrong_usage(
+    token: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MESHCORE_ADMIN_TOKEN", token)
+    assert 2 == main(["tap", "--admin", "127.0.0.1:9"])
+    assert "meshcore tap: MESHCORE_ADMIN_TOKEN: it is no token" in capsys.readouterr().err
 
 
 def test_where_nobody_is_that_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -396,6 +396,19 @@ def test_it_says_what_it_is_to_a_screen_reader(lively: str) -> None:
         assert "sources send to orders" in page.locator("#map svg desc").text_content()
 
 
+def test_on_a_phone_a_layers_mark_stands_beside_its_name(lively: str) -> None:
+    with looking(lively, "stack", width=360, height=740) as page:
+        page.locator(".layer summary").nth(4).wait_for(timeout=10_000)
+        # A name that is as wide as its place breaks within itself.
+        broken = """() => {
+            const role = document.querySelector('.layer .role');
+            role.firstElementChild.textContent = 'x'.repeat(60);
+            const name = role.firstElementChild.getClientRects()[0];
+            return name.top - role.getBoundingClientRect().top;
+        }"""
+        assert page.evaluate(broken) < 8
+
+
 def test_nothing_jumps_when_numbers_change(lively: str) -> None:
     with looking(lively) as page:
         where = "[...document.querySelectorAll('.card, .metric, #facts dd')].map((each) => each.offsetTop)"
@@ -445,6 +458,56 @@ def test_who_has_no_token_is_asked_for_it_and_it_is_kept_for_the_tab_alone() -> 
         assert "s3cret" not in "".join(noted.asked)
         # A browser tells of every 401 by itself; there is nothing else.
         assert {True} == {"401" in problem for problem in noted.problems}
+
+
+def test_a_view_that_asks_for_more_than_the_stream_does_not_ask_on_while_one_signs_in() -> None:
+    with made_up("s3cret") as url, browser() as (page, noted):
+        page.goto(f"{url}#/stack")
+        page.locator("#sign-in").wait_for(timeout=10_000)
+        page.fill("#token", "wrong")
+        page.keyboard.press("Enter")
+        page.get_by_text("That token is not the right one.").wait_for(timeout=10_000)
+        page.wait_for_timeout(500)
+        assert "That token is not the right one." == page.inner_text("#sign-in-error")
+        # The page's own four, and what each try has asked.
+        assert len(noted.asked) < 10
+        page.fill("#token", "s3cret")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("[data-link=live]", timeout=10_000)
+        page.locator(".layer summary").first.wait_for(timeout=10_000)
+
+
+def test_it_works_where_a_browser_lets_no_page_keep_anything() -> None:
+    with made_up("s3cret") as url, browser() as (page, _):
+        for name in ("sessionStorage", "localStorage"):
+            page.add_init_script(f"Object.defineProperty(window, '{name}', {{get() {{ throw new Error('no'); }}}})")
+        page.goto(url)
+        page.locator("#sign-in").wait_for(timeout=10_000)
+        page.fill("#token", "s3cret")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("[data-link=live]", timeout=10_000)
+        page.click("#theme")
+        assert "light" == page.evaluate("document.documentElement.dataset.theme")
+        # These would ask without the token.
+        assert page.locator("footer a").first.is_hidden()
+
+
+def test_what_came_while_nobody_looked_is_a_gap_in_the_lines(lively: str) -> None:
+    with looking(lively) as page:
+        page.wait_for_timeout(2_500)
+        page.evaluate("Object.defineProperty(document, 'hidden', {configurable: true, get: () => window.away})")
+        change = "(away) => { window.away = away; document.dispatchEvent(new Event('visibilitychange')); }"
+        for away in (True, False):
+            page.evaluate(change, away)
+            page.wait_for_timeout(4_500 if away else 500)
+        page.wait_for_selector("[data-link=live]", timeout=10_000)
+
+        def covered() -> int:
+            said = page.locator("#golden-inbound canvas").first.get_attribute("aria-label")
+            found = re.search(r"over the last (\d+) seconds", said)
+            return int(found[1]) if found else 0
+
+        wait_until(lambda: covered() >= 7, 2, "the gap is there")
 
 
 def test_it_works_without_motion_and_its_policy_holds(lively: str) -> None:

@@ -87,7 +87,7 @@ function rate(value) {
 function percent(value) {
   if (value == null) return NONE;
   // Never rounded up to "all".
-  const floored = Math.floor(value * 1e4) / 100;
+  const floored = Math.floor(value * 1e4 + 1e-6) / 100;
   return `${floored === 100 || floored === 0 ? floored : floored.toFixed(2)} %`;
 }
 function millis(value) {
@@ -111,6 +111,18 @@ const level = (success) => (success == null ? "" : success >= 0.99 ? "good" : su
 
 const TOKEN = "meshcore.token";
 
+// Where a browser lets no page keep anything, it is known until the page is left.
+function storage(name) {
+  try {
+    return window[name];
+  } catch {
+    const kept = new Map();
+    return { getItem: (key) => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value), removeItem: (key) => kept.delete(key) };
+  }
+}
+const session = storage("sessionStorage");
+const local = storage("localStorage");
+
 class Refused extends Error {
   constructor(status, message) {
     super(message || `the proxy answered ${status}`);
@@ -119,11 +131,12 @@ class Refused extends Error {
 }
 
 async function ask(path, { headers = {}, signal } = {}) {
-  const token = sessionStorage.getItem(TOKEN);
+  const token = session.getItem(TOKEN);
   const all = token ? { ...headers, authorization: `Bearer ${token}` } : headers;
   const response = await fetch(path, { headers: all, signal, cache: "no-store", credentials: "same-origin" });
   if (response.ok) return response;
-  if (response.status === 401) signIn(token ? "That token is not the right one." : "");
+  // What was asked with another token than the one that is given by now says nothing about this one.
+  if (response.status === 401 && session.getItem(TOKEN) === token) signIn(token ? "That token is not the right one." : "");
   throw new Refused(response.status, (await response.text()).slice(0, 300).trim());
 }
 
@@ -209,7 +222,7 @@ class Stream {
         if (this.controller !== controller) break;
       }
     } catch (error) {
-      if (error.status === 401) this.wanted = false;
+      if (error.status === 401 && this.controller === controller) this.wanted = false;
       if (error instanceof Refused) problem = error.message;
     } finally {
       clearTimeout(silence);
@@ -238,9 +251,11 @@ class Sparkline {
     this.canvas = h("canvas", { role: "img", "aria-label": `${what}: nothing yet` });
   }
 
-  add(value) {
+  // *missed* seconds before it, of which nothing is known, are a gap.
+  add(value, missed = 0) {
+    for (let left = Math.min(missed, HISTORY); left > 0; left -= 1) this.values.push(null);
     this.values.push(value);
-    if (this.values.length > HISTORY) this.values.shift();
+    this.values.splice(0, this.values.length - HISTORY);
     this.draw();
   }
 
@@ -428,7 +443,7 @@ class Golden {
     return { node, value, beside, sparkline };
   }
 
-  add(figures, window) {
+  add(figures, window, missed) {
     const [requests, success, latency] = this.tiles;
     const show = (tile, words, unit, beside) => {
       if (tile.shown !== words + unit) tile.value.replaceChildren(words, unit ? h("small", {}, unit) : "");
@@ -442,9 +457,9 @@ class Golden {
     show(latency, ...split(millis(figures.p95)), `p50 ${millis(figures.p50)}·p99 ${millis(figures.p99)}`.replaceAll(" ", "\u00a0").replace("·", " · "));
     const sign = level(figures.success);
     setAttribute(success.node, "data-level", sign === "good" ? null : sign);
-    requests.sparkline.add(figures.rps);
-    success.sparkline.add(figures.success);
-    latency.sparkline.add(figures.p95);
+    requests.sparkline.add(figures.rps, missed);
+    success.sparkline.add(figures.success, missed);
+    latency.sparkline.add(figures.p95, missed);
   }
 
   draw() {
@@ -463,8 +478,12 @@ class Overview {
   }
 
   sample({ proxy, total, endpoints = [], edges = [], time, window }) {
-    this.inbound.add(total?.inbound ?? {}, window);
-    this.outbound.add(total?.outbound ?? {}, window);
+    // While the page is hidden, or the proxy away, nobody looks.  A sample that is a second late is no gap.
+    const passed = this.time == null ? 0 : time - this.time;
+    const missed = passed > 3 ? Math.round(passed) - 1 : 0;
+    this.time = time;
+    this.inbound.add(total?.inbound ?? {}, window, missed);
+    this.outbound.add(total?.outbound ?? {}, window, missed);
     const ready = endpoints.filter(({ state, breaker }) => state === "ready" && breaker !== "open").length;
     const open = endpoints.filter(({ breaker }) => breaker === "open").length;
     const secured = edges.filter((edge) => edge.secured).length;
@@ -503,6 +522,7 @@ const MOST_NODES = 10;
 const REASONS = {
   no_tls_from_remote: "the client did not use TLS", not_provided_by_service_discovery: "no identity is configured",
   no_identity: "the client showed no certificate", disabled: "no [identity]", loopback: "same host", port_skipped: "port is skipped",
+  opaque: "TLS of their own",
 };
 const reason = (edge) => (edge.secured ? "" : REASONS[edge.no_tls_reason] ?? (edge.no_tls_reason || "plaintext"));
 
@@ -1043,7 +1063,7 @@ function show(name, focus = false) {
   const [strip, at] = [$("tabs"), tab.offsetLeft - $("tabs").offsetLeft];
   if (at < strip.scrollLeft || at + tab.offsetWidth > strip.scrollLeft + strip.clientWidth) strip.scrollLeft = at - 24;
   if (hashed() !== name) history.replaceState(null, "", `#/${name}`);
-  views[name].shown?.();
+  if ($("sign-in").hidden) views[name].shown?.();
 }
 
 function walk(event) {
@@ -1062,11 +1082,14 @@ function showLink(state, words) {
   document.body.classList.toggle("stale", state === "lost");
 }
 
+// However many answers ask for it at the same time, it is shown once, and says what the first of them said.
 function signIn(problem) {
+  session.removeItem(TOKEN);
+  if (!$("sign-in").hidden) return;
   $("sign-in").hidden = false;
   setText($("sign-in-error"), problem);
-  sessionStorage.removeItem(TOKEN);
   showLink("connecting", "Not signed in");
+  views[shownView].left?.();
   show(shownView);
   $("token").focus();
 }
@@ -1074,6 +1097,8 @@ function signIn(problem) {
 function takeSample(sample) {
   const { proxy } = sample;
   showLink("live", "Live");
+  // A link brings no token along.
+  $("pages").hidden = session.getItem(TOKEN) != null;
   // Another process counts its happenings from 1 again.
   const start = sample.time - proxy.uptime;
   if (began != null && Math.abs(start - began) > 2) {
@@ -1103,7 +1128,7 @@ function setTheme(theme) {
   setAttribute(document.documentElement, "data-theme", theme === "system" ? null : theme);
   setText($("theme-word"), `Theme: ${theme}`);
   setAttribute($("theme"), "title", `Theme: ${theme}`);
-  localStorage.setItem("meshcore.theme", theme);
+  local.setItem("meshcore.theme", theme);
   views.overview.shown();
 }
 
@@ -1112,15 +1137,16 @@ for (const name of VIEWS) {
 }
 $("tabs").addEventListener("keydown", walk);
 $("theme").addEventListener("click", () => {
-  const now = localStorage.getItem("meshcore.theme") ?? "system";
+  const now = local.getItem("meshcore.theme") ?? "system";
   setTheme(THEMES[(THEMES.indexOf(now) + 1) % THEMES.length]);
 });
 $("sign-in-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  sessionStorage.setItem(TOKEN, $("token").value.trim());
+  session.setItem(TOKEN, $("token").value.trim());
   $("token").value = "";
   $("sign-in").hidden = true;
   show(shownView);
+  stream.close();
   stream.open();
 });
 document.querySelector(".skip").addEventListener("click", (event) => {
@@ -1131,16 +1157,17 @@ document.querySelector(".skip").addEventListener("click", (event) => {
 window.addEventListener("hashchange", () => show(hashed()));
 window.addEventListener("resize", () => views.overview.shown());
 document.addEventListener("visibilitychange", () => {
+  if (!$("sign-in").hidden) return;
   if (document.hidden) {
     stream.close();
     views[shownView].left?.();
     showLink("connecting", "Paused");
-  } else if ($("sign-in").hidden) {
+  } else {
     stream.open();
     views[shownView].shown?.();
   }
 });
 
-setTheme(localStorage.getItem("meshcore.theme") ?? "system");
+setTheme(local.getItem("meshcore.theme") ?? "system");
 show(hashed());
 if (!document.hidden) stream.open();
