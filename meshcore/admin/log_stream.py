@@ -101,9 +101,9 @@ class LogStream:
 
 
 def _queried(query: str) -> str:
-    """The filter in a query: all of it, or the value of ``filter``."""
+    """The filter in a query: all of it, or the value of ``filter``; ``""`` where that has none."""
     if query.startswith("filter=") or "&filter=" in query:
-        return parse_qs(query)["filter"][0]
+        return parse_qs(query, keep_blank_values=True)["filter"][0]
     return unquote_plus(query)
 
 

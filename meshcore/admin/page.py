@@ -97,7 +97,9 @@ def text_page(status: int, text: str) -> Response:
 
 def json_page(value: Any) -> Response:
     """A JSON value."""
-    return response_of(200, JSON, json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    # What is no character becomes an escape, which JSON has, too.
+    return response_of(200, JSON, text.encode(errors="backslashreplace") + b"\n")
 
 
 def method_not_allowed(allow: bytes) -> Response:

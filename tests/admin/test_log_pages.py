@@ -289,3 +289,18 @@ async def test_a_message_that_is_too_long_is_cut_and_stays_json(levels: LogLevel
     logging.getLogger("meshcore").info("x", extra={"client": "y" * 20_000})
     assert await next_of(response) == [{"level": "info", "logger": "meshcore", "cut": True}]
     response.body.abort()
+
+
+async def test_a_variable_that_is_no_text_is_told_all_the_same() -> None:
+    # What the operating system has as a byte that is no UTF-8.
+    status, text = await text_of(await ask(Environment({"A": "\udcff", "B": "b"}), b"/env.json"))
+
+    assert (200, {"A": "\udcff", "B": "b"}) == (status, json.loads(text))
+
+
+@pytest.mark.parametrize("query", [b"filter=", b"a=b&filter=", b""])
+async def test_an_empty_filter_is_the_one_that_holds(levels: LogLevels, query: bytes) -> None:
+    response = await ask(LogStream(levels, JsonFormatter(), Registry()), b"/logs.json?" + query)
+
+    assert 200 == response.status
+    response.body.abort()
