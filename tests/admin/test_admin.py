@@ -11,6 +11,8 @@ import pytest
 import meshcore.stack
 from meshcore.abc import HttpService, ServiceLayer
 from meshcore.admin import Admin
+from meshcore.admin.render import config_value, stack_text, stack_value
+from meshcore.config.match import ValueConfig
 from meshcore.http.body import Full, read_all
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
@@ -26,6 +28,16 @@ class Pass(ServiceLayer):
     """Does nothing."""
 
     per: str | None = None
+
+    def wrap(self, inner: HttpService, target: object, /) -> HttpService:
+        return inner
+
+
+@attrs.frozen
+class Signs(ServiceLayer):
+    """A layer of somebody's own, with a secret."""
+
+    signing_key: str
 
     def wrap(self, inner: HttpService, target: object, /) -> HttpService:
         return inner
@@ -195,6 +207,25 @@ async def test_the_configuration_is_shown_with_its_secrets_masked(server: Server
         "ports": [25, 3306],
     }
     assert b"hunter2" not in body
+
+
+@pytest.mark.parametrize("name", ["authorization", "Cookie", "x-api-key"])
+async def test_headers_that_carry_secrets_are_masked_in_the_configuration(name: str) -> None:
+    value = config_value({"set": {name: "hunter2", "x-env": "prod"}, "headers": {name: ValueConfig(exact="hunter2")}})
+
+    assert value == {"set": {name: "***", "x-env": "prod"}, "headers": {name: "***"}}
+    # A name of somebody's own is none of a header.
+    assert config_value({"session-store:80": Settings(name=name)})["session-store:80"]["name"] == name
+
+
+def test_a_password_is_masked_to_its_end() -> None:
+    assert config_value("http://a:p@ss@host/x?token=hunter2") == "http://***@host/x?token=***"
+
+
+def test_what_a_layer_prints_of_itself_has_no_secrets() -> None:
+    told = meshcore.stack.stack(Backend).then(Signs("hunter2"))
+
+    assert "hunter2" not in json.dumps(stack_value(told)) + stack_text("gateway", told)
 
 
 @pytest.mark.parametrize("path", [b"/live", b"/ready", b"/metrics", b"/stack", b"/config"])

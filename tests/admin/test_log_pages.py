@@ -304,3 +304,8 @@ async def test_an_empty_filter_is_the_one_that_holds(levels: LogLevels, query: b
 
     assert 200 == response.status
     response.body.abort()
+
+
+def test_secrets_within_a_value_are_masked() -> None:
+    assert "postgres://***@db/x" == masked("DB", "postgres://u:p@ss@db/x")
+    assert "Server=db;Password=***;" == masked("CONNECTION", "Server=db;Password=hunter2;")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote_to_bytes
 
-__all__ = ["LONGEST", "MASK", "masked", "shown_field", "shown_path", "shown_text"]
+__all__ = ["LONGEST", "MASK", "is_secret_field", "masked", "shown_field", "shown_path", "shown_text"]
 
 MASK = "***"
 LONGEST = 2_048
@@ -21,7 +21,8 @@ _SECRET_PARAMETER = re.compile(
 )
 # Parameters, of a query, of a form, or of what a URL's fragment holds.
 _PARAMETER = re.compile(r"([?&;#,]\s{0,4}|^)([^=&;#,?\s/]{1,128})=([^&;#,\s]*)")
-_USER_INFO = re.compile(r"(//|^)[^/?#@\s]+@")
+# A password may have an @ in it: the last one ends it.
+_USER_INFO = re.compile(r"(//|^)[^/?#\s]+@")
 # A signed token anywhere in a text, its end cut off or not (RFC 7519: the head is a JSON object).  It begins a word, so
 # that no text is looked through again and again.
 _JWT = re.compile(r"(?<![\w-])eyJ[\w-]{6,}\.[\w-]+(?:\.[\w-]*)*", re.ASCII)
@@ -49,8 +50,13 @@ def shown_path(path: bytes) -> str:
     return masked(shown_text(path))
 
 
+def is_secret_field(name: str) -> bool:
+    """Whether a header field or trailer of that name carries a secret."""
+    return _SECRET_FIELD.search(name.lower()) is not None
+
+
 def shown_field(name: bytes, value: bytes) -> str:
     """The value of a header field or trailer; masked where its name says that it is a secret."""
-    if _SECRET_FIELD.search(name[:256].decode("latin-1").lower()):
+    if is_secret_field(name[:256].decode("latin-1")):
         return MASK
     return masked(shown_text(value))
