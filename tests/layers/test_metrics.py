@@ -197,8 +197,14 @@ async def test_the_labels_are_the_targets(nursery: trio.Nursery, autojump_clock:
         (
             Accepted("public", ("10.0.0.9", 80), ("10.1.1.1", 5)),
             "inbound",
-            'direction="inbound",target_addr="10.0.0.9:80",target_ip="10.0.0.9",target_port="80",listener="public",'
-            'srv_name="public"',
+            'direction="inbound",target_addr="10.0.0.9:80",target_ip="10.0.0.9",target_port="80",tls="no_identity",'
+            'no_tls_reason="no_tls_from_remote",listener="public",srv_name="public"',
+        ),
+        (
+            Accepted("public", ("10.0.0.9", 80), ("10.1.1.1", 5), secure=True, client_id="web.shop"),
+            "inbound",
+            'direction="inbound",target_addr="10.0.0.9:80",target_ip="10.0.0.9",target_port="80",tls="true",'
+            'listener="public",srv_name="public",client_id="web.shop"',
         ),
         (Backend("users"), "outbound", 'direction="outbound",backend="users"'),
         ("anything", "inbound", 'direction="inbound"'),
