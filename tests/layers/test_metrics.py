@@ -326,6 +326,27 @@ async def test_closed_connections_are_let_go_without_a_scrape(autojump_clock: Mo
     assert len(series.live) <= 64
 
 
+async def test_series_of_connections_that_are_closed_make_room_for_those_of_others(autojump_clock: MockClock) -> None:
+    registry = Registry(max_series=64)
+    accepted, made = ConnectionCounts(registry, "inbound", "src"), ConnectionCounts(registry, "outbound", "dst")
+    for number in range(100):
+        client, server = memory_connection_pair()
+        series = accepted.series(Accepted("public", (f"10.0.0.{number}", 80)), client)
+        series.add(client)
+        client.close()
+        server.close()
+    del series
+
+    client, server = memory_connection_pair()
+    made.series(ENDPOINT, client).add(client)
+
+    opened = [line for line in registry.render().splitlines() if line.startswith("tcp_open_total{")]
+    assert 101 == sum(int(line.rpartition(" ")[2]) for line in opened)
+    assert 1 == sum('peer="dst"' in line for line in opened)
+    client.close()
+    server.close()
+
+
 async def test_a_stack_may_have_two_by_name() -> None:
     registry = Registry()
     both = stack(Endpoint).then(Metrics(registry, "inbound", name="above")).then(Metrics(registry, name="below"))
