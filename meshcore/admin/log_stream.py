@@ -13,8 +13,9 @@ import trio
 
 from meshcore._wakeup import Wakeup
 from meshcore.admin.page import from_loopback, method_not_allowed, text_page
+from meshcore.admin.question import body_text
 from meshcore.errors import ConfigError, MeshError
-from meshcore.http.body import Body, read_all
+from meshcore.http.body import Body
 from meshcore.http.headers import Headers
 from meshcore.http.message import Response
 from meshcore.log_filter import LogFilter
@@ -32,7 +33,6 @@ _MOST_READERS = 4
 _KEPT = 1_000
 """Messages that wait for a reader."""
 _LONGEST_LINE = 16_384
-_LONGEST = 4_096
 
 
 class LogStream:
@@ -75,7 +75,7 @@ class LogStream:
             if request.method == b"GET":
                 text = _queried(request.path.partition(b"?")[2].decode())
             else:
-                text = (await read_all(request.body, _LONGEST)).decode()
+                text = await body_text(request)
             filter = LogFilter.parse(text) if text.strip() else self._levels.filter
         except ConfigError as error:
             return text_page(400, "".join(f"{problem}\n" for problem in error.problems))

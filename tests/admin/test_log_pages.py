@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from meshcore.abc import HttpService
 from meshcore.admin import log_stream
@@ -17,7 +17,7 @@ from meshcore.admin.environment import Environment, masked
 from meshcore.admin.log_level import LogLevel
 from meshcore.admin.log_stream import LogStream
 from meshcore.errors import BodyAbandoned
-from meshcore.http.body import Full, read_all
+from meshcore.http.body import Chunks, Full, read_all
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
 from meshcore.log_filter import LogFilter
@@ -309,3 +309,17 @@ async def test_an_empty_filter_is_the_one_that_holds(levels: LogLevels, query: b
 def test_secrets_within_a_value_are_masked() -> None:
     assert "postgres://***@db/x" == masked("DB", "postgres://u:p@ss@db/x")
     assert "Server=db;Password=***;" == masked("CONNECTION", "Server=db;Password=hunter2;")
+
+
+@pytest.mark.parametrize("method", [b"PUT", b"QUERY"])
+async def test_a_body_that_does_not_come_is_not_waited_for(
+    levels: LogLevels, autojump_clock: MockClock, method: bytes
+) -> None:
+    page = LogLevel(levels) if method == b"PUT" else LogStream(levels, JsonFormatter(), Registry())
+    from_peer: Any = Peer("127.0.0.1")
+    sent = Request(method, b"http", b"127.0.0.1", b"/", Headers(), Chunks(), connection=from_peer)
+
+    with trio.fail_after(60):
+        status, text = await text_of(await page(sent))
+
+    assert (400, "the body did not come within 10 s\n") == (status, text)
