@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, unquote_plus
 import trio
 
 from meshcore._wakeup import Wakeup
-from meshcore.admin.page import from_loopback, method_not_allowed, text_page
+from meshcore.admin.page import from_elsewhere, from_loopback, method_not_allowed, text_page
 from meshcore.admin.question import body_text
 from meshcore.errors import ConfigError, MeshError
 from meshcore.http.body import Body
@@ -71,6 +71,8 @@ class LogStream:
             return method_not_allowed(b"GET, QUERY")
         if not self._allowed(request):
             return text_page(403, "the log is for loopback clients only\n")
+        if from_elsewhere(request):
+            return text_page(403, "the log is not for web pages from elsewhere\n")
         try:
             if request.method == b"GET":
                 text = _queried(request.path.partition(b"?")[2].decode())

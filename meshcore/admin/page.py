@@ -17,6 +17,7 @@ __all__ = [
     "JSON",
     "TEXT",
     "accepts_gzip",
+    "from_elsewhere",
     "from_loopback",
     "json_page",
     "method_not_allowed",
@@ -40,6 +41,12 @@ def not_by_hand(request: Request, what: str) -> Response | None:
     if b"origin" in request.headers or (request.headers.get(b"sec-fetch-site") or b"none") != b"none":
         return text_page(403, f"{what} is not for web pages\n")
     return None
+
+
+def from_elsewhere(request: Request) -> bool:
+    """Whether a browser asks for a page that another site has: that could not read a stream, and would still use one
+    up."""
+    return (request.headers.get(b"sec-fetch-site") or b"none") not in (b"none", b"same-origin")
 
 
 def from_loopback(request: Request) -> bool:

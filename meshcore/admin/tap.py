@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from meshcore.admin.page import method_not_allowed, text_page
+from meshcore.admin.page import from_elsewhere, method_not_allowed, text_page
 from meshcore.errors import ConfigError, LoadShedError
 from meshcore.http.body import Body, Empty, EndOfStream
 from meshcore.http.headers import Headers
@@ -46,8 +46,7 @@ class TapPage:
         """The stream; or what is wrong with the question."""
         if request.method not in (b"GET", b"HEAD"):
             return method_not_allowed(b"GET, HEAD")
-        if (request.headers.get(b"sec-fetch-site") or b"none") not in (b"none", b"same-origin"):
-            # It could not read the stream, and would still use up one.
+        if from_elsewhere(request):
             return text_page(403, "tap is not for web pages from elsewhere\n")
         try:
             query = parse_query(request.path.partition(b"?")[2].decode("latin-1"))

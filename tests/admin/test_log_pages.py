@@ -323,3 +323,13 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
         status, text = await text_of(await page(sent))
 
     assert (400, "the body did not come within 10 s\n") == (status, text)
+
+
+async def test_a_web_page_from_elsewhere_uses_up_no_reader(levels: LogLevels) -> None:
+    page = LogStream(levels, JsonFormatter(), Registry())
+
+    for _ in range(10):
+        assert 403 == (await ask(page, b"/logs.json", sec_fetch_site="cross-site")).status
+    response = await ask(page, b"/logs.json", sec_fetch_site="same-origin")
+    assert 200 == response.status
+    response.body.abort()
