@@ -63,7 +63,7 @@ def config_value(value: Any, name: str = "") -> Any:
 
 def _of_key(key: str, value: Any) -> Any:
     # Only what is said of a header: backends, say, have names of all kinds.
-    if is_secret_field(key) and isinstance(value, str | bytes | ValueConfig):
+    if isinstance(value, str | bytes | ValueConfig) and is_secret_field(key):
         return MASK
     return config_value(value, key)
 
