@@ -6,6 +6,8 @@ import ipaddress
 import json
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from meshcore.http.body import Full
 from meshcore.http.headers import Headers
 from meshcore.http.message import Response
@@ -20,6 +22,7 @@ __all__ = [
     "from_elsewhere",
     "from_loopback",
     "json_page",
+    "large_json_page",
     "method_not_allowed",
     "not_by_hand",
     "response_of",
@@ -29,6 +32,10 @@ __all__ = [
 
 TEXT = b"text/plain; charset=utf-8"
 JSON = b"application/json"
+
+_ENCODER = json.JSONEncoder(indent=2, ensure_ascii=False)
+_PIECE = 500
+"""Parts of a JSON text, a few to a line, that are written in one go."""
 
 
 def not_by_hand(request: Request, what: str) -> Response | None:
@@ -104,9 +111,19 @@ def text_page(status: int, text: str) -> Response:
 
 def json_page(value: Any) -> Response:
     """A JSON value."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+    text = _ENCODER.encode(value)
     # What is no character becomes an escape, which JSON has, too.
     return response_of(200, JSON, text.encode(errors="backslashreplace") + b"\n")
+
+
+async def large_json_page(value: Any) -> Response:
+    """A JSON value that takes long to write: others have their turn now and then."""
+    parts: list[str] = []
+    for number, part in enumerate(_ENCODER.iterencode(value), 1):
+        parts.append(part)
+        if number % _PIECE == 0:
+            await trio.lowlevel.checkpoint()
+    return response_of(200, JSON, "".join(parts).encode(errors="backslashreplace") + b"\n")
 
 
 def method_not_allowed(allow: bytes) -> Response:

@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Any, TypeAlias
 
 import attrs
+import trio
 
 from meshcore.accounting.places import places
 from meshcore.admin.columns import beside
@@ -16,7 +17,10 @@ from meshcore.config.match import ValueConfig
 from meshcore.layers.tap.secrets import MASK, is_secret_field, masked
 from meshcore.stack import Branching, Stack, role
 
-__all__ = ["MASK", "config_value", "stack_text", "stack_value"]
+__all__ = ["MASK", "config_value", "stack_text", "stack_value", "value_in_pieces"]
+
+_PIECE = 20
+"""Mappings and lists that are looked at in one go: a small part of a millisecond."""
 
 # A file's path is no secret, whatever the field is called; text and bytes under these names are.
 _SECRET = re.compile(r"(^|_)(key|password|passphrase|secret|token|credentials?)$")
@@ -61,6 +65,24 @@ def config_value(value: Any, name: str = "") -> Any:
     return _shown(repr(value))
 
 
+async def value_in_pieces(value: Any) -> Any:
+    """:func:`config_value` of something large: others have their turn now and then."""
+    count = 0
+
+    async def shown(value: Any, name: str) -> Any:
+        nonlocal count
+        if not isinstance(value, Mapping | list | tuple):
+            return _of_key(name, value)
+        count += 1
+        if count % _PIECE == 0:
+            await trio.lowlevel.checkpoint()
+        if isinstance(value, Mapping):
+            return {str(key): await shown(item, str(key)) for key, item in value.items()}
+        return [await shown(item, name) for item in value]
+
+    return await shown(value, "")
+
+
 def _of_key(key: str, value: Any) -> Any:
     # Only what is said of a header: backends, say, have names of all kinds.
     if isinstance(value, str | bytes | ValueConfig) and is_secret_field(key):
@@ -81,13 +103,13 @@ Accounts: TypeAlias = Mapping[str, Mapping[str, Any]]
 """What layers have done, by their places."""
 
 
-def stack_value(stack: Stack[Any, Any], live: Any = None, accounts: Accounts | None = None) -> dict[str, Any]:
+async def stack_value(stack: Stack[Any, Any], live: Any = None, accounts: Accounts | None = None) -> dict[str, Any]:
     """A stack as JSON: its layers in request order, each with its role, its text, what multiplies it, its ``account``
     and its branches; ``live`` is what the running services know of themselves."""
     told = iter([(layer, (accounts or {}).get(place)) for layer, place in places(stack)])
     value: dict[str, Any] = {"layers": _layers(stack, told)}
     if live is not None:
-        value["live"] = config_value(live)
+        value["live"] = await value_in_pieces(live)
     return value
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
+import trio
 
 import meshcore.stack
 from meshcore.abc import HttpService, ServiceLayer
@@ -178,6 +179,28 @@ async def test_the_stack_as_json_has_layers_in_request_order_and_what_runs(serve
     }
 
 
+async def test_others_have_their_turn_while_a_large_stack_is_told() -> None:
+    endpoints = [{"address": f"10.0.0.1:{port}", "labels": {"pod": str(port)}} for port in range(1_000)]
+    told = {"gateway": {"endpoints": endpoints}}
+    server = Server()
+    server.admin._live = lambda: told
+    turns = 0
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await trio.lowlevel.checkpoint()
+
+        _, _, body = await server.ask(b"/stack")
+        nursery.cancel_scope.cancel()
+
+    assert endpoints == json.loads(body)["gateway"]["live"]["endpoints"]
+    assert turns > 100
+
+
 async def test_the_stack_as_text_is_the_tree_that_is_printed_everywhere(server: Server) -> None:
     _, headers, body = await server.ask(b"/stack", accept="text/plain")
     assert headers[b"content-type"].startswith(b"text/plain")
@@ -222,10 +245,10 @@ def test_a_password_is_masked_to_its_end() -> None:
     assert config_value("http://a:p@ss@host/x?token=hunter2") == "http://***@host/x?token=***"
 
 
-def test_what_a_layer_prints_of_itself_has_no_secrets() -> None:
+async def test_what_a_layer_prints_of_itself_has_no_secrets() -> None:
     told = meshcore.stack.stack(Backend).then(Signs("hunter2"))
 
-    assert "hunter2" not in json.dumps(stack_value(told)) + stack_text("gateway", told)
+    assert "hunter2" not in json.dumps(await stack_value(told)) + stack_text("gateway", told)
 
 
 @pytest.mark.parametrize("path", [b"/live", b"/ready", b"/metrics", b"/stack", b"/config"])
