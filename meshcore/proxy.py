@@ -305,6 +305,8 @@ async def run(
     prepared = listeners.prepare(pipelines(config, runtime))
     bound_admin = await listeners.bind(prepared, admin_address(config))
     listeners.commit(prepared)
+    # Somebody may look while the proxy waits for its certificate.
+    scheduler = _measure(proxy)
     async with trio.open_nursery() as instruments:
         stop_admin = Drain()
         stop_admin.on_start(sampler.stop)
@@ -312,6 +314,7 @@ async def run(
         for bound in bound_admin:
             proxy.admin = await instruments.start(serve_admin, proxy, pages, bound, instruments, stop_admin)
         async with trio.open_nursery() as upstreams:
+            upstreams.start_soon(scheduler.run, name="scheduler metrics")
             if source is not None and proxy.identity is not None:
                 from meshcore.identity.expiry import watch_expiry
 
@@ -334,7 +337,6 @@ async def run(
                         upstreams.start_soon(proxy.reloader.watch, name="config file")
                 await listeners.start(prepared, servers, upstreams)
                 proxy.serving = True
-                upstreams.start_soon(_measure(proxy).run, name="scheduler metrics")
                 log.info("%s", _ready_line(proxy))
                 tell_ready(feed, ",".join(map(format_address, proxy.addresses)))
                 task_status.started(proxy)
