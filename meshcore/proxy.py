@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from meshcore.abc import Connect, HttpService, Listen, NewAccept
     from meshcore.admin.events import Events
+    from meshcore.admin.log_stream import LogStream
     from meshcore.admin.stats import Stats
     from meshcore.config import ConfigFile
 
@@ -81,6 +82,7 @@ class Proxy:
         feed: what has happened to it; None before it runs.
         events: tells those who look with a browser; None where there is no admin server.
         levels: those of the process's loggers; None: they are not the proxy's to tell or to change.
+        log_stream: tells those who read its log; None where there is no admin server, or no *levels*.
         taps: who looks at its requests; see :meth:`tap`.
         sampler: looks at its metrics while somebody asks; None before it runs.
         crashes: in what serves the endpoints; those of accepted connections are counted by their server.
@@ -99,6 +101,7 @@ class Proxy:
     feed: Feed | None = None
     events: Events | None = None
     levels: LogLevels | None = None
+    log_stream: LogStream | None = None
     taps: TapHub = attrs.Factory(TapHub)
     sampler: Sampler | None = None
     crashes: int = 0

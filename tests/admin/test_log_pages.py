@@ -333,3 +333,15 @@ async def test_a_web_page_from_elsewhere_uses_up_no_reader(levels: LogLevels) ->
     response = await ask(page, b"/logs.json", sec_fetch_site="same-origin")
     assert 200 == response.status
     response.body.abort()
+
+
+async def test_readers_get_what_waits_for_them_before_the_end(levels: LogLevels) -> None:
+    page, logger = LogStream(levels, JsonFormatter(), Registry()), logging.getLogger("meshcore.layers")
+    reading, idle = (await ask(page, b"/logs.json?info"), await ask(page, b"/logs.json?info"))
+    logger.warning("the last word")
+    idle.body.receive_nowait()
+
+    page.end()
+
+    assert (b"the last word" in await read_all(reading.body), b"") == (True, await read_all(idle.body))
+    assert 503 == (await ask(page, b"/logs.json")).status
