@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from meshcore.abc import Connect, HttpService, Listen, NewAccept
     from meshcore.admin.events import Events
+    from meshcore.admin.log_stream import LogStream
     from meshcore.admin.stats import Stats
     from meshcore.config import ConfigFile
 
@@ -81,6 +82,7 @@ class Proxy:
         feed: what has happened to it; None before it runs.
         events: tells those who look with a browser; None where there is no admin server.
         levels: those of the process's loggers; None: they are not the proxy's to tell or to change.
+        log_stream: tells those who read its log; None where there is no admin server, or no *levels*.
         taps: who looks at its requests; see :meth:`tap`.
         sampler: looks at its metrics while somebody asks; None before it runs.
         crashes: in what serves the endpoints; those of accepted connections are counted by their server.
@@ -99,6 +101,7 @@ class Proxy:
     feed: Feed | None = None
     events: Events | None = None
     levels: LogLevels | None = None
+    log_stream: LogStream | None = None
     taps: TapHub = attrs.Factory(TapHub)
     sampler: Sampler | None = None
     crashes: int = 0
@@ -305,6 +308,8 @@ async def run(
     prepared = listeners.prepare(pipelines(config, runtime))
     bound_admin = await listeners.bind(prepared, admin_address(config))
     listeners.commit(prepared)
+    # Somebody may look while the proxy waits for its certificate.
+    scheduler = _measure(proxy)
     async with trio.open_nursery() as instruments:
         stop_admin = Drain()
         stop_admin.on_start(sampler.stop)
@@ -312,6 +317,7 @@ async def run(
         for bound in bound_admin:
             proxy.admin = await instruments.start(serve_admin, proxy, pages, bound, instruments, stop_admin)
         async with trio.open_nursery() as upstreams:
+            upstreams.start_soon(scheduler.run, name="scheduler metrics")
             if source is not None and proxy.identity is not None:
                 from meshcore.identity.expiry import watch_expiry
 
@@ -334,7 +340,6 @@ async def run(
                         upstreams.start_soon(proxy.reloader.watch, name="config file")
                 await listeners.start(prepared, servers, upstreams)
                 proxy.serving = True
-                upstreams.start_soon(_measure(proxy).run, name="scheduler metrics")
                 log.info("%s", _ready_line(proxy))
                 tell_ready(feed, ",".join(map(format_address, proxy.addresses)))
                 task_status.started(proxy)

@@ -171,6 +171,7 @@ Stack
    └─ ServeHttp(options=ServerOptions())
    └─ Rescue(informational=True)
    └─ Route(routes={'orders:80': 'orders:80'})
+   └─ RouteMetrics(scope='route')
    └─ LoadShed(at=closed)
    └─ ReadOverrides(allowed=operator.attrgetter('overrides'))
    └─ StreamTimeouts(timeouts=operator.attrgetter('timeouts'))

@@ -9,6 +9,8 @@ from meshcore.errors import MeshError
 from meshcore.http.message import Response
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from meshcore.accounting.sampler import Sampler
     from meshcore.accounting.visit import Visit
 
@@ -50,6 +52,7 @@ class Account:
         errors: the same by their code, or class.
         wholes: responses whose bodies have ended, where *sampler* is.
         whole_seconds: until then.
+        gone: who is told the figures once more when no stack has the layer any more.
     """
 
     __slots__ = (
@@ -61,6 +64,7 @@ class Account:
         "direction",
         "dropped",
         "errors",
+        "gone",
         "in_flight",
         "level",
         "outcomes",
@@ -97,6 +101,14 @@ class Account:
         self.errors: dict[str, int] = {}
         self.wholes = 0
         self.whole_seconds = 0.0
+        self.gone: list[Callable[[Account], None]] = []
+
+    def __del__(self) -> None:
+        # What its last stack held is gone with it, whoever finds that out first.
+        self.dropped = self.created
+        self.in_flight = 0
+        for told in self.gone:
+            told(self)
 
     def __repr__(self) -> str:
         return f"<Account {self.pipeline}/{self.place} calls={self.calls} in_flight={self.in_flight}>"

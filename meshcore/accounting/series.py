@@ -58,6 +58,8 @@ class _Series:
             cells = self._cells.get(account)
             if cells is None:
                 cells = self._cells[account] = _Cells(self, account)
+                # What came since the last scrape, and nothing in flight any more.
+                account.gone.append(cells.update)
             cells.update(account)
 
     def services(self, account: Account) -> tuple[Counter, Counter]:

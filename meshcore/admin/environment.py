@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
 
 from meshcore.admin.page import JSON, from_loopback, json_page, method_not_allowed, response_of, text_page
-from meshcore.admin.render import MASK
+from meshcore.layers.tap import secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,17 +22,16 @@ _SECRET = re.compile(
     r"|_pwd$|(^|_)pw($|_)",
     re.IGNORECASE,
 )
-_USER_INFO = re.compile(r"(?<=://)[^/@\s]*@")
 _PEM = "-----BEGIN"
 _MOST = 64
 
 
 def masked(name: str, value: str) -> str:
     """A variable's value as it may be shown: ``***`` if its name sounds like a secret's or it holds a PEM, and without
-    the user and password of a URL."""
+    the user and password of a URL, signed tokens, and parameters that are named like a secret."""
     if value and (_SECRET.search(name) or _PEM in value):
-        return MASK
-    return _USER_INFO.sub(f"{MASK}@", value)
+        return secrets.MASK
+    return secrets.masked(value)
 
 
 class Environment:

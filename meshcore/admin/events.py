@@ -11,7 +11,7 @@ import trio
 import trio.lowlevel
 
 from meshcore._wakeup import Wakeup
-from meshcore.admin.page import method_not_allowed, text_page
+from meshcore.admin.page import from_elsewhere, method_not_allowed, text_page
 from meshcore.errors import BodyAbandoned
 from meshcore.http.body import Body, Empty, EndOfStream
 from meshcore.http.headers import Headers
@@ -113,6 +113,8 @@ class Events:
         """A stream that ends with the admin server."""
         if request.method not in (b"GET", b"HEAD"):
             return method_not_allowed(b"GET, HEAD")
+        if from_elsewhere(request):
+            return text_page(403, "events are not for web pages from elsewhere\n")
         if self._ended or len(self._viewers) >= MOST:
             self._refused += 1
             response = text_page(503, "the proxy has stopped\n" if self._ended else "too many look on already\n")

@@ -6,8 +6,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from meshcore.admin.page import from_loopback, method_not_allowed, text_page
+from meshcore.admin.question import body_text
 from meshcore.errors import ConfigError, MeshError
-from meshcore.http.body import Empty, read_all
+from meshcore.http.body import Empty
 from meshcore.http.message import Response
 from meshcore.log_filter import LogFilter
 
@@ -21,7 +22,6 @@ __all__ = ["LogLevel"]
 
 log = logging.getLogger(__name__)
 
-_LONGEST = 4_096
 
 
 class LogLevel:
@@ -50,7 +50,7 @@ class LogLevel:
         if b"origin" in request.headers or (request.headers.get(b"sec-fetch-site") or b"none") != b"none":
             return text_page(403, "the log level is not for web pages\n")
         try:
-            text = (await read_all(request.body, _LONGEST)).decode()
+            text = await body_text(request)
             filter = LogFilter.parse(text)
         except ConfigError as error:
             return text_page(400, "".join(f"{problem}\n" for problem in error.problems))

@@ -12,9 +12,10 @@ from urllib.parse import parse_qs, unquote_plus
 import trio
 
 from meshcore._wakeup import Wakeup
-from meshcore.admin.page import from_another_site, from_loopback, method_not_allowed, text_page
+from meshcore.admin.page import from_elsewhere, from_loopback, method_not_allowed, text_page
+from meshcore.admin.question import body_text
 from meshcore.errors import ConfigError, MeshError
-from meshcore.http.body import Body, read_all
+from meshcore.http.body import Body, EndOfStream
 from meshcore.http.headers import Headers
 from meshcore.http.message import Response
 from meshcore.log_filter import LogFilter
@@ -32,7 +33,6 @@ _MOST_READERS = 4
 _KEPT = 1_000
 """Messages that wait for a reader."""
 _LONGEST_LINE = 16_384
-_LONGEST = 4_096
 
 
 class LogStream:
@@ -60,6 +60,8 @@ class LogStream:
         self._levels = levels
         self._formatter = formatter
         self._allowed = allowed
+        self._open: set[_Lines] = set()
+        self._ended = False
         self._readers = registry.gauge("log_stream_readers", "Readers of the log's stream.").labels()
         self._dropped = registry.counter(
             "log_stream_dropped_total", "Total count of messages that readers of the log's stream were too slow for."
@@ -71,27 +73,31 @@ class LogStream:
             return method_not_allowed(b"GET, QUERY")
         if not self._allowed(request):
             return text_page(403, "the log is for loopback clients only\n")
-        if from_another_site(request):
+        if from_elsewhere(request):
             return text_page(403, "the log is not for web pages from elsewhere\n")
         try:
             if request.method == b"GET":
                 text = _queried(request.path.partition(b"?")[2].decode())
             else:
-                text = (await read_all(request.body, _LONGEST)).decode()
+                text = await body_text(request)
             filter = LogFilter.parse(text) if text.strip() else self._levels.filter
         except ConfigError as error:
             return text_page(400, "".join(f"{problem}\n" for problem in error.problems))
         except (ValueError, MeshError) as error:
             return text_page(400, f"{error}\n")
-        if self._readers.value >= _MOST_READERS:
+        if self._ended:
+            return text_page(503, "the proxy has stopped\n")
+        if len(self._open) >= _MOST_READERS:
             return text_page(429, f"{_MOST_READERS} read the log already\n")
         lines = _Lines(self._formatter, self._dropped)
         end = self._levels.listen(filter, lines.handler)
-        self._readers.value += 1
+        self._open.add(lines)
+        self._readers.value = len(self._open)
 
         def ended(_: object) -> None:
             end()
-            self._readers.value -= 1
+            self._open.discard(lines)
+            self._readers.value = len(self._open)
 
         lines.on_end(ended)
         headers = [
@@ -100,6 +106,12 @@ class LogStream:
             (b"x-content-type-options", b"nosniff"),
         ]
         return Response(200, Headers(headers), lines)
+
+    def end(self) -> None:
+        """Readers get what waits for them, and no more; nobody is let in any more."""
+        self._ended = True
+        for lines in list(self._open):
+            lines.say_goodbye()
 
 
 def _queried(query: str) -> str:
@@ -112,7 +124,7 @@ def _queried(query: str) -> str:
 class _Lines(Body):
     """The messages that one reader has not got yet; ends when the reader goes."""
 
-    __slots__ = ("_dropped", "_formatter", "_lost", "_token", "_waiting", "_wakeup", "handler")
+    __slots__ = ("_dropped", "_formatter", "_goodbye", "_lost", "_token", "_waiting", "_wakeup", "handler")
 
     def __init__(self, formatter: logging.Formatter, dropped: Counter) -> None:
         super().__init__()
@@ -122,6 +134,7 @@ class _Lines(Body):
         self._wakeup = Wakeup()
         self._token = trio.lowlevel.current_trio_token()
         self._lost = 0
+        self._goodbye = False
         self.handler: logging.Handler = _Handler(self)
 
     def add(self, record: logging.LogRecord) -> None:
@@ -139,6 +152,11 @@ class _Lines(Body):
             with contextlib.suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(self._wakeup.wake, idempotent=True)
 
+    def say_goodbye(self) -> None:
+        """It ends once what waits is read."""
+        self._goodbye = True
+        self._wakeup.wake()
+
     def receive_nowait(self) -> bytes:
         """See ``Body``."""
         if self.end is not None:
@@ -146,7 +164,10 @@ class _Lines(Body):
                 raise self.end.error
             return b""
         if not self._waiting and not self._lost:
-            raise trio.WouldBlock
+            if not self._goodbye:
+                raise trio.WouldBlock
+            self._finish(EndOfStream())
+            return b""
         lines: list[str] = []
         while self._waiting and len(lines) < _KEPT:
             lines.append(self._waiting.popleft())
@@ -158,7 +179,7 @@ class _Lines(Body):
 
     async def receive_some(self) -> bytes:
         """See ``Body``."""
-        while not self._waiting and not self._lost and self.end is None:
+        while not (self._waiting or self._lost or self._goodbye or self.end is not None):
             await self._wakeup.wait()
         return self.receive_nowait()
 

@@ -6,6 +6,8 @@ import ipaddress
 import json
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from meshcore.http.body import Full
 from meshcore.http.headers import Headers
 from meshcore.http.message import Response
@@ -17,9 +19,10 @@ __all__ = [
     "JSON",
     "TEXT",
     "accepts_gzip",
-    "from_another_site",
+    "from_elsewhere",
     "from_loopback",
     "json_page",
+    "large_json_page",
     "method_not_allowed",
     "not_by_hand",
     "response_of",
@@ -29,6 +32,10 @@ __all__ = [
 
 TEXT = b"text/plain; charset=utf-8"
 JSON = b"application/json"
+
+_ENCODER = json.JSONEncoder(indent=2, ensure_ascii=False)
+_PIECE = 500
+"""Parts of a JSON text, a few to a line, that are written in one go."""
 
 
 def not_by_hand(request: Request, what: str) -> Response | None:
@@ -43,6 +50,12 @@ def not_by_hand(request: Request, what: str) -> Response | None:
     return None
 
 
+def from_elsewhere(request: Request) -> bool:
+    """Whether a browser asks for a page that another site has: that could not read a stream, and would still use one
+    up."""
+    return (request.headers.get(b"sec-fetch-site") or b"none") not in (b"none", b"same-origin")
+
+
 def from_loopback(request: Request) -> bool:
     """Whether a request came from this host, as far as its connection says that; not where there is none."""
     if request.connection is None:
@@ -53,12 +66,6 @@ def from_loopback(request: Request) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return bool((mapped or address).is_loopback)
-
-
-def from_another_site(request: Request) -> bool:
-    """Whether a browser says that a page of another site asks: it could not read a stream, and would still take the
-    place of somebody who can."""
-    return (request.headers.get(b"sec-fetch-site") or b"none") not in (b"none", b"same-origin")
 
 
 def accepts_gzip(headers: Headers) -> bool:
@@ -104,7 +111,19 @@ def text_page(status: int, text: str) -> Response:
 
 def json_page(value: Any) -> Response:
     """A JSON value."""
-    return response_of(200, JSON, json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")
+    text = _ENCODER.encode(value)
+    # What is no character becomes an escape, which JSON has, too.
+    return response_of(200, JSON, text.encode(errors="backslashreplace") + b"\n")
+
+
+async def large_json_page(value: Any) -> Response:
+    """A JSON value that takes long to write: others have their turn now and then."""
+    parts: list[str] = []
+    for number, part in enumerate(_ENCODER.iterencode(value), 1):
+        parts.append(part)
+        if number % _PIECE == 0:
+            await trio.lowlevel.checkpoint()
+    return response_of(200, JSON, "".join(parts).encode(errors="backslashreplace") + b"\n")
 
 
 def method_not_allowed(allow: bytes) -> Response:

@@ -1,4 +1,4 @@
-"""What the query of a page's address asks for: bounded, and never an error that is not told."""
+"""What the query of a page's address, or a body, asks for: bounded, and never an error that is not told."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ import math
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
+import trio
+
+from meshcore.http.body import read_all
+
 if TYPE_CHECKING:
     from meshcore.http.message import Request
 
-__all__ = ["asked", "seconds"]
+__all__ = ["asked", "body_text", "seconds"]
 
 _MOST = 50
+_LONGEST = 4_096
+_PATIENCE = 10.0
+"""Seconds for a body: who asks and does not go on is not waited for."""
 
 
 def asked(request: Request) -> dict[str, str]:
@@ -30,3 +37,15 @@ def seconds(text: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) and value > 0 else None
+
+
+async def body_text(request: Request) -> str:
+    """The body as text.
+
+    Raises:
+        ValueError: it is too long, no UTF-8, or did not come in time.
+        MeshError: it broke.
+    """
+    with trio.move_on_after(_PATIENCE):
+        return (await read_all(request.body, _LONGEST)).decode()
+    raise ValueError(f"the body did not come within {_PATIENCE:g} s")

@@ -9,25 +9,34 @@ from pathlib import PurePath
 from typing import Any, TypeAlias
 
 import attrs
+import trio
 
 from meshcore.accounting.places import places
 from meshcore.admin.columns import beside
+from meshcore.config.match import ValueConfig
+from meshcore.http.log_template import is_secret
+from meshcore.layers.tap.secrets import MASK, masked
 from meshcore.stack import Branching, Stack, role
 
-__all__ = ["MASK", "config_value", "stack_text", "stack_value"]
+__all__ = ["MASK", "config_value", "stack_text", "stack_value", "value_in_pieces"]
 
-MASK = "***"
+_PIECE = 20
+"""Mappings and lists that are looked at in one go: a small part of a millisecond."""
 
 # A file's path is no secret, whatever the field is called; text and bytes under these names are.
 _SECRET = re.compile(r"(^|_)(key|password|passphrase|secret|token|credentials?)$")
-_USER_INFO = re.compile(r"(?<=://)[^/@\s]*@")
+# The same in what a layer prints of itself.
+_SECRET_TEXT = re.compile(
+    r"\b((?:\w+_)?(?:key|password|passphrase|secret|token|credentials?)=b?)('[^']*'|\"[^\"]*\")"
+)
 
 
 def config_value(value: Any, name: str = "") -> Any:
     """A JSON value of an attrs value and all that it holds.
 
-    What is secret is masked: text or bytes in a field named like one, or with ``metadata={"secret": True}``,
-    and user and password in URLs.  Other bytes are told by their length.
+    What is secret is masked: text or bytes in a field named like one, or with ``metadata={"secret": True}``, what is
+    said of a header that carries one (``authorization``), and user, password and parameters in URLs.  Other bytes are
+    told by their length.
     """
     if value is None or isinstance(value, bool | int | float):
         return value
@@ -38,7 +47,7 @@ def config_value(value: Any, name: str = "") -> Any:
     if isinstance(value, Enum):
         return value.name.lower()
     if isinstance(value, str):
-        return _USER_INFO.sub(f"{MASK}@", value)
+        return _shown(value)
     if isinstance(value, bytes):
         return f"{len(value)} bytes"
     if attrs.has(type(value)):
@@ -49,32 +58,66 @@ def config_value(value: Any, name: str = "") -> Any:
             for field in attrs.fields(type(value))
         }
     if isinstance(value, Mapping):
-        return {str(key): config_value(item, str(key)) for key, item in value.items()}
+        return {str(key): _of_key(str(key), item) for key, item in value.items()}
     if isinstance(value, frozenset | set):
         return sorted((config_value(item, name) for item in value), key=repr)
     if isinstance(value, list | tuple):
         return [config_value(item, name) for item in value]
-    return _USER_INFO.sub(f"{MASK}@", repr(value))
+    return _shown(repr(value))
+
+
+async def value_in_pieces(value: Any) -> Any:
+    """:func:`config_value` of something large: others have their turn now and then."""
+    count = 0
+
+    async def shown(value: Any, name: str) -> Any:
+        nonlocal count
+        if not isinstance(value, Mapping | list | tuple):
+            return _of_key(name, value)
+        count += 1
+        if count % _PIECE == 0:
+            await trio.lowlevel.checkpoint()
+        if isinstance(value, Mapping):
+            return {str(key): await shown(item, str(key)) for key, item in value.items()}
+        return [await shown(item, name) for item in value]
+
+    return await shown(value, "")
+
+
+def _of_key(key: str, value: Any) -> Any:
+    # Only what is said of a header: backends, say, have names of all kinds.
+    if isinstance(value, str | bytes | ValueConfig) and is_secret(key):
+        return MASK
+    return config_value(value, key)
+
+
+def _shown(text: str) -> str:
+    return masked(text) if "://" in text else text
+
+
+def _printed(text: str) -> str:
+    """What layers print of themselves."""
+    return _SECRET_TEXT.sub(rf"\1'{MASK}'", "\n".join(map(_shown, text.split("\n"))))
 
 
 Accounts: TypeAlias = Mapping[str, Mapping[str, Any]]
 """What layers have done, by their places."""
 
 
-def stack_value(stack: Stack[Any, Any], live: Any = None, accounts: Accounts | None = None) -> dict[str, Any]:
+async def stack_value(stack: Stack[Any, Any], live: Any = None, accounts: Accounts | None = None) -> dict[str, Any]:
     """A stack as JSON: its layers in request order, each with its role, its text, what multiplies it, its ``account``
     and its branches; ``live`` is what the running services know of themselves."""
     told = iter([(layer, (accounts or {}).get(place)) for layer, place in places(stack)])
     value: dict[str, Any] = {"layers": _layers(stack, told)}
     if live is not None:
-        value["live"] = config_value(live)
+        value["live"] = await value_in_pieces(live)
     return value
 
 
 def _layers(stack: Stack[Any, Any], accounts: Iterator[tuple[Any, Any]]) -> list[dict[str, Any]]:
     found = []
     for layer in stack.layers:
-        value: dict[str, Any] = {"role": role(layer), "layer": _USER_INFO.sub(f"{MASK}@", repr(layer))}
+        value: dict[str, Any] = {"role": role(layer), "layer": _printed(repr(layer))}
         per = getattr(layer, "per", None)
         if isinstance(per, str):
             value["per"] = per
@@ -92,7 +135,7 @@ def stack_text(name: str, stack: Stack[Any, Any], live: Any = None, accounts: Ac
     """The tree as it is printed everywhere, with what its layers have done in front of them, and under it what the
     running services know of themselves."""
     lines = [line for line, _ in stack.rows()] if accounts is None else beside(stack, accounts)
-    tree = _USER_INFO.sub(f"{MASK}@", "\n".join(lines))
+    tree = _printed("\n".join(lines))
     text = f"{name}\n{tree}\n"
     if live is not None:
         text += "".join(f"  {line}\n" for line in _lines(config_value(live), ""))

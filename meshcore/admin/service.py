@@ -6,8 +6,9 @@ import ipaddress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
+import trio
 
-from meshcore.admin.page import json_page, method_not_allowed, not_by_hand, text_page
+from meshcore.admin.page import json_page, large_json_page, method_not_allowed, not_by_hand, text_page
 from meshcore.admin.render import config_value, stack_text, stack_value
 from meshcore.admin.scrape import Scrape
 from meshcore.http.body import Empty
@@ -98,13 +99,13 @@ class Admin:
         self._further: dict[bytes, HttpService] = {
             b"/metrics": Scrape(metrics),
             b"/reload": self._post_reload,
+            b"/stack": self._get_stack,
             **(pages or {}),
         }
         self._access = access
         self._pages: dict[bytes, Callable[[Request], Response]] = {
             b"/live": self._get_live,
             b"/ready": self._get_ready,
-            b"/stack": self._get_stack,
             b"/config": self._get_config,
         }
 
@@ -175,7 +176,9 @@ class Admin:
             return text_page(503, "draining\n")
         return text_page(200, f"ready from={','.join(addresses)}\n")
 
-    def _get_stack(self, request: Request) -> Response:
+    async def _get_stack(self, request: Request) -> Response:
+        if request.method not in (b"GET", b"HEAD"):
+            return method_not_allowed(b"GET, HEAD")
         live = self._live()
         stacks = self._stacks() if callable(self._stacks) else self._stacks
         if (request.headers.get(b"accept") or b"").startswith(b"text/plain"):
@@ -183,9 +186,12 @@ class Admin:
                 stack_text(name, stack, live.get(name), self._accounts(name)) for name, stack in stacks.items()
             )
             return text_page(200, text)
-        return json_page(
-            {name: stack_value(stack, live.get(name), self._accounts(name)) for name, stack in stacks.items()}
-        )
+        value = {}
+        for name, stack in stacks.items():
+            value[name] = await stack_value(stack, live.get(name), self._accounts(name))
+            # With many endpoints it is long, and a dashboard asks again and again.
+            await trio.lowlevel.checkpoint()
+        return await large_json_page(value)
 
     def _get_config(self, request: Request) -> Response:
         value = config_value(self._config() if callable(self._config) else self._config)
@@ -202,7 +208,6 @@ class Admin:
             return refused
         self._drain.start("POST /shutdown")
         return text_page(200, "shutdown\n")
-
 
     async def _post_reload(self, request: Request) -> Response:
         reloader = self._reloader()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from meshcore.admin.page import from_another_site, method_not_allowed, text_page
+from meshcore.admin.page import from_elsewhere, method_not_allowed, text_page
 from meshcore.errors import ConfigError, LoadShedError
 from meshcore.http.body import Body, Empty, EndOfStream
 from meshcore.http.headers import Headers
@@ -46,7 +46,7 @@ class TapPage:
         """The stream; or what is wrong with the question."""
         if request.method not in (b"GET", b"HEAD"):
             return method_not_allowed(b"GET, HEAD")
-        if from_another_site(request):
+        if from_elsewhere(request):
             return text_page(403, "tap is not for web pages from elsewhere\n")
         try:
             query = parse_query(request.path.partition(b"?")[2].decode("latin-1"))

@@ -49,10 +49,14 @@ class RegistryCollector(Collector):
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        """Every family that has series, as it is now."""
+        """Every family that has series, as it is now; nothing once the Trio of *token* has ended."""
         if self._token is None or _in_trio():
             return self._collect()
-        return trio.from_thread.run_sync(self._collect, trio_token=self._token)
+        try:
+            return trio.from_thread.run_sync(self._collect, trio_token=self._token)
+        except trio.RunFinishedError:
+            # The application's own metrics are still to be had.
+            return []
 
     def _collect(self) -> list[Metric]:
         for _ in self._registry.collected():

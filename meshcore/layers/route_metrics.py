@@ -11,7 +11,7 @@ from meshcore.abc import HttpService, ServiceLayer
 from meshcore.metrics.registry import Registry
 from meshcore.metrics.route_requests import MeasuredRoute, RouteSeries
 from meshcore.metrics.route_views import route_views
-from meshcore.transport.target import BackendRef, HttpRoute
+from meshcore.transport.target import Backend, BackendRef, HttpRoute
 
 __all__ = ["RouteMetrics"]
 
@@ -23,7 +23,8 @@ class RouteMetrics(ServiceLayer):
     As *scope* ``"route"``, above ``Retry``, it counts what clients see
     (``outbound_http_route_request_statuses_total`` …); as ``"backend"``, below ``Split``, each try at each backend
     (``outbound_http_route_backend_requests_total`` …); as ``"inbound"`` what comes in for the application
-    (``inbound_http_requests_total`` …).  gRPC calls count in families of their own (``…_grpc_…``).
+    (``inbound_http_requests_total`` …).  gRPC calls count in families of their own (``…_grpc_…``).  What has no
+    routes has one, ``default``.
 
     Attributes:
         registry: where the series are.
@@ -37,10 +38,12 @@ class RouteMetrics(ServiceLayer):
     )
     name: str = attrs.field(default="", repr=False, kw_only=True)
 
-    def wrap(self, inner: HttpService, target: HttpRoute | BackendRef, /) -> HttpService:
+    def wrap(self, inner: HttpService, target: HttpRoute | BackendRef | Backend, /) -> HttpService:
         """The measured service."""
-        if isinstance(target, BackendRef):
-            values: tuple[str, ...] = (target.parent, target.route, target.backend.name)
+        if isinstance(target, Backend):
+            values: tuple[str, ...] = (target.name, "default")
+        elif isinstance(target, BackendRef):
+            values = (target.parent, target.route, target.backend.name)
         else:
             values = (target.parent, target.name)
         return MeasuredRoute(inner, partial(self._series, values))

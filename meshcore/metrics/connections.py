@@ -33,7 +33,8 @@ class ConnectionCounts:
     __slots__ = (
         "_close_total",
         "_direction",
-        "_most",
+        "_forget_at",
+        "_least",
         "_open",
         "_open_total",
         "_peer",
@@ -45,7 +46,8 @@ class ConnectionCounts:
     def __init__(self, registry: Registry, direction: str, peer: str) -> None:
         self._direction = direction
         self._peer = peer
-        self._most = registry.max_series
+        # What is held here makes no room for others, so: not much more than there is in use.
+        self._forget_at = self._least = max(1, registry.max_series // 8)
         self._open_total = registry.counter("tcp_open_total", "Total count of opened connections", *_NAMES)
         self._open = registry.gauge("tcp_open_connections", "Number of currently-open connections", *_NAMES)
         self._read_bytes = registry.counter(
@@ -73,7 +75,7 @@ class ConnectionCounts:
         labels = (*values, self._peer, identity)
         found = self._series.get(labels)
         if found is None:
-            if len(self._series) >= self._most:
+            if len(self._series) >= self._forget_at:
                 self._forget_idle()
             found = self._series[labels] = ConnectionSeries(
                 self,
@@ -95,6 +97,8 @@ class ConnectionCounts:
                 pass
             if not series.live:
                 del self._series[labels]
+        # Where they are in use, a look at all of them for each that comes would be dear.
+        self._forget_at = max(self._least, 2 * len(self._series))
 
     def collect(self) -> Iterator[None]:
         """Sets the cells to what is true now; runs before each scrape, which gives way now and then."""

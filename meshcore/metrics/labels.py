@@ -29,7 +29,8 @@ def target_labels(direction: str, target: object) -> tuple[str, ...]:
             tls = ("true", "", target.tls.identity or target.tls.server_name)
         return (direction, *_address(target.address), *tls)
     if isinstance(target, Accepted):
-        how = ("true", "") if target.secure else _not_secure(target.no_tls) if target.no_tls else ("", "")
+        # Where nobody looks for TLS the client has shown none.
+        how = ("true", "") if target.secure else _not_secure(target.no_tls or "no_tls_from_remote")
         return (direction, *_address(target.original or target.local), *how, "")
     return (direction, "", "", "", "", "", "")
 

@@ -11,7 +11,7 @@ from meshcore.metrics.prometheus import HistogramText, Labels, title_of
 from meshcore.metrics.view import View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
     from meshcore.metrics.family import Series
     from meshcore.metrics.view import Rename
@@ -118,6 +118,8 @@ class Registry:
     def _check(self, name: str, kind: str, labels: Iterable[str]) -> None:
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is not a metric's name")
+        if name in self._families or name in self._views:
+            raise ValueError(f"metric {name} is there already, and one of the two is a view")
         if kind == "counter" and not name.endswith("_total"):
             raise ValueError(f"{name!r} is not a counter's name, which ends in _total")
         for label in labels:
@@ -188,7 +190,7 @@ class Registry:
             yield
         self._count_dropped()
 
-    def pieces(self, openmetrics: bool = False) -> Iterator[str]:
+    def pieces(self, openmetrics: bool = False) -> Generator[str, None, None]:
         """The text of a scrape, in pieces that take a part of a millisecond each: ``""`` where only time has passed.
 
         Each series is as it was at one moment; between the pieces somebody else may run.
@@ -201,7 +203,7 @@ class Registry:
         parts: list[str] = []
         lines = 0
         for family in self.families():
-            found = family.snapshot()
+            found = (yield from family.gathered()) if isinstance(family, View) else family.snapshot()
             if not found:
                 continue
             parts.append(family.head(openmetrics))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from meshcore.abc import HttpService
     from meshcore.http.body import EndOfStream
+    from meshcore.http.classification import Classification
     from meshcore.http.message import Request, Response
     from meshcore.metrics.registry import Registry
 
@@ -67,14 +68,16 @@ class RouteSeries:
         )
         self.duration = duration.labels(*values)
         # By status; what is rare has a tuple for a key.
-        self.statuses: dict[int | tuple[int, str], Counter] = {}
+        self.statuses: dict[int | tuple[int, str, str], Counter] = {}
 
-    def status(self, status: int, error: str = "") -> Counter:
-        """The counter of a kind of end; a status of -1 is none."""
-        key = (status, error) if error else status
+    def status(self, status: int, error: str = "", judged: str = "") -> Counter:
+        """The counter of a kind of end; a status of -1 is none.  *judged* is the class, where the status alone does not
+        say it."""
+        key = (status, error, judged) if error or judged else status
         cell = self.statuses.get(key)
         if cell is None:
-            cell = self._statuses.labels(*self._values, "" if status < 0 else str(status), error)
+            extra = (("classification", judged),) if judged else ()
+            cell = self._statuses.labels(*self._values, "" if status < 0 else str(status), error, extra=extra)
             self.statuses[key] = cell
         return cell
 
@@ -115,7 +118,12 @@ class MeasuredRoute:
             series.status(-1, status_error(error)).value += 1
             series.duration.observe(self._now() - started)
             raise
-        response.body.on_end(_Exchange(series, response, self._now, started, grpc).ended)
+        classification = request.classification
+        if classification is None:
+            exchange = _Exchange(series, response, self._now, started, grpc)
+        else:
+            exchange = _Judged(series, response, self._now, started, grpc, classification)
+        response.body.on_end(exchange.ended)
         return response
 
 
@@ -146,4 +154,34 @@ class _Exchange:
         else:
             cell = series.status(grpc_outcome(response.headers.raw, end.trailers)[0])
         cell.value += 1
+        series.duration.buckets.observe(self._now() - self._started)
+
+
+class _Judged(_Exchange):
+    """The same where it has been said what a failure is (R-20)."""
+
+    __slots__ = ("_classification",)
+
+    def __init__(
+        self,
+        series: RouteSeries,
+        response: Response,
+        now: Callable[[], float],
+        started: float,
+        grpc: bool,
+        classification: Classification,
+    ) -> None:
+        super().__init__(series, response, now, started, grpc)
+        self._classification = classification
+
+    def ended(self, end: EndOfStream) -> None:
+        """The status and the class are known here."""
+        series = self._series
+        response = self._response
+        verdict = self._classification.verdict(
+            response.status, response.headers.raw, end.trailers, end.error, grpc=self._grpc
+        )
+        status = verdict.grpc_status if self._grpc else verdict.status
+        error = "" if end.error is None else status_error(end.error)
+        series.status(status, error, "failure" if verdict.failure else "success").value += 1
         series.duration.buckets.observe(self._now() - self._started)

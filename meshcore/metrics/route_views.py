@@ -27,7 +27,8 @@ def route_views(registry: Registry) -> None:
     ``route_actual_*`` kin, with the labels ``direction``, ``dst`` (the route's parent) and ``rt_route``.
 
     They say nothing that the families of routes do not, and cost nothing but at a scrape.  Three things differ from
-    linkerd's: a request counts once it has ended, its latency is until then, and it is classified by its status.
+    linkerd's: a request counts once it has ended, its latency is until then, and it is classified by its status, unless
+    it was said otherwise.
     """
     statuses = {
         f"{prefix}{'statuses_total' if direction == 'inbound' else 'request_statuses_total'}": direction
@@ -89,6 +90,6 @@ def _of_status(direction: str, labels: Labels) -> Labels:
         or error not in ("", "CANCEL")
     )
     renamed = _renamed(direction, labels)
-    if "overflow" in by_name:
+    if "overflow" in by_name or "classification" in by_name:
         return renamed
     return (*renamed, ("classification", "failure" if failed else "success"))

@@ -9,12 +9,15 @@ from meshcore.metrics.histogram import Histogram
 from meshcore.metrics.prometheus import HistogramText, Labels, family_text, inner_text, labels_text, number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from typing import Any, TypeAlias
 
     Rename: TypeAlias = Callable[[Labels], Labels]
 
 __all__ = ["View"]
+
+_PIECE = 50
+"""Series that are added up in one go: half a millisecond of histograms."""
 
 
 class View:
@@ -69,11 +72,25 @@ class View:
 
     def snapshot(self) -> Sequence[Series[Any]]:
         """The sums, now."""
+        gathered = self.gathered()
+        while True:
+            try:
+                next(gathered)
+            except StopIteration as end:
+                found: Sequence[Series[Any]] = end.value
+                return found
+
+    def gathered(self) -> Generator[str, None, Sequence[Series[Any]]]:
+        """The same; at each ``yield`` somebody else may run."""
         sums: dict[Labels, Series[Any]] = {}
         renamed: dict[tuple[str, Labels], Labels] = {}
+        number = 0
         for name, rename in self._sources.items():
             family: Family[Any] | None = self._families.get(name)
             for series in () if family is None else family.snapshot():
+                number += 1
+                if number % _PIECE == 0:
+                    yield ""
                 key = (name, series.labels)
                 labels = self._renamed.get(key)
                 if labels is None:

@@ -15,6 +15,7 @@ from meshcore.layers.rate_limit import RateLimit
 from meshcore.layers.read_overrides import ReadOverrides
 from meshcore.layers.rescue import Rescue
 from meshcore.layers.route import Route, match_authority
+from meshcore.layers.route_metrics import RouteMetrics
 from meshcore.layers.stream_timeouts import StreamTimeouts
 from meshcore.layers.tcp_errors import TcpErrors
 from meshcore.layers.tcp_metrics import TcpMetrics
@@ -125,6 +126,8 @@ def requests(
     if any(each.classify != ClassifyConfig() for each in destinations):
         # Says what a failure is, so: above all that asks.
         top = top.then(Classify(attrgetter("classification")))
+    # What the application sees of a destination, whatever is tried again or never sent, so: above all that does that.
+    top = top.then(RouteMetrics(runtime.registry))
     if limited is not None:
         # The tries of a request count once, so: above Retry.
         top = top.then(limited)

@@ -113,7 +113,7 @@ def _pages(proxy: Proxy) -> dict[bytes, HttpService]:
     }
     if proxy.levels is not None:
         pages[b"/proxy-log-level"] = LogLevel(proxy.levels)
-        pages[b"/logs.json"] = LogStream(proxy.levels, JsonFormatter(), proxy.registry)
+        proxy.log_stream = pages[b"/logs.json"] = LogStream(proxy.levels, JsonFormatter(), proxy.registry)
     return pages
 
 
@@ -173,6 +173,8 @@ async def serve_admin(
     """
     # Streams end in order, before they would be cut.
     drain.on_start(proxy.taps.close)
+    if proxy.log_stream is not None:
+        drain.on_start(proxy.log_stream.end)
     if proxy.events is not None:
         drain.on_start(proxy.events.end)
         instruments.start_soon(proxy.events.run, name="events")

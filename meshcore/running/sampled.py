@@ -83,9 +83,6 @@ class SampledProxy:
             listeners=_ports(bound, frozenset({"inbound", *config.listen})),
             gateways=frozenset(config.listen).difference(destinations),
             secured=frozenset(name for name, each in config.listen.items() if each.tls is not None),
-            destinations=()
-            if config.outbound is None
-            else tuple(name for name, each in config.outbound.to.items() if not each.opaque),
             routes=tuple(_routes(config)),
             admin=admin,
         )
@@ -100,7 +97,7 @@ def _routes(config: MeshConfig) -> Iterator[RouteKey]:
     if config.inbound is not None:
         for index, incoming in enumerate(config.inbound.route):
             yield RouteKey("inbound", "inbound", incoming.name or f"route-{index}")
-    if config.outbound is not None and any(each.route for each in config.outbound.to.values()):
+    if config.outbound is not None:
         for name, destination in config.outbound.to.items():
             for index, route in enumerate(destination.route):
                 yield RouteKey("outbound", name, route.name or f"route-{index}")

@@ -16,10 +16,12 @@ from meshcore._unwrap import find, services
 from meshcore.abc import HttpService, ServiceLayer, Status
 from meshcore.accounting import Ledger, accounted
 from meshcore.accounting.places import places
+from meshcore.accounting.series import count_layers
 from meshcore.errors import GoAway, NoRoute
 from meshcore.http.body import Chunks
 from meshcore.http.hedge import Hedge
 from meshcore.http.message import Request, Response
+from meshcore.metrics import Registry
 from meshcore.stack import Stack, middleware, stack
 from meshcore.testing import MockNewService, explore_schedules, mock_service, request, response
 from meshcore.transport.target import Backend, Endpoint
@@ -346,3 +348,21 @@ async def test_what_measured_errors_leave_behind_has_no_cycles(
         assert 0 == gc.collect()
     finally:
         gc.enable()
+
+
+def test_what_came_since_the_last_scrape_is_told_of_a_pipeline_that_is_gone() -> None:
+    ledger, registry = Ledger(), Registry()
+    count_layers(ledger, registry)
+    account = ledger.account("public", "retry", "inbound")
+    account.created = 2
+    account.came(3)
+    registry.render()
+    account.outcomes[0] += 1
+
+    del account
+    gc.collect()
+
+    text = registry.render()
+    assert 'stack_layer_in_flight{pipeline="public",layer="retry"} 0\n' in text
+    assert 'stack_layer_requests_total{pipeline="public",layer="retry",outcome="done"} 1\n' in text
+    assert 'stack_drop_total{direction="inbound",protocol="http",name="retry"} 2\n' in text

@@ -7,10 +7,13 @@ from typing import Any
 
 import attrs
 import pytest
+import trio
 
 import meshcore.stack
 from meshcore.abc import HttpService, ServiceLayer
 from meshcore.admin import Admin
+from meshcore.admin.render import config_value, stack_text, stack_value
+from meshcore.config.match import ValueConfig
 from meshcore.http.body import Full, read_all
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
@@ -26,6 +29,16 @@ class Pass(ServiceLayer):
     """Does nothing."""
 
     per: str | None = None
+
+    def wrap(self, inner: HttpService, target: object, /) -> HttpService:
+        return inner
+
+
+@attrs.frozen
+class Signs(ServiceLayer):
+    """A layer of somebody's own, with a secret."""
+
+    signing_key: str
 
     def wrap(self, inner: HttpService, target: object, /) -> HttpService:
         return inner
@@ -166,6 +179,28 @@ async def test_the_stack_as_json_has_layers_in_request_order_and_what_runs(serve
     }
 
 
+async def test_others_have_their_turn_while_a_large_stack_is_told() -> None:
+    endpoints = [{"address": f"10.0.0.1:{port}", "labels": {"pod": str(port)}} for port in range(1_000)]
+    told = {"gateway": {"endpoints": endpoints}}
+    server = Server()
+    server.admin._live = lambda: told
+    turns = 0
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await trio.lowlevel.checkpoint()
+
+        _, _, body = await server.ask(b"/stack")
+        nursery.cancel_scope.cancel()
+
+    assert endpoints == json.loads(body)["gateway"]["live"]["endpoints"]
+    assert turns > 100
+
+
 async def test_the_stack_as_text_is_the_tree_that_is_printed_everywhere(server: Server) -> None:
     _, headers, body = await server.ask(b"/stack", accept="text/plain")
     assert headers[b"content-type"].startswith(b"text/plain")
@@ -195,6 +230,25 @@ async def test_the_configuration_is_shown_with_its_secrets_masked(server: Server
         "ports": [25, 3306],
     }
     assert b"hunter2" not in body
+
+
+@pytest.mark.parametrize("name", ["authorization", "Cookie", "x-api-key"])
+async def test_headers_that_carry_secrets_are_masked_in_the_configuration(name: str) -> None:
+    value = config_value({"set": {name: "hunter2", "x-env": "prod"}, "headers": {name: ValueConfig(exact="hunter2")}})
+
+    assert value == {"set": {name: "***", "x-env": "prod"}, "headers": {name: "***"}}
+    # A name of somebody's own is none of a header.
+    assert config_value({"session-store:80": Settings(name=name)})["session-store:80"]["name"] == name
+
+
+def test_a_password_is_masked_to_its_end() -> None:
+    assert config_value("http://a:p@ss@host/x?token=hunter2") == "http://***@host/x?token=***"
+
+
+async def test_what_a_layer_prints_of_itself_has_no_secrets() -> None:
+    told = meshcore.stack.stack(Backend).then(Signs("hunter2"))
+
+    assert "hunter2" not in json.dumps(await stack_value(told)) + stack_text("gateway", told)
 
 
 @pytest.mark.parametrize("path", [b"/live", b"/ready", b"/metrics", b"/stack", b"/config"])

@@ -346,3 +346,12 @@ async def test_a_draining_proxy_says_so_and_ends_the_stream_at_once(
     assert b'"text":"drain started: SIGTERM"' in rest
     assert rest.index(b"drain_started") < rest.index(b"drain_ended") < rest.index(b"event: end")
     assert trio.current_time() - before < 1
+
+
+async def test_a_web_page_from_elsewhere_is_no_viewer(watched: Watched) -> None:
+    for site, status in ((b"cross-site", 403), (b"same-origin", 200)):
+        fields = Headers([(b"sec-fetch-site", site)])
+        response = await watched.events(Request(b"GET", b"http", b"localhost", b"/events", fields))
+        assert status == response.status
+
+    assert 1 == watched.events.statistics().viewers

@@ -91,6 +91,24 @@ async def test_endpoints_are_told_with_load_state_age_and_connections(
     assert (up["identity"], up["secured"], up["no_tls_reason"]) == (None, False, "not_provided_by_service_discovery")
 
 
+async def test_a_destination_without_routes_shows_what_its_clients_see(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    running = Orders(nursery)
+    running.proxy = await running.mesh.start(ORDERS)
+    running.outbound = running.mesh.client(("orders", 4140))
+    await running.page(b"/stats")
+
+    # No endpoint runs: the first one waits for it, whoever comes then is told at once, and nothing was tried.
+    await running.send(3)
+    await trio.sleep(2)
+    told = await running.page(b"/stats?window=60")
+
+    (shown,) = [each for each in told["routes"] if each["parent"] == "stock:80"]
+    assert (shown["direction"], shown["route"], shown["requests"], shown["success"]) == ("outbound", "default", 3, 0.0)
+    assert shown["p99"] > 1_000
+
+
 async def test_the_application_is_a_backend_too(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     running = await orders(nursery)
     await running.mesh.serve(("orders", 8000), ok)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from meshcore.abc import HttpService
 from meshcore.admin import log_stream
@@ -17,7 +17,7 @@ from meshcore.admin.environment import Environment, masked
 from meshcore.admin.log_level import LogLevel
 from meshcore.admin.log_stream import LogStream
 from meshcore.errors import BodyAbandoned
-from meshcore.http.body import Full, read_all
+from meshcore.http.body import Chunks, Full, read_all
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
 from meshcore.log_filter import LogFilter
@@ -220,14 +220,6 @@ async def test_a_query_without_a_filter_hears_what_the_log_does_or_is_refused(le
     response.body.abort()
 
 
-async def test_a_web_page_from_elsewhere_takes_nobodys_place(levels: LogLevels) -> None:
-    page = stream(levels)
-    assert (await ask(page, b"/logs.json", sec_fetch_site="cross-site")).status == 403
-    response = await ask(page, b"/logs.json", sec_fetch_site="same-origin")
-    assert response.status == 200
-    response.body.abort()
-
-
 async def test_what_is_only_heard_by_a_reader_goes_to_nobody_else(levels: LogLevels) -> None:
     heard: list[str] = []
 
@@ -305,3 +297,59 @@ async def test_a_message_that_is_too_long_is_cut_and_stays_json(levels: LogLevel
     logging.getLogger("meshcore").info("x", extra={"client": "y" * 20_000})
     assert await next_of(response) == [{"level": "info", "logger": "meshcore", "cut": True}]
     response.body.abort()
+
+
+async def test_a_variable_that_is_no_text_is_told_all_the_same() -> None:
+    # What the operating system has as a byte that is no UTF-8.
+    status, text = await text_of(await ask(Environment({"A": "\udcff", "B": "b"}), b"/env.json"))
+
+    assert (200, {"A": "\udcff", "B": "b"}) == (status, json.loads(text))
+
+
+@pytest.mark.parametrize("query", [b"filter=", b"a=b&filter=", b""])
+async def test_an_empty_filter_is_the_one_that_holds(levels: LogLevels, query: bytes) -> None:
+    response = await ask(LogStream(levels, JsonFormatter(), Registry()), b"/logs.json?" + query)
+
+    assert 200 == response.status
+    response.body.abort()
+
+
+def test_secrets_within_a_value_are_masked() -> None:
+    assert "postgres://***@db/x" == masked("DB", "postgres://u:p@ss@db/x")
+    assert "Server=db;Password=***;" == masked("CONNECTION", "Server=db;Password=hunter2;")
+
+
+@pytest.mark.parametrize("method", [b"PUT", b"QUERY"])
+async def test_a_body_that_does_not_come_is_not_waited_for(
+    levels: LogLevels, autojump_clock: MockClock, method: bytes
+) -> None:
+    page = LogLevel(levels) if method == b"PUT" else LogStream(levels, JsonFormatter(), Registry())
+    from_peer: Any = Peer("127.0.0.1")
+    sent = Request(method, b"http", b"127.0.0.1", b"/", Headers(), Chunks(), connection=from_peer)
+
+    with trio.fail_after(60):
+        status, text = await text_of(await page(sent))
+
+    assert (400, "the body did not come within 10 s\n") == (status, text)
+
+
+async def test_a_web_page_from_elsewhere_uses_up_no_reader(levels: LogLevels) -> None:
+    page = LogStream(levels, JsonFormatter(), Registry())
+
+    for _ in range(10):
+        assert 403 == (await ask(page, b"/logs.json", sec_fetch_site="cross-site")).status
+    response = await ask(page, b"/logs.json", sec_fetch_site="same-origin")
+    assert 200 == response.status
+    response.body.abort()
+
+
+async def test_readers_get_what_waits_for_them_before_the_end(levels: LogLevels) -> None:
+    page, logger = LogStream(levels, JsonFormatter(), Registry()), logging.getLogger("meshcore.layers")
+    reading, idle = (await ask(page, b"/logs.json?info"), await ask(page, b"/logs.json?info"))
+    logger.warning("the last word")
+    idle.body.receive_nowait()
+
+    page.end()
+
+    assert (b"the last word" in await read_all(reading.body), b"") == (True, await read_all(idle.body))
+    assert 503 == (await ask(page, b"/logs.json")).status

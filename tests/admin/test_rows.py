@@ -105,7 +105,8 @@ async def test_routes_of_gateways_are_inbound_and_of_destinations_outbound() -> 
     change = Change(10.0)
     change.routes[RouteKey("outbound", "public", "r")] = tally(10)
     change.routes[RouteKey("outbound", "payments:80", "r")] = tally(20)
-    known = Known(name="x", gateways=frozenset({"public"}), destinations=("payments:80", "stock:80"))
+    quiet = (RouteKey("outbound", "payments:80", "r"), RouteKey("outbound", "stock:80", "default"))
+    known = Known(name="x", gateways=frozenset({"public"}), routes=quiet)
     found, _ = await busiest((await rows(change, known=known)).routes(), 10.0)
     assert [(each.direction, each.parent, each.route, each.golden.requests) for each in found] == [
         ("outbound", "payments:80", "r", 20),

@@ -88,3 +88,15 @@ async def test_another_thread_asks_the_trio_that_the_proxy_runs_in() -> None:
     found = await trio.to_thread.run_sync(lambda: list(collector.collect()))
     assert {metric.name for metric in found} == {metric.name for metric in collector.collect()}
     assert "RegistryCollector" in repr(collector)
+
+
+async def test_what_has_ended_has_nothing_to_tell_and_spoils_nobody_elses_scrape() -> None:
+    def ended() -> trio.lowlevel.TrioToken:
+        async def token() -> trio.lowlevel.TrioToken:
+            return trio.lowlevel.current_trio_token()
+
+        return trio.run(token)
+
+    collector = RegistryCollector(Registry(), token=await trio.to_thread.run_sync(ended))
+
+    assert [] == await trio.to_thread.run_sync(lambda: list(collector.collect()))

@@ -13,6 +13,7 @@ import trio.testing
 import meshcore
 from meshcore import Connection, Headers, Proxy, Request, Response
 from meshcore.http.body import Chunks, read_all
+from meshcore.metrics import Registry
 from meshcore.proxy import run
 from meshcore.testing import (
     MemoryMesh,
@@ -427,8 +428,9 @@ async def test_files_of_the_identity_that_are_not_there_yet_are_waited_for_and_n
     with pytest.raises(meshcore.errors.ConfigError, match=r"orders.toml:7: identity.cert: 'late.crt': no such file"):
         meshcore.load_config(tmp_path / "orders.toml")
     config = meshcore.load_config(tmp_path / "orders.toml", waiting=True)
-    network = mesh.network
-    nursery.start_soon(partial(run, config, connect=network.connect, listen=network.open_listeners))
+    network, registry = mesh.network, Registry()
+    start = partial(run, config, registry=registry, connect=network.connect, listen=network.open_listeners)
+    nursery.start_soon(start)
     answers: list[Response] = []
 
     async def ask() -> None:
@@ -440,6 +442,11 @@ async def test_files_of_the_identity_that_are_not_there_yet_are_waited_for_and_n
 
     nursery.start_soon(ask)
     await trio.sleep(10)
+
+    # What the process is, and that it is well so far, is told meanwhile.
+    metrics = registry.render()
+    assert "\nproxy_build_info{" in metrics
+    assert "\ncrashes_total 0\n" in metrics
 
     status, said = await ready()
     assert 503 == status

@@ -197,8 +197,14 @@ async def test_the_labels_are_the_targets(nursery: trio.Nursery, autojump_clock:
         (
             Accepted("public", ("10.0.0.9", 80), ("10.1.1.1", 5)),
             "inbound",
-            'direction="inbound",target_addr="10.0.0.9:80",target_ip="10.0.0.9",target_port="80",listener="public",'
-            'srv_name="public"',
+            'direction="inbound",target_addr="10.0.0.9:80",target_ip="10.0.0.9",target_port="80",tls="no_identity",'
+            'no_tls_reason="no_tls_from_remote",listener="public",srv_name="public"',
+        ),
+        (
+            Accepted("public", ("10.0.0.9", 80), ("10.1.1.1", 5), secure=True, client_id="web.shop"),
+            "inbound",
+            'direction="inbound",target_addr="10.0.0.9:80",target_ip="10.0.0.9",target_port="80",tls="true",'
+            'listener="public",srv_name="public",client_id="web.shop"',
         ),
         (Backend("users"), "outbound", 'direction="outbound",backend="users"'),
         ("anything", "inbound", 'direction="inbound"'),
@@ -318,6 +324,27 @@ async def test_closed_connections_are_let_go_without_a_scrape(autojump_clock: Mo
         server.close()
 
     assert len(series.live) <= 64
+
+
+async def test_series_of_connections_that_are_closed_make_room_for_those_of_others(autojump_clock: MockClock) -> None:
+    registry = Registry(max_series=64)
+    accepted, made = ConnectionCounts(registry, "inbound", "src"), ConnectionCounts(registry, "outbound", "dst")
+    for number in range(64):
+        client, server = memory_connection_pair()
+        series = accepted.series(Accepted("public", (f"10.0.0.{number}", 80)), client)
+        series.add(client)
+        client.close()
+        server.close()
+    del series
+
+    client, server = memory_connection_pair()
+    made.series(ENDPOINT, client).add(client)
+
+    opened = [line for line in registry.render().splitlines() if line.startswith("tcp_open_total{")]
+    assert 65 == sum(int(line.rpartition(" ")[2]) for line in opened)
+    assert 1 == sum('peer="dst"' in line for line in opened)
+    client.close()
+    server.close()
 
 
 async def test_a_stack_may_have_two_by_name() -> None:

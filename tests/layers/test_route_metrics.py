@@ -10,9 +10,11 @@ from trio.testing import MockClock
 
 from meshcore.errors import ConnectError, StreamReset
 from meshcore.http.body import Chunks, Full
+from meshcore.http.classification import Classification
 from meshcore.http.message import Response
 from meshcore.layers import Retry, RouteMetrics
 from meshcore.metrics import Registry
+from meshcore.metrics.route_views import route_views
 from meshcore.testing import mock_service, request, response
 from meshcore.transport.target import Backend, BackendRef, HttpRoute
 
@@ -114,3 +116,43 @@ async def test_what_comes_in_for_the_application_has_linkerds_names() -> None:
     assert 'inbound_http_requests_total{parent_name="inbound",route_name="api"} 1' in text
     assert 'inbound_http_statuses_total{parent_name="inbound",route_name="api",http_status="200"} 1' in text
     assert 'inbound_http_request_duration_seconds_count{parent_name="inbound",route_name="api"} 1' in text
+
+
+@pytest.mark.parametrize("scope", ["route", "backend"])
+async def test_what_a_failure_is_can_be_said_for_a_route(scope: Any) -> None:
+    registry = Registry()
+    target = ROUTE if scope == "route" else REFERENCE
+    service = RouteMetrics(registry, scope).wrap(mock_service(404, 503, ConnectError("no")), target)
+    said = Classification(failed=frozenset({404}))
+    for _ in range(2):
+        sent = request()
+        sent.classification = said
+        await taken(service, sent)
+    with pytest.raises(ConnectError):
+        await service(request())
+
+    of = f'{LABELS},backend_name="b"' if scope == "backend" else LABELS
+    name = f"outbound_http_route_{'request' if scope == 'route' else 'backend_response'}_statuses_total"
+    assert lines(registry, name) == [
+        f'{name}{{{of},http_status="404",classification="failure"}} 1',
+        f'{name}{{{of},http_status="503",classification="success"}} 1',
+        f'{name}{{{of},error="IO"}} 1',
+    ]
+    view = "route_response_total" if scope == "route" else "route_actual_response_total"
+    assert sorted(line.partition("classification=")[2] for line in lines(_viewed(registry), view)) == [
+        '"failure"} 1',
+        '"failure"} 1',
+        '"success"} 1',
+    ]
+
+
+def _viewed(registry: Registry) -> Registry:
+    route_views(registry)
+    return registry
+
+
+async def test_a_destination_without_routes_has_the_default_one() -> None:
+    registry = Registry()
+    await taken(RouteMetrics(registry).wrap(mock_service(200), Backend("payments:80")))
+    name = "outbound_http_route_request_statuses_total"
+    assert lines(registry, name) == [f'{name}{{parent_name="payments:80",route_name="default",http_status="200"}} 1']

@@ -57,6 +57,21 @@ async def test_others_run_between_pieces_of_a_hundred_lines() -> None:
     assert turns >= text.count(b"\n") / 150
 
 
+def test_a_view_is_added_up_in_pieces_too() -> None:
+    registry = Registry()
+    family = registry.histogram("h", "H.", "a", buckets=(1.0, 2.0))
+    for number in range(1_000):
+        family.labels(str(number)).observe(1.5)
+    registry.view("v", "V.", {"h": lambda labels: ()}, buckets=(1.0, 2.0), of=(1.0, 2.0))
+
+    pieces = list(registry.pieces())
+
+    assert pieces.count("") >= 1_000 // 100
+    assert 'v_bucket{le="1"} 0\nv_bucket{le="2"} 1000\n' in "".join(pieces)
+    assert "v_sum 1500\nv_count 1000\n" in "".join(pieces)
+    assert [((), 1_000)] == [(labels, cell.count) for labels, cell in registry.families()[-1].series()]
+
+
 async def test_who_asks_for_what_is_being_made_gets_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     registry = filled(2_000)
     made: list[bool] = []

@@ -180,6 +180,18 @@ def test_a_family_is_the_same_one_again_and_cannot_be_another() -> None:
             registry.histogram("h", "", buckets=bounds)
 
 
+def test_a_view_and_a_family_cannot_have_one_name() -> None:
+    registry = Registry()
+    registry.counter("c_total", "C.")
+    view = registry.view("v_total", "V.", {"c_total": lambda labels: labels})
+
+    assert view is registry.view("v_total", "V.", {})
+    with pytest.raises(ValueError, match="is there already"):
+        registry.view("c_total", "C.", {})
+    with pytest.raises(ValueError, match="is there already"):
+        registry.counter("v_total", "V.")
+
+
 def test_a_collector_is_called_before_each_scrape_until_it_is_taken_back() -> None:
     registry = Registry()
     cell = registry.gauge("g", "G.").labels()

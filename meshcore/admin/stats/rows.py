@@ -49,7 +49,6 @@ class Known:
         listeners: whose requests come from elsewhere, by port; not those of the application's own.
         gateways: the listeners whose routes lead to backends.
         secured: those of them that terminate TLS.
-        destinations: that the application may ask for.
         routes: that there are, whether they have seen a request or not.
         admin: the ports of the admin server, whose traffic is nobody's.
     """
@@ -59,7 +58,6 @@ class Known:
     listeners: dict[int, str] = attrs.Factory(dict)
     gateways: frozenset[str] = frozenset()
     secured: frozenset[str] = frozenset()
-    destinations: tuple[str, ...] = ()
     routes: tuple[RouteKey, ...] = ()
     admin: frozenset[int] = frozenset()
 
@@ -151,9 +149,6 @@ class Rows:
         for listener, tally in self._by_listener.items():
             if (INBOUND, listener) not in parents:
                 found[RouteKey(INBOUND, listener, DEFAULT)] = tally
-        for name in self._known.destinations:
-            if ("outbound", name) not in parents:
-                found[RouteKey("outbound", name, DEFAULT)] = self._of_backend("outbound", name)
         return [
             Row((key.direction, key.parent, key.route), tally, partial(_route, key)) for key, tally in found.items()
         ]

@@ -22,7 +22,8 @@ _SECRET_PARAMETER = re.compile(
 _PARAMETER = re.compile(
     r"([?&;#,]\s{0,4}|^)([^=&;#,?\s/]{1,128})=((?:[^&;#,\s]|[;,](?!\s{0,4}[^=&;#,?\s/]{1,128}=))*)"
 )
-_USER_INFO = re.compile(r"(//|^)[^/?#@\s]+@")
+# A password may have an @ in it: the last one ends it.
+_USER_INFO = re.compile(r"(//|^)[^/?#\s]+@")
 # A signed token anywhere in a text, its end cut off or not (RFC 7519: the head is a JSON object).  It begins a word, so
 # that no text is looked through again and again.
 _JWT = re.compile(r"(?<![\w-])eyJ[\w-]{6,}\.[\w-]+(?:\.[\w-]*)*", re.ASCII)
