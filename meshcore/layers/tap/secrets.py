@@ -20,7 +20,7 @@ _SECRET_PARAMETER = re.compile(
 # Parameters, of a query, of a form, or of what a URL's fragment holds.  A comma or semicolon ends the value of one only
 # where another follows.
 _PARAMETER = re.compile(
-    r"([?&;#,]\s{0,4}|^)([^=&;#,?\s/]{1,128})=((?:[^&;#,\s]|[;,](?!\s{0,4}[^=&;#,?\s/]{1,128}=))*)"
+    r"([?&;#,]\s{0,4}|^)([^=&;#,?\s/]{1,128})=((?:[^&;#,\s]|[;,](?!$|\s{0,4}[^=&;#,?\s/]{1,128}=))*)"
 )
 # A password may have an @ in it: the last one ends it.
 _USER_INFO = re.compile(r"(//|^)[^/?#\s]+@")
