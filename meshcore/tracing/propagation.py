@@ -10,8 +10,6 @@ import binascii
 import re
 from typing import TYPE_CHECKING, Final
 
-from meshcore._native import mypyc_attr
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -82,7 +80,6 @@ _ZERO_SPAN: Final = b"0" * 16
 _YES: Final = {b"1": True, b"true": True, b"0": False, b"false": False}
 
 
-@mypyc_attr(native_class=False)
 class Link:
     """A request's place in a trace.
 
@@ -165,7 +162,6 @@ class Link:
                 headers.set(_SAMPLED, b"1" if self.sampled else b"0")
 
 
-@mypyc_attr(native_class=False)
 class Joint(Link):
     """A place that is not from a request's fields, but from whoever else traces in this process.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-from meshcore._native import mypyc_attr
 from meshcore.tracing.propagation import Link
 
 if TYPE_CHECKING:
@@ -48,7 +47,6 @@ class Event:
         return f"<Event {self.name} at {self.time}>"
 
 
-@mypyc_attr(native_class=False)
 class Span(Link):
     """A span: it is a :class:`Link` as well, which those below continue.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from binascii import hexlify
 from typing import TYPE_CHECKING, Final
 
 from meshcore.http.headers import Headers
@@ -22,7 +23,6 @@ __all__ = ["Tracer"]
 _ID_BITS: Final = 56
 """Of a trace's id, which are random in every format, and decide by ratio: all proxies with one ratio decide alike."""
 _MASK: Final = (1 << 56) - 1
-_SPAN_MASK: Final = (1 << 64) - 1
 
 
 class Tracer:
@@ -108,16 +108,17 @@ class Tracer:
     def _begin_plainly(self, raw: Fields) -> Link:
         """A trace that begins here with a request that says nothing of one, recorded or not."""
         number = self._bits(192) | 1
+        digits = hexlify(number.to_bytes(24, "big"))
+        trace, span = digits[:32], digits[32:]
         sampled = number >> 64 & _MASK < self._bound
         if sampled or self._first != W3C:
-            link = Link(b"%032x" % (number >> 64), b"", sampled, self._first)
+            link = Link(trace, b"", sampled, self._first)
             if not sampled:
-                link.span = b"%016x" % (number & _SPAN_MASK)
+                link.span = span
                 link.write(Headers(raw))
             return link
-        written = b"00-%032x-%016x-00" % (number >> 64, number & _SPAN_MASK)
-        raw.append((b"traceparent", written))
-        return Link(written[3:35], written[36:52], False, W3C)
+        raw.append((b"traceparent", b"00-" + trace + b"-" + span + b"-00"))
+        return Link(trace, span, False, W3C)
 
     def _begin(self, request: Request, told: Link | None, wanted: bool | None) -> Link:
         """The same with one that says something that is no trace, or only that one is wanted."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from meshcore.codec.h2.hpack_decoder import STATIC_FIELDS
 from meshcore.codec.h2.huffman import huffman_encode
-from meshcore.codec.h2.message import check_sendable
-from meshcore.codec.validate import parse_content_length
+from meshcore.codec.h2.message import VOLATILE, check_sendable
+from meshcore.codec.validate import is_field_value, parse_content_length
 from meshcore.errors import LocalProtocolError
 
 if TYPE_CHECKING:
@@ -32,6 +32,12 @@ _SHORT_COOKIE: Final = 20
 _REMEMBERED: Final = 64
 """Fields sent once that are remembered, by their hashes: those that come again are worth an entry, and most of the
 others (dates, sizes, identifiers of requests) would only take the place of some that are."""
+
+_PARENT: Final = 55
+"""Bytes of a ``traceparent``.  As it is another one in each request, it is sent without a look at any table, and
+without the quarter less that its digits would take."""
+
+_AS_IT_IS: Final = -1
 
 # By what they would be without their value: content-length has to be a number, and transfer-encoding may not be there.
 _UNSENDABLE: Final = frozenset((_LENGTH, b"transfer-encoding"))
@@ -114,6 +120,11 @@ class HpackEncoder:
         for field in headers:
             code = known.get(field)
             if code is None:
+                if field[0] == VOLATILE and len(field[1]) == _PARENT and type(field) is tuple:
+                    if not is_field_value(field[1]):
+                        raise LocalProtocolError(f"field not valid: {VOLATILE!r}")
+                    looked.append(_AS_IT_IS)
+                    continue
                 looked.append(0)
                 if field[0] != _LENGTH:
                     if field not in self._sendable:
@@ -154,6 +165,9 @@ class HpackEncoder:
         return b"".join(parts)
 
     def _field(self, field: Field, code: int) -> bytes:
+        if code < 0:
+            parent: bytes = field[1]
+            return _PARENT_HEAD + parent
         if code and type(field) is tuple:
             index = code >> 1
             if index > _STATIC:
@@ -252,3 +266,6 @@ def _string(text: bytes) -> bytes:
     if code is None:
         return _integer(0, 0x7F, len(text)) + text
     return _integer(0x80, 0x7F, len(code)) + code
+
+
+_PARENT_HEAD: Final = b"\0" + _string(VOLATILE) + _integer(0, 0x7F, _PARENT)

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["Malformed", "MessageReader", "TooLarge", "check_sendable", "is_scheme"]
 
 # What a field is, for the loops below; anything from METHOD on is a pseudo-header field.
+VOLATILE: Final = b"traceparent"
+"""The field that no two requests have in common."""
+
 PLAIN: Final = 0
 COOKIE: Final = 1
 HOST: Final = 2
@@ -122,6 +125,9 @@ class MessageReader:
             name: bytes = field[0]
             value: bytes = field[1]
             size = len(name) + len(value)
+            if name == VOLATILE:
+                # Another one each time: what is remembered would only take the place of what comes again.
+                return (size + 32) << 16 | (PLAIN if is_field_value(value) else REFUSED)
             try:
                 kind = _classify(name, value)
             except Malformed:

@@ -80,6 +80,11 @@ class Lines:
         self._choice = choice
         self._decides = not choice.everything and not choice.early
         self._threshold = choice.threshold
+        self._slow = -1.0 if choice.slower_than is None else choice.slower_than
+        self._errors = choice.errors
+        self._statuses = choice.statuses
+        self._grpc = choice.grpc
+        self._sample = choice.sample
         self._draw = (rng or random.Random()).random
         self._output = write if isinstance(write, Output) else None
         self._write: Any = write
@@ -109,10 +114,10 @@ class Lines:
     def chosen(self, request: Request) -> bool:
         """Whether an exchange is in the sample: the same answer for the same trace, in every proxy."""
         trace = request.trace
-        trace_id = ids_of(request.headers.raw)[0] if trace is None else trace.trace_id.encode()
+        trace_id = ids_of(request.headers.raw)[0] if trace is None else trace.trace
         if trace_id:
             return self._choice.place(trace_id) < self._threshold
-        return self._draw() < self._choice.sample
+        return bool(self._draw() < self._sample)
 
     def put(self, exchange: Exchange) -> None:
         """Queues an exchange that is over, if it is one to tell of; or drops it."""
@@ -130,18 +135,16 @@ class Lines:
             self._enough.wake()
 
     def _worth(self, exchange: Exchange) -> bool:
-        choice = self._choice
-        slow = choice.slower_than
-        if slow is not None and exchange.ended_at - exchange.started_at > slow:
+        if self._slow >= 0 and exchange.ended_at - exchange.started_at > self._slow:
             return True
         response = exchange.response
-        if choice.errors and (response is None or exchange.error):
+        if self._errors and (response is None or exchange.error):
             return True
-        if response is not None and response.status in choice.statuses:
+        if response is not None and response.status in self._statuses:
             return True
-        if choice.grpc and grpc_status(exchange) in choice.grpc:
+        if self._grpc and grpc_status(exchange) in self._grpc:
             return True
-        return choice.sample > 0 and self.chosen(exchange.request)
+        return self._sample > 0 and self.chosen(exchange.request)
 
     def _drop(self, count: int) -> None:
         self.dropped += count
