@@ -22,7 +22,12 @@ __all__ = ["Tracer"]
 
 _ID_BITS: Final = 56
 """Of a trace's id, which are random in every format, and decide by ratio: all proxies with one ratio decide alike."""
-_MASK: Final = (1 << 56) - 1
+_ID_DIGITS: Final = 14
+_ID: Final = 48
+"""Digits of a trace's id and a span's."""
+_POOL: Final = 48 * 64
+"""Digits that are made at once: 64 of both."""
+_NOT_ZERO: Final = sum(1 << 192 * place for place in range(64))
 
 
 class Tracer:
@@ -35,7 +40,20 @@ class Tracer:
         current: where a request that is made in this process stands, if it does not say so itself; None: nowhere.
     """
 
-    __slots__ = ("_bits", "_bound", "_by_ratio", "_first", "_order", "always", "current", "recorder", "tracing")
+    __slots__ = (
+        "_bits",
+        "_bound",
+        "_bound_digits",
+        "_by_ratio",
+        "_first",
+        "_order",
+        "_place",
+        "_pool",
+        "always",
+        "current",
+        "recorder",
+        "tracing",
+    )
 
     def __init__(
         self,
@@ -51,6 +69,8 @@ class Tracer:
         self.always = always
         self.current = current
         self._bits = (random.Random() if rng is None else rng).getrandbits
+        self._pool = b""
+        self._place = _POOL
         self.use(Tracing() if tracing is None else tracing)
 
     def __repr__(self) -> str:
@@ -62,6 +82,8 @@ class Tracer:
         self._order = tracing.propagation
         self._first = FORMATS[tracing.propagation[0]]
         self._bound = int(tracing.sample * (1 << _ID_BITS))
+        # Beyond all digits where that is all of them.
+        self._bound_digits = b"g" if self._bound >> _ID_BITS else b"%014x" % self._bound
         self._by_ratio = tracing.continued == "ratio"
 
     def decide(self, request: Request) -> Link | None:
@@ -107,10 +129,14 @@ class Tracer:
 
     def _begin_plainly(self, raw: Fields) -> Link:
         """A trace that begins here with a request that says nothing of one, recorded or not."""
-        number = self._bits(192) | 1
-        digits = hexlify(number.to_bytes(24, "big"))
-        trace, span = digits[:32], digits[32:]
-        sampled = number >> 64 & _MASK < self._bound
+        place = self._place
+        if place >= _POOL:
+            self._pool = hexlify((self._bits(_POOL * 4) | _NOT_ZERO).to_bytes(_POOL // 2, "big"))
+            place = 0
+        self._place = place + _ID
+        trace, span = self._pool[place : place + 32], self._pool[place + 32 : place + 48]
+        # Digits of one width stand in the order of their numbers.
+        sampled = trace[-_ID_DIGITS:] < self._bound_digits
         if sampled or self._first != W3C:
             link = Link(trace, b"", sampled, self._first)
             if not sampled:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from meshcore.http.message import Request, Response
     from meshcore.layers.access_log.lines import Lines
 
-__all__ = ["LONGEST", "Exchange", "Logged", "told"]
+__all__ = ["LONGEST", "Exchange", "Logged", "LoggedByHead", "told"]
 
 LONGEST: Final = 2_048
 """Bytes of a value that are told."""
@@ -51,8 +51,31 @@ class Logged:
         return response
 
 
+@mypyc_attr(native_class=False)
+class LoggedByHead(Logged):
+    """The same where the head of a response says whether its line is wanted: most are let go with it."""
+
+    __slots__ = ()
+
+    async def __call__(self, request: Request, /) -> Response:
+        exchange = Exchange(self, self.lines, request)
+        try:
+            response = await self._inner(request)
+        except BaseException as error:
+            exchange.failed(error)
+            raise
+        if self.lines.wants(request, response):
+            exchange.wanted = True
+            exchange.answered(response)
+        return response
+
+
 class Exchange:
-    """One exchange."""
+    """One exchange.
+
+    Attributes:
+        wanted: its line is, whatever comes.
+    """
 
     __slots__ = (
         "authority",
@@ -70,6 +93,7 @@ class Exchange:
         "sent",
         "started_at",
         "told",
+        "wanted",
     )
 
     def __init__(self, logged: Logged, lines: Lines, request: Request) -> None:
@@ -85,6 +109,7 @@ class Exchange:
         wanted = lines.headers
         if wanted:
             self.told = told(request.headers.raw, wanted)
+        self.wanted = False
         self.response: Response | None = None
         self.end: EndOfStream | None = None
         self.error = ""

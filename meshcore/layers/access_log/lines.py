@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from meshcore.http.log_choice import LogChoice
-    from meshcore.http.message import Request
+    from meshcore.http.message import Request, Response
     from meshcore.layers.access_log.exchange import Exchange
     from meshcore.layers.access_log.format import Format
     from meshcore.metrics.registry import Counter
@@ -80,6 +80,8 @@ class Lines:
         self._choice = choice
         self._decides = not choice.everything and not choice.early
         self._threshold = choice.threshold
+        # Whether the head of a response says that its line is wanted, or not.
+        self.by_head = self._decides and not choice.errors and not choice.grpc and choice.slower_than is None
         self._slow = -1.0 if choice.slower_than is None else choice.slower_than
         self._errors = choice.errors
         self._statuses = choice.statuses
@@ -119,9 +121,13 @@ class Lines:
             return self._choice.place(trace_id) < self._threshold
         return bool(self._draw() < self._sample)
 
+    def wants(self, request: Request, response: Response) -> bool:
+        """Whether the line of an exchange is wanted, by the head of its response (``by_head``)."""
+        return response.status in self._statuses or (self._sample > 0 and self.chosen(request))
+
     def put(self, exchange: Exchange) -> None:
         """Queues an exchange that is over, if it is one to tell of; or drops it."""
-        if self._decides and not self._worth(exchange):
+        if self._decides and not exchange.wanted and not self._worth(exchange):
             return
         fresh = self._fresh
         waiting = len(fresh)
