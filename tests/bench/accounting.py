@@ -18,7 +18,7 @@ from meshcore.compiled import is_compiled
 from meshcore.metrics.registry import Registry
 from meshcore.stack import stack
 from meshcore.testing import MockNewService, memory_connection_pair
-from meshcore.transport.target import Accepted, Backend, Endpoint
+from meshcore.transport.target import Accepted, Endpoint
 from tests.bench import loads
 from tests.bench.layers import ACCEPTED, BACKEND, Answers, get
 from tests.bench.measure import in_turns
@@ -27,13 +27,13 @@ from tests.peers import servers
 from tests.peers.meshcore import meshcore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from meshcore.abc import HttpService, NewHttp
     from meshcore.stack import Stack
     from tests.bench.measure import Sample, Settings
 
-__all__ = ["accounting"]
+__all__ = ["accounting", "beside", "gateway"]
 
 ROUNDS = 15
 """More of them than elsewhere, and shorter ones: what is compared is close together."""
@@ -83,18 +83,36 @@ def _loaded(settings: Settings) -> str:
     return table(["load", "µs/request, on", "off", "on ÷ off", "bound"], rows)
 
 
+def gateway(
+    watching: Sequence[Any] = (), trying: Sequence[Any] = ()
+) -> Stack[NewHttp[Endpoint], NewHttp[Accepted]]:
+    """The layers of a gateway, with those of *watching* and *trying* where the shipped one has such."""
+    registry = Registry()
+    top: Stack[Any, Any] = stack(Accepted).then(layers.Metrics(registry, "inbound"))
+    for layer in watching:
+        top = top.then(layer)
+    routed = top.then(layers.Rescue()).then(layers.ToBackend(BACKEND))
+    balanced = routed.then(layers.Retry()).then(layers.Balance())
+    tried = balanced.then(layers.Metrics(registry, name="endpoint_metrics"))
+    for layer in trying:
+        tried = tried.then(layer)
+    return tried
+
+
 async def in_process(turns: int) -> str:
     """The table: µs a request without accounting, with it, and where every request is measured."""
-    registry = Registry()
-    top: Stack[NewHttp[Accepted], NewHttp[Accepted]] = stack(Accepted).then(layers.Metrics(registry, "inbound"))
-    routed: Stack[NewHttp[Backend], NewHttp[Accepted]] = top.then(layers.Rescue()).then(layers.ToBackend(BACKEND))
-    balanced: Stack[NewHttp[Endpoint], NewHttp[Accepted]] = routed.then(layers.Retry()).then(layers.Balance())
-    gateway = balanced.then(layers.Metrics(registry, name="endpoint_metrics"))
     kinds = {
-        "off": gateway,
-        "on": accounted(gateway, Ledger()),
-        "on, each request measured": accounted(gateway, Ledger(every=1e-9)),
+        "off": gateway(),
+        "on": accounted(gateway(), Ledger()),
+        "on, each request measured": accounted(gateway(), Ledger(every=1e-9)),
     }
+    rows = [[name, number(cost, 2), number(more, 2)] for name, cost, more in await beside(kinds, turns)]
+    return table(["accounting", "µs/request", "added"], rows)
+
+
+async def beside(kinds: dict[str, Stack[Any, NewHttp[Accepted]]], turns: int) -> list[tuple[str, float, float]]:
+    """What a request costs in each of *kinds*, in µs, over a service that answers at once, and what that is more than
+    in the first."""
     connection, _ = memory_connection_pair()
     async with trio.open_nursery() as nursery:
         bare = Answers()
@@ -109,12 +127,10 @@ async def in_process(turns: int) -> str:
                 if turn >= 10:
                     found[name].append(seconds * 1e6)
         nursery.cancel_scope.cancel()
-    off = statistics.median(found["off"])
-    rows = []
-    for name, each in found.items():
-        added = statistics.median(one - base for one, base in zip(each, found["off"], strict=True))
-        rows.append([name, number(off + added, 2), number(added, 2)])
-    return table(["accounting", "µs/request", "added"], rows)
+    first = next(iter(found.values()))
+    base = statistics.median(first)
+    added = {name: statistics.median(a - b for a, b in zip(each, first, strict=True)) for name, each in found.items()}
+    return [(name, base + more, more) for name, more in added.items()]
 
 
 async def _turn(service: HttpService, connection: Any) -> float:

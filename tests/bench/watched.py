@@ -8,9 +8,18 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+import trio
+
+from meshcore import layers
+from meshcore.accounting import Ledger, accounted
+from meshcore.compiled import is_compiled
+from meshcore.layers.tap import TapHub
+from meshcore.tracing.sampling import Tracing
+from meshcore.tracing.tracer import Tracer
 from tests.bench import loads
+from tests.bench.accounting import TURNS, beside, gateway
 from tests.bench.measure import in_turns
-from tests.bench.report import against_first, table
+from tests.bench.report import against_first, number, table
 from tests.peers import servers
 from tests.peers.process import scratch
 from tests.peers.sidecar import admin, sidecar
@@ -58,7 +67,46 @@ def watched(settings: Settings) -> str:
         kinds = (off, accounts, scraped, spans, everything, lines)
         rows += _rows(kinds, "P1: HTTP/1.1", f"http1://127.0.0.1:{nginx.port}", loads.wrk, settings)
         rows += _rows(kinds, "P2: HTTP/2", f"h2c://127.0.0.1:{nghttpd.port}", loads.h2load, settings)
-    return table(["", "what is on", "CPU µs/request", "÷ off", "failed"], rows)
+    loaded = table(["", "what is on", "CPU µs/request", "÷ off", "failed"], rows)
+    return (
+        f"{loaded}\n\nAnd in this process, without a socket: a gateway's layers over a service that answers at once. "
+        f"The data path is {'compiled' if is_compiled() else 'interpreted'}.\n\n{trio.run(_in_process)}"
+    )
+
+
+class _Nowhere:
+    """Takes spans and forgets them."""
+
+    def began(self, span: object, above: object, /) -> None:
+        """Nothing."""
+
+    def ended(self, span: object, /) -> None:
+        """Nothing."""
+
+
+async def _in_process() -> str:
+    def kind(*, share: float | None = None, log: dict[str, Any] | None = None) -> Any:
+        watching: list[Any] = [layers.Tap(TapHub(), "inbound")]
+        trying: list[Any] = []
+        if share is not None:
+            tracer = Tracer(_Nowhere(), Tracing(sample=share))
+            watching.append(layers.Trace(tracer))
+            trying.append(layers.Trace(tracer, "client"))
+        if log is not None:
+            watching.append(layers.AccessLog(lambda _: None, "json", **log))
+        return accounted(gateway(watching, trying), Ledger())
+
+    some: dict[str, Any] = {"sample": 0.01, "statuses": ["5xx"]}
+    kinds = {
+        "off": gateway(),
+        "layers accounted, tap that nobody looks at": kind(),
+        "and 1 % traced": kind(share=0.01),
+        "and 1 % of all lines, and all of failures": kind(share=0.01, log=some),
+        "and a line for every request": kind(share=0.01, log={}),
+        "and every request traced": kind(share=1.0, log={}),
+    }
+    rows = [[name, number(cost, 2), number(more, 2)] for name, cost, more in await beside(kinds, TURNS)]
+    return table(["what is on", "µs/request", "added"], rows)
 
 
 def _rows(
