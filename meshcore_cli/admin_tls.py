@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meshcore_cli.columns import clean
 
@@ -49,7 +49,8 @@ class Secured(http.client.HTTPSConnection):
         secure = self._trusted.wrap_socket(self.sock, server_hostname=None if uri else self._name)
         self.sock = secure
         # OpenSSL compares host names and addresses alone.
-        if uri and ("URI", self._name) not in (secure.getpeercert() or {}).get("subjectAltName", ()):
+        names: Any = (secure.getpeercert() or {}).get("subjectAltName", ())
+        if uri and ("URI", self._name) not in names:
             raise _OfAnother
 
 
