@@ -226,7 +226,8 @@ def _nobody(command: str, arguments: argparse.Namespace, error: Exception) -> No
         said = why(error, arguments)
     if not said:
         said = (error.strerror or str(error)) if isinstance(error, OSError) else f"no HTTP: {type(error).__name__}"
-    if isinstance(error, ConnectionRefusedError):
-        said += "; --admin HOST:PORT says where its [admin] listens"
     print(f"{command}: no proxy answers at {arguments.admin}: {clean(said)}", file=sys.stderr)
+    if isinstance(error, ConnectionRefusedError):
+        # A line of its own, for `top` has room for one.
+        print("  --admin HOST:PORT says where its [admin] listens", file=sys.stderr)
     return NoAnswer(PROBLEM)

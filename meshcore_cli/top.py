@@ -131,5 +131,10 @@ class _Asking:
                     pass
             with self._lock:
                 self._told = told
-                self._problem = "" if told is not None else said.getvalue().removeprefix(f"{COMMAND}: ") or "no answer"
+                self._problem = "" if told is not None else _first_line(said.getvalue()) or "no answer"
             self._wake()
+
+
+def _first_line(said: str) -> str:
+    """What is wrong, without what may be done about it."""
+    return said.removeprefix(f"{COMMAND}: ").partition("\n")[0]

@@ -136,4 +136,7 @@ def test_a_proxy_that_is_not_there_is_told_without_a_traceback() -> None:
         check=False,
     )
     assert (1, "") == (done.returncode, done.stdout)
-    assert done.stderr == "meshcore reload: no proxy answers at 127.0.0.1:1: Connection refused\n"
+    assert done.stderr == (
+        "meshcore reload: no proxy answers at 127.0.0.1:1: Connection refused\n"
+        "  --admin HOST:PORT says where its [admin] listens\n"
+    )

@@ -16,7 +16,7 @@ Attacked = Callable[[str], Running]
 
 ENGINES = ["auto", "pure"]
 # What creeps shows only after a while.
-SECONDS = [0.6, pytest.param(4.0, marks=pytest.mark.long)]
+SECONDS = [1.0, pytest.param(4.0, marks=pytest.mark.long)]
 
 
 @pytest.fixture(scope="module")

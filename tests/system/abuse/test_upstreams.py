@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent.parent.parent
 
 ENGINES = ["auto", "pure"]
 # What creeps shows only after a while.
-SECONDS = [0.6, pytest.param(4.0, marks=pytest.mark.long)]
+SECONDS = [1.0, pytest.param(4.0, marks=pytest.mark.long)]
 
 
 def _survives(start: Start, nginx: Running, kind: str, scheme: str, engine: str, seconds: float) -> None:
