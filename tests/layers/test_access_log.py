@@ -477,6 +477,33 @@ async def test_what_failed_and_what_was_slow_is_told_whatever_the_sample(
     assert "".join(written).split() == ["/404", "/503", "/slow", "/cut", "/grpc", "/broken"]
 
 
+async def test_where_the_head_decides_what_failed_is_told_once_and_the_rest_by_its_share(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    async def inner(sent: Request) -> Response:
+        if sent.path == b"/broken":
+            raise FailFastError("x")
+        return Response(int(sent.path[1:]), body=Full(b"abc"))
+
+    service, written = logged(
+        nursery, inner, sample=0.3, statuses=("5xx",), template="%{status} %{response_bytes}", rng=random.Random(7)
+    )
+    for _ in range(100):
+        for path in (b"/200", b"/503"):
+            await read_quietly(await service(request(path=path)))
+    await wait_all_tasks_blocked()
+    lines = "".join(written).splitlines()
+    # Drawn once each, and as it would be at the end: with all its bytes.
+    assert {"200 3", "503 3"} == set(lines)
+    assert (100, True) == (lines.count("503 3"), 15 < lines.count("200 3") < 45)
+    for _ in range(100):
+        with pytest.raises(FailFastError):
+            await service(request(path=b"/broken"))
+    await wait_all_tasks_blocked()
+    # No status has been told, so: a share of these.
+    assert 15 < len("".join(written).splitlines()) - len(lines) < 45
+
+
 async def read_quietly(answered: Response) -> None:
     with contextlib.suppress(StreamReset):
         await read_all(answered.body)
@@ -622,17 +649,22 @@ async def test_what_fails_at_the_end_is_counted_and_replaces_no_cancellation(
     assert "access_log_lines_total 0" in registry.render(False)
 
 
+class Stuck(io.StringIO):
+    """A standard output that takes nothing until it is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flushed = threading.Event()
+        self.read_on = threading.Event()
+
+    def flush(self) -> None:
+        self.flushed.set()
+        self.read_on.wait()
+
+
 async def test_what_nobody_takes_at_the_end_is_not_counted_as_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class Stuck(io.StringIO):
-        flushed = threading.Event()
-        read = threading.Event()
-
-        def flush(self) -> None:
-            self.flushed.set()
-            self.read.wait()
-
     monkeypatch.setattr(sys, "stdout", stuck := Stuck())
     monkeypatch.setattr(output, "LAST_WORDS", 0.01)
     registry = Registry()
@@ -645,7 +677,7 @@ async def test_what_nobody_takes_at_the_end_is_not_counted_as_written(
         for _ in range(5):
             await service(request())
         nursery.cancel_scope.cancel()
-    stuck.read.set()
+    stuck.read_on.set()
     text = registry.render(False)
     assert "access_log_lines_total 0" in text
     assert "access_log_dropped_total 6" in text
@@ -654,14 +686,6 @@ async def test_what_nobody_takes_at_the_end_is_not_counted_as_written(
 async def test_a_standard_output_that_nobody_reads_delays_the_end_only_so_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class Stuck(io.StringIO):
-        flushed = threading.Event()
-        read = threading.Event()
-
-        def flush(self) -> None:
-            self.flushed.set()
-            self.read.wait()
-
     monkeypatch.setattr(sys, "stdout", stuck := Stuck())
     monkeypatch.setattr(output, "LAST_WORDS", 0.01)
     new: Any = MockNewService()
@@ -671,7 +695,7 @@ async def test_a_standard_output_that_nobody_reads_delays_the_end_only_so_long(
         while not stuck.flushed.is_set():
             await trio.lowlevel.checkpoint()
         nursery.cancel_scope.cancel()
-    stuck.read.set()
+    stuck.read_on.set()
 
 
 async def test_one_writer_serves_all_targets_of_a_nursery(nursery: trio.Nursery, autojump_clock: MockClock) -> None:

@@ -180,6 +180,15 @@ def test_values_are_text_and_cut() -> None:
     assert "ü" * 127 == shown(b"x" + "ü".encode() * 200)[1:]
 
 
+def test_every_trace_has_an_id_of_its_own_that_is_not_zero() -> None:
+    told = tracer(sample=1e-9)
+    found = [fields[0][1] for _, fields in (decided(told) for _ in range(1_000))]
+    assert 1_000 == len({value[3:35] for value in found}) == len({value[36:52] for value in found})
+    links = [read([(b"traceparent", value)]) for value in found]
+    assert all(link is not None and link.sampled is False for link in links)
+    assert all(sampled for sampled, _ in (decided(tracer(number, sample=1.0)) for number in range(100)))
+
+
 def test_what_was_to_be_recorded_in_any_case_is_not_where_clients_do_not_decide() -> None:
     debug = [(b"x-b3-traceid", TRACE), (b"x-b3-spanid", SPAN), (b"x-b3-flags", b"1")]
     sampled, fields = decided(tracer(continued="ratio"), *debug)

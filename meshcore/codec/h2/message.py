@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Malformed", "MessageReader", "TooLarge", "check_sendable", "is_scheme"]
 
-# What a field is, for the loops below; anything from METHOD on is a pseudo-header field.
 VOLATILE: Final = b"traceparent"
 """The field that no two requests have in common."""
 
+# What a field is, for the loops below; anything from METHOD on is a pseudo-header field.
 PLAIN: Final = 0
 COOKIE: Final = 1
 HOST: Final = 2

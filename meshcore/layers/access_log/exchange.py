@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from meshcore.http.message import Request, Response
     from meshcore.layers.access_log.lines import Lines
 
-__all__ = ["LONGEST", "Exchange", "Logged", "LoggedByHead", "told"]
+__all__ = ["LONGEST", "Exchange", "Logged", "told"]
 
 LONGEST: Final = 2_048
 """Bytes of a value that are told."""
@@ -47,26 +47,13 @@ class Logged:
         except BaseException as error:
             exchange.failed(error)
             raise
-        exchange.answered(response)
-        return response
-
-
-@mypyc_attr(native_class=False)
-class LoggedByHead(Logged):
-    """The same where the head of a response says whether its line is wanted: most are let go with it."""
-
-    __slots__ = ()
-
-    async def __call__(self, request: Request, /) -> Response:
-        exchange = Exchange(self, self.lines, request)
-        try:
-            response = await self._inner(request)
-        except BaseException as error:
-            exchange.failed(error)
-            raise
-        if self.lines.wants(request, response):
+        lines = self.lines
+        if lines.by_head:
+            # Most are let go with the head.
+            if not lines.wants(request, response):
+                return response
             exchange.wanted = True
-            exchange.answered(response)
+        exchange.answered(response)
         return response
 
 

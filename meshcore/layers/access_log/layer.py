@@ -13,7 +13,7 @@ from meshcore._repr import changes
 from meshcore.abc import HttpService, NewHttp, link
 from meshcore.http.log_choice import LogChoice
 from meshcore.http.log_template import FORMATS
-from meshcore.layers.access_log.exchange import Logged, LoggedByHead
+from meshcore.layers.access_log.exchange import Logged
 from meshcore.layers.access_log.format import Format
 from meshcore.layers.access_log.lines import Lines
 from meshcore.layers.access_log.output import Output
@@ -163,7 +163,7 @@ class _NewLogged(Generic[T]):
         if lines is None:
             lines = self._writers[nursery] = self._layer.lines()
             lines.start(nursery)
-        logged: HttpService = (LoggedByHead if lines.by_head else Logged)(inner, lines, target)
+        logged: HttpService = Logged(inner, lines, target)
         if self._choice.early and not self._choice.everything:
             logged = _Sampled(inner, link(logged, inner, self._layer), lines)
         return link(logged, inner, self._layer)

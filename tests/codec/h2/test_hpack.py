@@ -206,6 +206,24 @@ def test_a_field_that_may_not_be_sent_changes_nothing(bad: tuple[bytes, bytes]) 
         assert good == plain(reference.decode(encoded(encoder, [], good), raw=True))
 
 
+@pytest.mark.parametrize("size", [54, 55, 56, 300])
+def test_a_traceparent_is_written_out_and_takes_nobodys_place(size: int) -> None:
+    encoder, reference = HpackEncoder(), hpack.Decoder()
+    known = (b"x-a", b"1")
+    for number in range(200):
+        parent = (b"traceparent", b"%0*d" % (size, number))
+        block = encoded(encoder, [(b":path", b"/")], [known, parent])
+        assert [(b":path", b"/"), known, parent] == plain(reference.decode(block, raw=True))
+    # What comes again is still in the table.
+    assert 2 + len(b"\0\x0btraceparent") + size + 3 > len(block)
+    # And one that may not be in a table, or is none, is treated as any other field is.
+    secret = hpack.NeverIndexedHeaderTuple(b"traceparent", b"0" * 55)
+    (_, found) = reference.decode(encoded(encoder, [(b":path", b"/")], [secret]), raw=True)
+    assert not found.indexable
+    with pytest.raises(LocalProtocolError):
+        encoder.look([(b"traceparent", b"0" * 54 + b"\n")])
+
+
 def test_content_length_is_told_wherever_it_comes_from() -> None:
     encoder = HpackEncoder()
     for _ in range(4):
