@@ -320,7 +320,10 @@ to = [{ backend = "stable", filters = [{ inject_failure = { status = 503 } }] },
 [[listen.public.route]]
 match = [{ path = { prefix = "/again" } }]
 retry = { limit = 10, on = ["5xx"], budget = 10 }
-to = [{ backend = "stable", filters = [{ inject_failure = { status = 503 } }] }, { backend = "canary" }]
+to = [
+  { backend = "stable", weight = 1, filters = [{ inject_failure = { status = 503 } }] },
+  { backend = "canary", weight = 4 },  # all eleven tries of one of the 30 requests fail once in a million runs
+]
 """
     async with gateway(text) as run:
         found = Counter([(await run.ask("/again", method="POST"))[0] for _ in range(30)])
