@@ -35,6 +35,9 @@ ROOT = Path(__file__).parent.parent
 MODULES = (
     # What a connection's bytes mean.
     "codec/events",
+    "codec/h1/control",
+    "codec/h1/target",
+    "codec/h1/write",
     "codec/validate",
     "codec/h2/authority",
     "codec/h2/bodies",
@@ -59,6 +62,7 @@ MODULES = (
     "http/grpc",
     "http/headers",
     "http/message",
+    "http/pass_through",
     "http/replay",
     "http/reserved",
     "http/route_table",
@@ -73,7 +77,9 @@ MODULES = (
     "transport/sweep",
     "transport/tls",
     # What is recorded of them.
+    "grpc/protobuf",
     "tracing/attributes",
+    "tracing/otlp",
     "tracing/propagation",
     "tracing/span",
     "tracing/tracer",

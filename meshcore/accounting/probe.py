@@ -1,6 +1,6 @@
 """Probes: what stands above each layer's services and measures the requests that are chosen to be measured.
 
-A request that is not costs a call and a look at one attribute for each layer; there is no frame of it.
+A request that is not costs a look at one attribute for each layer; there is no frame of it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ import trio
 from meshcore.accounting.passage import Passage, Served
 from meshcore.accounting.visit import Visit
 from meshcore.http.message import Request, Response
+from meshcore.http.pass_through import PassThrough
 from meshcore.transport.connection import Connection
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from meshcore.accounting.account import Account
     from meshcore.accounting.sampler import Sampler
     from meshcore.http.body import EndOfStream
@@ -28,13 +31,13 @@ _connecting: ContextVar[Visit | None] = ContextVar("connecting", default=None)
 """The nearest visit of a layer that connects, for what carries nothing along."""
 
 
-class Probe:
+class Probe(PassThrough):
     """Stands above one service of a layer, for requests, for connections, or for what connects."""
 
-    __slots__ = ("_account", "_inner")
+    __slots__ = ("_account",)
 
     def __init__(self, inner: Any, account: Account) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._account = account
         account.created += 1
 
@@ -49,16 +52,15 @@ class Probe:
         """How a live stack is walked."""
         return self._inner
 
-    def __call__(self, request: object, /) -> Any:
+    def take(self, request: Any, /) -> Awaitable[Any] | None:
+        """What is measured."""
         if isinstance(request, Request):
-            if request.account is None:
-                return self._inner(request)
-            return self._request(request)
+            return None if request.account is None else self._request(request)
         if isinstance(request, Connection):
             passage = request.account
             if isinstance(passage, Passage):
                 passage.enter(self._account, _now())
-            return self._inner(request)
+            return None
         return self._alone(request)
 
     async def _request(self, request: Request) -> Any:
@@ -124,16 +126,15 @@ class Entry(Probe):
         super().__init__(inner, account)
         self._sampler = sampler
 
-    def __call__(self, request: object, /) -> Any:
+    def take(self, request: Any, /) -> Awaitable[Any] | None:
+        """What is measured, and what another stack above measures and this one does not."""
         sampler = self._sampler
         left = sampler.left
         if isinstance(request, Request):
             if left == 0:
                 return self._measured_request(request)
             sampler.left = left - 1
-            if request.account is None:
-                return self._inner(request)
-            return self._passed_over(request)
+            return None if request.account is None else self._passed_over(request)
         if isinstance(request, Connection):
             found = request.account
             if left == 0:
@@ -143,11 +144,9 @@ class Entry(Probe):
                 passage = Passage(sampler.take(now))
                 request.account = passage
                 passage.enter(self._account, now)
-                return self._inner(request)
+                return None
             sampler.left = left - 1
-            if found is None or isinstance(found, Served):
-                return self._inner(request)
-            return self._passed_over(request)
+            return None if found is None or isinstance(found, Served) else self._passed_over(request)
         return self._alone(request)
 
     async def _measured_request(self, request: Request) -> Any:

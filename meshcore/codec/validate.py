@@ -21,6 +21,9 @@ __all__ = [
     "FRAMING_FIELDS",
     "REFUSED_TRAILERS",
     "UNTRUSTED_TRAILERS",
+    "VOLATILE",
+    "VOUCHED",
+    "Vouched",
     "authority_host",
     "check_fields",
     "check_trailers",
@@ -33,6 +36,7 @@ __all__ = [
     "is_path",
     "is_protocol",
     "is_reserved",
+    "is_volatile_value",
     "join_cookies",
     "join_fields",
     "parse_content_length",
@@ -48,6 +52,24 @@ CONNECTION_FIELDS: Final = frozenset(
 
 FRAMING_FIELDS: Final = frozenset((b"content-length", b"transfer-encoding", b"host"))
 """Fields that decide where a message ends or goes; a ``connection`` option may not name them."""
+
+VOLATILE: Final = b"traceparent"
+"""The field that no two requests have in common: what is remembered of it would only take the place of others."""
+
+
+class Vouched:
+    """The last field of that name that was made in this process, and is valid therefore: who sends it need not look.
+
+    It is sent at once, mostly, and is found by what it is; another one is looked at as all are.
+    """
+
+    __slots__ = ("field",)
+
+    def __init__(self) -> None:
+        self.field: object = None
+
+
+VOUCHED: Final = Vouched()
 
 REFUSED_TRAILERS: Final = CONNECTION_FIELDS | FRAMING_FIELDS | {b"te", b"trailer", b"expect"}
 """A trailer section with one of these is an attack or broken: the message is refused (RFC 9110 §6.5.1)."""
@@ -125,6 +147,11 @@ def is_field_name(name: bytes) -> bool:
 def is_field_value(value: bytes) -> bool:
     """Whether *value* has no control character but tab and no outer white space (RFC 9110 §5.5)."""
     return _match_value(value) is not None
+
+
+def is_volatile_value(value: bytes) -> bool:
+    """The same of a value of :data:`VOLATILE`, in less time for what it mostly is."""
+    return value.replace(b"-", b"").isalnum() or _match_value(value) is not None
 
 
 def fields_are_valid(fields: Fields) -> bool:

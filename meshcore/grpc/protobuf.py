@@ -18,6 +18,8 @@ _FIXED64: Final = 1
 _BYTES: Final = 2
 _FIXED32: Final = 5
 _MASK: Final = (1 << 64) - 1
+_SMALL: Final = [bytes((field << 3 | _BYTES, size)) for field in range(16) for size in range(0x80)]
+"""The heads of small messages, by their field, shifted by 7 bits, and their size."""
 
 
 def number(field: int, value: int) -> bytes:
@@ -32,7 +34,11 @@ def text(field: int, value: str | bytes) -> bytes:
 
 def nested(field: int, message: bytes) -> bytes:
     """A message, which is there even if it is empty."""
-    return _varint(field << 3 | _BYTES) + _varint(len(message)) + message
+    size = len(message)
+    if field < 16 and size < 0x80:
+        # As nearly all of them: a byte each.
+        return _SMALL[field << 7 | size] + message
+    return _varint(field << 3 | _BYTES) + _varint(size) + message
 
 
 def entries(field: int, items: Iterable[tuple[str, str]]) -> bytes:

@@ -61,6 +61,8 @@ class Request:
         lease: what keeps the build of a pipeline that serves it, set where a reload may exchange that; None elsewhere.
         trace: its place in a trace, set by ``Trace``; None where there is none.
         account: the visit at the nearest layer above, while it is measured (``meshcore.accounting``); None: it is not.
+        listener: the service (an access log's) that hears of the response from a frame above it, set by ``Metrics``;
+            None: there is none.
     """
 
     __slots__ = (
@@ -79,6 +81,7 @@ class Request:
         "headers",
         "informational",
         "lease",
+        "listener",
         "method",
         "overrides",
         "path",
@@ -143,6 +146,7 @@ class Request:
         self.lease: object = None
         self.trace: Link | None = None
         self.account: object = None
+        self.listener: object = None
 
     def __repr__(self) -> str:
         where = b"%s://%s%s" % (self.scheme, self.authority, self.path)

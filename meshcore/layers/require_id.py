@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from meshcore.abc import HttpService, ServiceLayer
 from meshcore.errors import IdentityError
 from meshcore.http.headers import Headers
+from meshcore.http.pass_through import PassThrough
 from meshcore.http.reserved import REQUIRE_ID
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from meshcore.codec.events import Field
-    from meshcore.http.message import Request, Response
+    from meshcore.http.message import Request
     from meshcore.transport.target import Endpoint
 
 __all__ = ["RequireId"]
@@ -43,23 +44,26 @@ class RequireId(ServiceLayer):
         return _Requiring(inner, target)
 
 
-class _Requiring:
-    __slots__ = ("__layer__", "__wrapped__", "_endpoint", "_found", "_inner", "_right")
+class _Requiring(PassThrough):
+    __slots__ = ("__layer__", "__wrapped__", "_endpoint", "_found", "_right")
 
     def __init__(self, inner: HttpService, endpoint: Endpoint) -> None:
+        super().__init__(inner)
         self.__layer__: object = None
         self.__wrapped__: object = inner
-        self._inner = inner
         self._endpoint = endpoint
         found = _identity(endpoint)
         self._found = found
         self._right = _comparable(found) if found is not None else None
 
-    def __call__(self, request: Request, /) -> Awaitable[Response]:
-        for name, _ in request.headers.raw:
+    def take(self, request: Any, /) -> Awaitable[Any] | None:
+        """A request that asks for an identity, without the field."""
+        asked: Request = request
+        for name, _ in asked.headers.raw:
             if name == REQUIRE_ID:
-                return self._inner(request.variant(self._judged(request.headers), request.version))
-        return self._inner(request)
+                sent: Awaitable[Any] = self._inner(asked.variant(self._judged(asked.headers), asked.version))
+                return sent
+        return None
 
     def _judged(self, headers: Headers) -> Headers:
         """The fields of a request that asks for this endpoint's identity, without those that do."""

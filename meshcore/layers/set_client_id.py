@@ -9,13 +9,14 @@ import attrs
 from meshcore.abc import HttpService, ServiceLayer
 from meshcore.codec.validate import is_field_value
 from meshcore.errors import AuthorizationError
+from meshcore.http.pass_through import PassThrough
 from meshcore.http.reserved import CLIENT_ID, strip_reserved
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from meshcore.codec.events import Field
-    from meshcore.http.message import Request, Response
+    from meshcore.http.message import Request
 
 __all__ = ["SetClientId"]
 
@@ -42,29 +43,31 @@ class SetClientId(ServiceLayer):
         return _Identifying(inner)
 
 
-class _Identifying:
-    __slots__ = ("__layer__", "__wrapped__", "_field", "_identity", "_inner")
+class _Identifying(PassThrough):
+    __slots__ = ("__layer__", "__wrapped__", "_field", "_identity")
 
     def __init__(self, inner: HttpService) -> None:
+        super().__init__(inner)
         self.__layer__: object = None
         self.__wrapped__: object = inner
-        self._inner = inner
         # The last client's; a connection has one for good, and most of these services serve one connection.
         self._identity = ""
         self._field: Field = None
 
-    def __call__(self, request: Request, /) -> Awaitable[Response]:
-        connection = request.connection
+    def take(self, request: Any, /) -> Awaitable[Any] | None:
+        """None: it changes requests, and leaves them all to what is below."""
+        asked: Request = request
+        connection = asked.connection
         identity = connection.identity if connection is not None else None
-        headers = request.headers
+        headers = asked.headers
         strip_reserved(headers, meshed=identity is not None)
-        request.client_id = identity
+        asked.client_id = identity
         if identity is not None:
             if identity != self._identity or self._field is None:
                 self._field = (CLIENT_ID, _value(identity))
                 self._identity = identity
             headers.raw.append(self._field)
-        return self._inner(request)
+        return None
 
 
 def _value(identity: str) -> bytes:

@@ -9,6 +9,7 @@ from meshcore._wakeup import clock
 from meshcore.http.classification import Verdict
 from meshcore.http.classify import error_label, grpc_outcome, is_failure
 from meshcore.http.grpc import is_grpc
+from meshcore.http.pass_through import listener_below
 from meshcore.metrics.labels import TARGET_LABELS
 
 if TYPE_CHECKING:
@@ -100,23 +101,31 @@ class RequestSeries:
 class Measured:
     """A measured service: one frame and one small object a request."""
 
-    __slots__ = ("__layer__", "__wrapped__", "_inner", "_series")
+    __slots__ = ("__layer__", "__wrapped__", "_inner", "_listener", "_series")
 
     def __init__(self, inner: HttpService, series: RequestSeries) -> None:
         self.__layer__: object = None
         self.__wrapped__: object = inner
         self._inner = inner
+        self._listener = listener_below(inner)
         self._series = series
 
     async def __call__(self, request: Request, /) -> Response:
         series = self._series
         series.requests.value += 1
         started = series.now()
+        listener = self._listener
+        if listener is not None:
+            # It needs no frame of its own.
+            request.listener = listener
+            method, authority, path, sent = request.method, request.authority, request.path, request.body
         try:
             response = await self._inner(request)
         except BaseException as error:
             series.response(0, True, error=error_label(error)).value += 1
             raise
+        if listener is not None and request.listener is listener:
+            listener.answered(request, response, method, authority, path, sent, started)
         grpc = request.version == 20 and request.method == b"POST" and is_grpc(request.headers.raw)
         classification = request.classification
         if classification is None:

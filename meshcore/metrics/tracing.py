@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 __all__ = ["SpanCounts"]
 
-REASONS = ("queue_full", "refused", "unavailable", "shutdown")
+REASONS = ("queue_full", "refused", "unavailable", "shutdown", "invalid")
 
 
 class SpanCounts:
     """What became of spans: sent, or dropped because the queue was full, the collector refused them, could not be had
-    for too long, or the proxy ended."""
+    for too long, the proxy ended, or what they tell cannot be written."""
 
     __slots__ = ("_dropped", "_exported", "_exports", "_requests")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
-from meshcore._wakeup import Wakeup, checkpoint
+from meshcore._wakeup import Wakeup
 from meshcore.abc import HttpService
 from meshcore.errors import MeshError
 from meshcore.http.body import Full, read_all
@@ -37,8 +37,6 @@ LAST_WORDS = 1.5
 """Seconds that the last spans may take once the proxy has drained."""
 PATIENCE = 60.0
 """Seconds that a batch is tried for."""
-_PIECE: Final = 16
-"""Spans that are encoded in one go: half a millisecond."""
 _LONGEST_ANSWER: Final = 65_536
 _LATER: Final = frozenset((429, 502, 503, 504))
 """Answers that say that the same may be taken later (the protocol's "Failures")."""
@@ -84,8 +82,9 @@ class Collector:
 class Exporter:
     """A recorder whose spans go to a collector.
 
-    A request pays for one append; a full queue drops what comes and counts it.  What cannot be sent is tried again for
-    a minute, with pauses, and meanwhile the queue fills.
+    A span is written as it goes to the collector once it ends, while all that it tells of is at hand: what waits is a
+    few hundred bytes, not some thirty objects for the garbage collector to look through.  A full queue drops what comes
+    and counts it.  What cannot be sent is tried again for a minute, with pauses, and meanwhile the queue fills.
 
     Attributes:
         collector: where they go from now on; None: nowhere any more.
@@ -113,12 +112,13 @@ class Exporter:
         self._clock = clock
         self._backoff = Backoff(1.0, 30.0, 0.5) if backoff is None else backoff
         self._rng = random.Random() if rng is None else rng
-        self._queue: deque[Span] = deque()
+        self._queue: deque[bytes] = deque()
         self._wakeup = Wakeup()
         self._ending = trio.Event()
         self._scope = trio.CancelScope()
         self._epoch: int | None = None
         self._failing = False
+        self._puzzled = False
 
     def __repr__(self) -> str:
         return f"<Exporter {self.collector} waiting={len(self._queue)}>"
@@ -132,9 +132,21 @@ class Exporter:
         if collector is None or waiting >= collector.queue:
             self._counts.dropped("queue_full" if collector is not None else "shutdown")
             return
-        self._queue.append(span)
+        try:
+            data = encode_span(span, self._now_epoch() if not waiting or self._epoch is None else self._epoch)
+        except Exception as error:
+            # What somebody's layer has noted in a span must not end a request.
+            self._unwritten(error)
+            return
+        self._queue.append(data)
         if not waiting or waiting + 1 == collector.batch:
             self._wakeup.wake()
+
+    def _unwritten(self, error: Exception) -> None:
+        self._counts.dropped("invalid")
+        if not self._puzzled:
+            self._puzzled = True
+            log.error("a span cannot be written", exc_info=error)
 
     def end(self) -> None:
         """The last spans have come: they are sent, as far as that does not take long, and then :meth:`run` ends."""
@@ -183,25 +195,12 @@ class Exporter:
                     await self._wakeup.wait()
             spans = [queue.popleft() for _ in range(min(len(queue), collector.batch))]
             try:
-                data = await self._encoded(collector, resource, spans)
+                data = await _encoded(collector, resource, spans)
                 if not await self._deliver(collector, service, data, len(spans)):
                     queue.extendleft(reversed(spans))
             except BaseException as error:
                 self._counts.dropped("unavailable" if isinstance(error, Exception) else "shutdown", len(spans))
                 raise
-
-    async def _encoded(self, collector: Collector, resource: bytes, spans: list[Span]) -> bytes:
-        """The request's body; piece by piece, so that requests of others are not kept waiting."""
-        epoch = self._now_epoch()
-        encoded: list[bytes] = []
-        for index, span in enumerate(spans):
-            if index % _PIECE == _PIECE - 1:
-                await checkpoint()
-            encoded.append(encode_span(span, epoch))
-        data = request_of(resource, "meshcore", collector.version, encoded)
-        if not collector.compressed:
-            return data
-        return await trio.to_thread.run_sync(gzip.compress, data, 1, abandon_on_cancel=True)
 
     def _now_epoch(self) -> int:
         """What Trio's zero is on the wall, in ns; a new value only where the wall clock was set."""
@@ -303,6 +302,14 @@ class Exporter:
         """Another collector, from the next batch on."""
         self.collector = collector
         self._wakeup.wake()
+
+
+async def _encoded(collector: Collector, resource: bytes, spans: list[bytes]) -> bytes:
+    """A request's body."""
+    data = request_of(resource, "meshcore", collector.version, spans)
+    if not collector.compressed:
+        return data
+    return await trio.to_thread.run_sync(gzip.compress, data, 1, abandon_on_cancel=True)
 
 
 def _again(response: Response) -> float:

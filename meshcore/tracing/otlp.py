@@ -39,6 +39,7 @@ _KNOWS: Final = 1 << 8
 _REMOTE: Final = 1 << 9
 
 _NS: Final = 1e9
+_PLAIN: Final = (str, int, float)
 _REMEMBERED: Final = 2_048
 """Attributes that are kept as they are written."""
 
@@ -79,7 +80,7 @@ def encode_span(span: Span, epoch: int) -> bytes:
     parts.append(_named(span.name, span.kind))
     parts.append(_times(_START, _time(span.started, epoch), _END, _time(span.ended, epoch)))
     for name, value in span.attributes:
-        parts.append(_known(name, value) if isinstance(value, str | int | float) else _field(name, value))
+        parts.append(_known(name, value) if isinstance(value, _PLAIN) else _field(name, value))
     if span.events is not None:
         parts += [nested(11, _event(event, epoch)) for event in span.events]
         parts.append(number(12, span.dropped_events))

@@ -261,7 +261,7 @@ async def test_the_accounting_of_layers_makes_no_task_scope_nursery_or_channel(
 
 
 @pytest.mark.skipif(is_compiled(), reason="what is compiled has no frames")
-async def test_a_request_that_is_not_measured_costs_one_call_for_each_layer_that_is_there(
+async def test_a_request_that_is_not_measured_costs_one_look_for_each_layer_that_is_there(
     engine: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     calls: Counter[str] = Counter()
@@ -282,4 +282,4 @@ async def test_a_request_that_is_not_measured_costs_one_call_for_each_layer_that
     asked = [each.place for each in ledger.accounts() if each.protocol == "http" and each.created]
     # Those that connect are asked once for all requests.
     assert asked[:6] == ["server_metrics", "rescue", "retry", "balance", "endpoint_metrics", "http"]
-    assert (6 * REQUESTS, 0) == (calls["__call__"], calls["_request"])
+    assert (6 * REQUESTS, 0) == (calls["take"], calls["_request"])

@@ -19,11 +19,14 @@ import trio.lowlevel
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from meshcore.compiled import is_compiled
 from meshcore.errors import FailFastError, StreamReset
 from meshcore.http.body import Chunks, Full, read_all
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
 from meshcore.layers.access_log import AccessLog, output
+from meshcore.layers.access_log.exchange import Exchange
+from meshcore.layers.metrics import Metrics
 from meshcore.metrics.registry import Registry
 from meshcore.testing import MockNewService, memory_connection_pair, mock_service, request, response
 from meshcore.tracing.propagation import Link
@@ -502,6 +505,59 @@ async def test_where_the_head_decides_what_failed_is_told_once_and_the_rest_by_i
     await wait_all_tasks_blocked()
     # No status has been told, so: a share of these.
     assert 15 < len("".join(written).splitlines()) - len(lines) < 45
+
+
+@pytest.mark.parametrize("counted", [False, True])
+async def test_where_the_head_decides_a_frame_above_serves_as_well(
+    nursery: trio.Nursery, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, counted: bool
+) -> None:
+    """``Metrics`` above hands responses on; what is told is the same as without."""
+    begun: list[int] = []
+    noted = Exchange.__init__
+
+    def begin(self: Exchange, *args: Any) -> None:
+        begun.append(1)
+        noted(self, *args)
+
+    if not is_compiled():
+        monkeypatch.setattr(Exchange, "__init__", begin)
+
+    async def inner(sent: Request) -> Response:
+        status = int(sent.path[1:])
+        await read_all(sent.body)
+        await trio.sleep(0.25)
+        # As layers below do: what came is told.
+        sent.method, sent.authority, sent.path, sent.body = b"PUT", b"elsewhere", b"/rewritten", Full(b"other bytes")
+        if status == 599:
+            raise FailFastError("x")
+        return Response(status, body=Full(b"abc"))
+
+    fields = "%{method} %{authority} %{path} %{request_bytes} %{status} %{response_bytes} %{total_s}"
+    written: list[str] = []
+    layer = AccessLog(written.append, sample=0.0, statuses=("5xx",), template=fields)
+    new: Any = layer.layer(MockNewService(lambda target: inner))
+    if counted:
+        new = Metrics(Registry(), "inbound").layer(new)
+    service = new.new_service(Accepted(), nursery)
+    for status in (200, 503, 200, 504):
+        await read_all((await service(request(b"POST", b"/%d" % status, b"hello"))).body)
+    sized_by_nothing = request(b"POST", b"/500")
+    sized_by_nothing.body = chunks = Chunks()
+    chunks.push(b"1234567")
+    chunks.push_end()
+    await read_all((await service(sized_by_nothing)).body)
+    with pytest.raises(FailFastError):
+        await service(request(b"GET", b"/599"))
+    await wait_all_tasks_blocked()
+    assert [
+        "POST a.test /503 5 503 3 0.250000",
+        "POST a.test /504 5 504 3 0.250000",
+        "POST a.test /500 7 500 3 0.250000",
+    ] == "".join(written).splitlines()
+    if not is_compiled():
+        # Nothing was noted of those that nobody is told of, where somebody else has a frame: but for the request
+        # whose bytes have to be counted, and the one that nobody answered.
+        assert (3 if counted else 6) == len(begun)
 
 
 async def read_quietly(answered: Response) -> None:

@@ -45,12 +45,13 @@ class Bench:
     def start(self) -> None:
         self.nursery.start_soon(self.exporter.run)
 
-    def put(self, count: int = 1) -> None:
+    def put(self, count: int = 1) -> Span:
         for index in range(count):
             span = Span(Link(b"1" * 32, b"", True, 1), b"%016x" % (index + 1), SERVER, "GET", trio.current_time())
             span.attributes = [("direction", "inbound")]
             span.ended = trio.current_time()
             self.exporter.ended(span)
+        return span
 
     def counts(self) -> dict[str, float]:
         found = {}
@@ -357,23 +358,22 @@ async def test_gzip_and_the_fields_that_are_told(nursery: trio.Nursery, autojump
     nursery.cancel_scope.cancel()
 
 
-async def test_encoding_gives_way_to_others(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
-    bench = Bench(nursery, batch=320, queue=320, interval=1.0)
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while not bench.times:
-            turns += 1
-            await trio.lowlevel.checkpoint()
-
-    bench.put(320)
+async def test_a_span_is_written_when_it_ends_and_one_that_cannot_be_is_dropped(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(nursery, interval=1.0)
     bench.start()
-    nursery.start_soon(others)
-    await trio.sleep(1)
-    assert turns >= 20
-    await trio.sleep(1)
-    assert [320] == bench.collector.batches
+    span = bench.put()
+    span.attributes.append(("late", "nobody hears of it"))
+    for _ in range(2):
+        wrong = Span(Link(b"1" * 32, b"", True, 1), b"2" * 16, SERVER, "GET", trio.current_time())
+        wrong.attributes = [("an object", object())]  # type: ignore[list-item]
+        bench.exporter.ended(wrong)
+    await trio.sleep(5)
+    assert [["direction"]] == [[each.key for each in found.raw.attributes] for found in bench.collector.spans]
+    assert exported(1, 1, invalid=2) == bench.counts()
+    # Told once: a layer that does so does it each time.
+    assert 1 == sum("a span cannot be written" in record.getMessage() for record in caplog.records)
     nursery.cancel_scope.cancel()
 
 

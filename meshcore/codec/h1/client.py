@@ -11,7 +11,7 @@ from meshcore.codec.h1.memory import LONGEST, remember, responses, written_reque
 from meshcore.codec.h1.scan import STATUS_LINE, response_head
 from meshcore.codec.h1.target import is_target
 from meshcore.codec.h1.write import write_fields
-from meshcore.codec.validate import is_authority, is_field_value, is_method, is_protocol, tokens
+from meshcore.codec.validate import VOLATILE, VOUCHED, is_authority, is_method, is_protocol, is_volatile_value, tokens
 from meshcore.errors import LocalProtocolError, RemoteProtocolError
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class ClientCodec(Codec):
             raise LocalProtocolError("the connection is not ready for a request")
         simple = version == 11 and upgrade is None and not (expect_continue or close or method == b"CONNECT")
         last = b""
-        if simple and headers and headers[-1][0] == b"traceparent" and is_field_value(headers[-1][1]):
+        if simple and headers and headers[-1][0] == VOLATILE and _is_volatile(headers[-1]):
             # It is another one each time: what repeats is the rest.
             last = b"traceparent: %b\r\n\r\n" % headers[-1][1]
             headers = headers[:-1]
@@ -274,3 +274,8 @@ class ClientCodec(Codec):
             return False
         self._method = b""
         return True
+
+
+def _is_volatile(field: tuple[bytes, bytes]) -> bool:
+    """Whether a field that is never the same again can be sent."""
+    return field is VOUCHED.field or is_volatile_value(field[1])

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Final
 from meshcore.codec.h1.control import plain_length
 from meshcore.codec.validate import (
     CONNECTION_FIELDS,
+    VOLATILE,
     check_fields,
     is_field_name,
     is_field_value,
+    is_volatile_value,
     join_fields,
     parse_content_length,
 )
@@ -47,7 +49,11 @@ def write_fields(headers: Fields, *, keep_length: bool = True) -> tuple[bytes, i
     for field in headers:
         line = _written.get(field)
         if line is None:
-            if field[0] == b"content-length" and keep_length and length is None:
+            if field[0] == VOLATILE:
+                if not is_volatile_value(field[1]):
+                    break
+                line = b"traceparent: %b\r\n" % field[1]
+            elif field[0] == b"content-length" and keep_length and length is None:
                 length = plain_length([field])
                 if length is None:
                     break
@@ -62,22 +68,32 @@ def write_fields(headers: Fields, *, keep_length: bool = True) -> tuple[bytes, i
     return _write_all(headers, keep_length)
 
 
-# Fields that have been found good, as they are written.
+# Fields that have been found good more than once, as they are written: those that come again, for what is another one
+# each time (identifiers, dates) would only take the place of others.
 _MOST: Final = 4_096
 _LONGEST: Final = 256
 _written: Final[dict[tuple[bytes, bytes], bytes]] = {}
+_once: Final[set[int]] = set()
+"""The hashes of those that have been found good once."""
 
 
 def _write(field: tuple[bytes, bytes]) -> bytes | None:
-    """The line of one ordinary field, remembered from then on; None for any other."""
+    """The line of one ordinary field, remembered if it comes again; None for any other."""
     name, value = field
     if name in _OWN or not is_field_name(name) or not is_field_value(value):
         return None
     line = b"%b: %b\r\n" % field
     if len(line) <= _LONGEST:
-        if len(_written) >= _MOST:
-            _written.clear()
-        _written[field] = line
+        known = hash(field)
+        if known in _once:
+            _once.discard(known)
+            if len(_written) >= _MOST:
+                _written.clear()
+            _written[field] = line
+        else:
+            if len(_once) >= _MOST:
+                _once.clear()
+            _once.add(known)
     return line
 
 

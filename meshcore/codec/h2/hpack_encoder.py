@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from meshcore.codec.h2.hpack_decoder import STATIC_FIELDS
 from meshcore.codec.h2.huffman import huffman_encode
-from meshcore.codec.h2.message import VOLATILE, check_sendable
-from meshcore.codec.validate import is_field_value, parse_content_length
+from meshcore.codec.h2.message import check_sendable
+from meshcore.codec.validate import VOLATILE, VOUCHED, is_volatile_value, parse_content_length
 from meshcore.errors import LocalProtocolError
 
 if TYPE_CHECKING:
@@ -117,11 +117,15 @@ class HpackEncoder:
         known = self._fields
         looked: list[int] = []
         self._looked = looked
+        vouched: object = VOUCHED.field
         for field in headers:
+            if field is vouched:
+                looked.append(_AS_IT_IS)
+                continue
             code = known.get(field)
             if code is None:
                 if field[0] == VOLATILE and len(field[1]) == _PARENT and type(field) is tuple:
-                    if not is_field_value(field[1]):
+                    if not is_volatile_value(field[1]):
                         raise LocalProtocolError(f"field not valid: {VOLATILE!r}")
                     looked.append(_AS_IT_IS)
                     continue
@@ -160,14 +164,17 @@ class HpackEncoder:
         looked = self._looked
         place = 0
         for field in headers:
-            parts.append(self._field(field, looked[place]))
+            code = looked[place]
+            if code < 0:
+                parent: bytes = field[1]
+                parts.append(_PARENT_HEAD)
+                parts.append(parent)
+            else:
+                parts.append(self._field(field, code))
             place += 1  # noqa: SIM113 (a compiler makes pairs of what is enumerated)
         return b"".join(parts)
 
     def _field(self, field: Field, code: int) -> bytes:
-        if code < 0:
-            parent: bytes = field[1]
-            return _PARENT_HEAD + parent
         if code and type(field) is tuple:
             index = code >> 1
             if index > _STATIC:

@@ -16,6 +16,7 @@ from meshcore.codec.validate import (
     CONNECTION_FIELDS,
     REFUSED_TRAILERS,
     UNTRUSTED_TRAILERS,
+    VOLATILE,
     check_trailers,
     is_authority,
     is_authority_with_port,
@@ -25,6 +26,7 @@ from meshcore.codec.validate import (
     is_path,
     is_protocol,
     is_reserved,
+    is_volatile_value,
     parse_content_length,
 )
 from meshcore.errors import LocalProtocolError, RemoteProtocolError
@@ -34,9 +36,6 @@ if TYPE_CHECKING:
     from meshcore.codec.limits import H2Limits
 
 __all__ = ["Malformed", "MessageReader", "TooLarge", "check_sendable", "is_scheme"]
-
-VOLATILE: Final = b"traceparent"
-"""The field that no two requests have in common."""
 
 # What a field is, for the loops below; anything from METHOD on is a pseudo-header field.
 PLAIN: Final = 0
@@ -127,7 +126,7 @@ class MessageReader:
             size = len(name) + len(value)
             if name == VOLATILE:
                 # Another one each time: what is remembered would only take the place of what comes again.
-                return (size + 32) << 16 | (PLAIN if is_field_value(value) else REFUSED)
+                return (size + 32) << 16 | (PLAIN if is_volatile_value(value) else REFUSED)
             try:
                 kind = _classify(name, value)
             except Malformed:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from meshcore._native import mypyc_attr
 from meshcore.http.classify import error_label
 from meshcore.http.counted import CountedBody
+from meshcore.http.pass_through import HeadListener
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from meshcore.abc import HttpService
     from meshcore.http.body import Body, EndOfStream
     from meshcore.http.message import Request, Response
@@ -20,9 +22,10 @@ LONGEST: Final = 2_048
 """Bytes of a value that are told."""
 
 
-@mypyc_attr(native_class=False)
-class Logged:
-    """A logged service: one frame and one small object a request.
+class Logged(HeadListener):
+    """A logged service.  What is told in any case has a frame, and one small object a request; where the status of a
+    response decides, nothing is noted before that is there, and whoever has a frame directly above
+    (:class:`~meshcore.layers.Metrics`) hands it on by :meth:`answered`.
 
     Attributes:
         lines: where its lines go.
@@ -31,30 +34,69 @@ class Logged:
         values: the fields of its lines, as far as all its requests have them in common.
     """
 
-    __slots__ = ("__layer__", "__weakref__", "__wrapped__", "_inner", "known", "lines", "target", "values")
+    __slots__ = ("__layer__", "__wrapped__", "known", "lines", "target", "values")
 
     def __init__(self, inner: HttpService, lines: Lines, target: object) -> None:
-        self._inner = inner
+        super().__init__(inner)
+        self.__layer__: object = None
+        self.__wrapped__: object = inner
         self.lines = lines
+        self.listens = lines.by_head_alone
         self.target = target
         self.known: object = self
         self.values: list[str] = []
 
-    async def __call__(self, request: Request, /) -> Response:
-        exchange = Exchange(self, self.lines, request)
+    def take(self, request: Any, /) -> Awaitable[Any] | None:
+        """The exchange, if it has to be watched from here on."""
+        asked: Request = request
+        lines = self.lines
+        wanted = not lines.chooses or (lines.samples and lines.chosen(asked))
+        if not wanted and (lines.early or (asked.listener is self and self._late(asked))):
+            return None
+        asked.listener = None
+        return self._logged(asked, wanted)
+
+    def _late(self, request: Request) -> bool:
+        """Whether a line can be made of what is known when the response is there."""
+        body = request.body
+        return body.end is not None or body.size_hint is not None or not self.lines.counts_requests
+
+    async def _logged(self, request: Request, wanted: bool) -> Response:
+        body = request.body
+        if body.end is None and body.size_hint is None and self.lines.counts_requests:
+            request.body = body = CountedBody(body)
+        exchange = Exchange(self, request, body)
+        exchange.wanted = wanted
         try:
-            response = await self._inner(request)
+            response: Response = await self._inner(request)
         except BaseException as error:
             exchange.failed(error)
             raise
-        lines = self.lines
-        if lines.by_head:
+        if not wanted and self.lines.by_head:
             # Most are let go with the head.
-            if not lines.wants(request, response):
+            if response.status not in self.lines.statuses:
                 return response
             exchange.wanted = True
         exchange.answered(response)
         return response
+
+    def answered(
+        self,
+        request: Request,
+        response: Response,
+        method: bytes,
+        authority: bytes,
+        path: bytes,
+        body: Body,
+        started: float,
+    ) -> None:
+        """It is told if its status says so."""
+        if response.status in self.lines.statuses:
+            exchange = Exchange(self, request, body)
+            exchange.wanted = True
+            exchange.method, exchange.authority, exchange.path = method, authority, path
+            exchange.started_at = started
+            exchange.answered(response)
 
 
 class Exchange:
@@ -83,7 +125,8 @@ class Exchange:
         "wanted",
     )
 
-    def __init__(self, logged: Logged, lines: Lines, request: Request) -> None:
+    def __init__(self, logged: Logged, request: Request, body: Body) -> None:
+        lines = logged.lines
         self.logged = logged
         self.lines = lines
         self.request = request
@@ -102,10 +145,7 @@ class Exchange:
         self.error = ""
         self.first_at = -1.0
         self.ended_at = 0.0
-        body = request.body
-        if body.end is None and body.size_hint is None and lines.counts_requests:
-            request.body = body = CountedBody(body)
-        self.received: Body = body
+        self.received = body
         self.sent: Body | None = None
         self.started_at: float = lines.now()
 

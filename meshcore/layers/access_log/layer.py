@@ -22,7 +22,6 @@ from meshcore.metrics.registry import Registry
 if TYPE_CHECKING:
     import trio
 
-    from meshcore.http.message import Request, Response
 
 __all__ = ["AccessLog"]
 
@@ -163,21 +162,4 @@ class _NewLogged(Generic[T]):
         if lines is None:
             lines = self._writers[nursery] = self._layer.lines()
             lines.start(nursery)
-        logged: HttpService = Logged(inner, lines, target)
-        if self._choice.early and not self._choice.everything:
-            logged = _Sampled(inner, link(logged, inner, self._layer), lines)
-        return link(logged, inner, self._layer)
-
-
-class _Sampled:
-    """A service some of whose requests are logged; the others cost a call."""
-
-    __slots__ = ("__layer__", "__weakref__", "__wrapped__", "_inner", "_logged", "lines")
-
-    def __init__(self, inner: HttpService, logged: HttpService, lines: Lines) -> None:
-        self._inner = inner
-        self._logged = logged
-        self.lines = lines
-
-    def __call__(self, request: Request, /) -> Awaitable[Response]:
-        return self._logged(request) if self.lines.chosen(request) else self._inner(request)
+        return link(Logged(inner, lines, target), inner, self._layer)

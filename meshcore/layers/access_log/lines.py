@@ -7,6 +7,7 @@ import random
 from collections import deque
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import trio
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from meshcore.http.log_choice import LogChoice
-    from meshcore.http.message import Request, Response
+    from meshcore.http.message import Request
     from meshcore.layers.access_log.exchange import Exchange
     from meshcore.layers.access_log.format import Format
     from meshcore.metrics.registry import Counter
@@ -77,14 +78,19 @@ class Lines:
         self.counts_requests = "request_bytes" in format.names
         self.counts_responses = "response_bytes" in format.names
         self.dropped = 0
-        self._choice = choice
-        self._decides = not choice.everything and not choice.early
+        # Whether there is anything to choose; whether some are wanted whatever comes, and whether only those are.
+        self.chooses = not choice.everything
+        self.samples = choice.sample > 0
+        self.early = choice.early
         self._threshold = choice.threshold
-        # Whether the head of a response says that its line is wanted, or not.
-        self.by_head = self._decides and not choice.errors and not choice.grpc and choice.slower_than is None
+        # Whether the head of a response says whether its line is wanted.
+        plain = not choice.errors and not choice.grpc and choice.slower_than is None
+        self.by_head = self.chooses and not choice.early and plain
+        # The same, and nothing of the request has to be noted before it is sent.
+        self.by_head_alone = self.by_head and not format.headers
         self._slow = -1.0 if choice.slower_than is None else choice.slower_than
         self._errors = choice.errors
-        self._statuses = choice.statuses
+        self.statuses = choice.statuses
         self._grpc = choice.grpc
         self._sample = choice.sample
         self._draw = (rng or random.Random()).random
@@ -114,20 +120,17 @@ class Lines:
         nursery.start_soon(self._run, name="access log")
 
     def chosen(self, request: Request) -> bool:
-        """Whether an exchange is in the sample: the same answer for the same trace, in every proxy."""
+        """Whether an exchange is in the sample: the same answer for the same trace, in every proxy
+        (``LogChoice.place``)."""
         trace = request.trace
         trace_id = ids_of(request.headers.raw)[0] if trace is None else trace.trace
         if trace_id:
-            return self._choice.place(trace_id) < self._threshold
+            return crc32(trace_id) < self._threshold
         return bool(self._draw() < self._sample)
-
-    def wants(self, request: Request, response: Response) -> bool:
-        """Whether the line of an exchange is wanted, by the head of its response (``by_head``)."""
-        return response.status in self._statuses or (self._sample > 0 and self.chosen(request))
 
     def put(self, exchange: Exchange) -> None:
         """Queues an exchange that is over, if it is one to tell of; or drops it."""
-        if self._decides and not exchange.wanted and not self._worth(exchange):
+        if not exchange.wanted and not self._worth(exchange):
             return
         fresh = self._fresh
         waiting = len(fresh)
@@ -146,11 +149,9 @@ class Lines:
         response = exchange.response
         if self._errors and (response is None or exchange.error):
             return True
-        if response is not None and response.status in self._statuses:
+        if response is not None and response.status in self.statuses:
             return True
-        if self._grpc and grpc_status(exchange) in self._grpc:
-            return True
-        return self._sample > 0 and self.chosen(exchange.request)
+        return bool(self._grpc) and grpc_status(exchange) in self._grpc
 
     def _drop(self, count: int) -> None:
         self.dropped += count

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from meshcore._native import mypyc_attr
+from meshcore.http.pass_through import PassThrough
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -41,28 +42,31 @@ class Taps:
         return None
 
 
-@mypyc_attr(native_class=False)
-class Tapped:
-    """The service: while nobody looks, the inner one's own call."""
+class Tapped(PassThrough):
+    """The service: while nobody looks, no more than a look at that."""
 
-    __slots__ = ("__layer__", "__weakref__", "__wrapped__", "_direction", "_inner", "_taps")
+    __slots__ = ("__layer__", "__wrapped__", "_direction", "_taps")
 
     def __init__(self, inner: HttpService, taps: Taps, direction: str) -> None:
-        self._inner = inner
+        super().__init__(inner)
+        self.__layer__: object = None
+        self.__wrapped__: object = inner
         self._taps = taps
         self._direction = direction
 
-    def __call__(self, request: Request, /) -> Awaitable[Response]:
+    def take(self, request: Any, /) -> Awaitable[Any] | None:
+        """The exchange, while it is watched."""
         taps = self._taps
         if taps.wanted:
-            watcher = taps.begin(request, self._direction)
+            watched: Request = request
+            watcher = taps.begin(watched, self._direction)
             if watcher is not None:
-                return self._watched(request, watcher)
-        return self._inner(request)
+                return self._watched(watched, watcher)
+        return None
 
     async def _watched(self, request: Request, watcher: Watcher) -> Response:
         try:
-            response = await self._inner(request)
+            response: Response = await self._inner(request)
         except BaseException as error:
             watcher.failed(error)
             raise

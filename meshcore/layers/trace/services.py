@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from meshcore._native import mypyc_attr
 from meshcore._wakeup import clock
+from meshcore.http.pass_through import PassThrough
 from meshcore.tracing.attributes import answered, broke, of_client, of_endpoint, of_request, span_name
 from meshcore.tracing.span import CLIENT, INTERNAL, SERVER, Span
 
@@ -23,24 +23,27 @@ if TYPE_CHECKING:
 __all__ = ["Endpointed", "Served"]
 
 
-@mypyc_attr(native_class=False)
-class Served:
+class Served(PassThrough):
     """Decides about each request, and records it as it was accepted."""
 
-    __slots__ = ("__layer__", "__weakref__", "__wrapped__", "_direction", "_inner", "_now", "_tracer")
+    __slots__ = ("__layer__", "__wrapped__", "_direction", "_now", "_tracer")
 
     def __init__(self, inner: HttpService, tracer: Tracer, direction: str) -> None:
-        self._inner = inner
+        super().__init__(inner)
+        self.__layer__: object = None
+        self.__wrapped__: object = inner
         self._tracer = tracer
         self._direction = direction
         self._now = clock()
 
-    def __call__(self, request: Request, /) -> Awaitable[Response]:
-        link = self._tracer.decide(request)
+    def take(self, request: Any, /) -> Awaitable[Any] | None:
+        """The exchange, if it is recorded."""
+        accepted: Request = request
+        link = self._tracer.decide(accepted)
         if link is None:
-            return self._inner(request)
-        request.trace = link
-        return self._recorded(request, link) if link.sampled else self._inner(request)
+            return None
+        accepted.trace = link
+        return self._recorded(accepted, link) if link.sampled else None
 
     async def _recorded(self, request: Request, link: Link) -> Response:
         tracer = self._tracer
@@ -51,11 +54,12 @@ class Served:
         span.attributes = attributes
         request.trace = span
         if not span.sampled:
-            return await self._inner(request)
+            passed: Response = await self._inner(request)
+            return passed
         attributes += of_client(request)
         exchange = _Exchange(tracer, span, request, self._now)
         try:
-            response = await self._inner(request)
+            response: Response = await self._inner(request)
         except BaseException as error:
             exchange.failed(error)
             raise
@@ -116,44 +120,39 @@ class _Try(_Exchange):
         super()._over()
 
 
-@mypyc_attr(native_class=False)
-class Endpointed:
+class Endpointed(PassThrough):
     """Records each try at one endpoint."""
 
-    __slots__ = (
-        "__layer__",
-        "__weakref__",
-        "__wrapped__",
-        "_attributes",
-        "_endpoint",
-        "_inner",
-        "_now",
-        "_tracer",
-    )
+    __slots__ = ("__layer__", "__wrapped__", "_attributes", "_endpoint", "_now", "_tracer")
 
     def __init__(self, inner: HttpService, tracer: Tracer, direction: str, endpoint: Endpoint | None) -> None:
-        self._inner = inner
+        super().__init__(inner)
+        self.__layer__: object = None
+        self.__wrapped__: object = inner
         self._tracer = tracer
         self._endpoint = "" if endpoint is None else str(endpoint)
         of_target = [] if endpoint is None else of_endpoint(endpoint)
         self._attributes: list[Attribute] = [("direction", direction), *of_target]
         self._now = clock()
 
-    def __call__(self, request: Request, /) -> Awaitable[Response]:
-        link = request.trace
+    def take(self, request: Any, /) -> Awaitable[Any] | None:
+        """The try, if it is recorded."""
+        sent: Request = request
+        link = sent.trace
         if link is None:
             # Nobody above has decided: a copy of a request (a mirror's), say.
-            link = self._tracer.decide(request)
+            link = self._tracer.decide(sent)
             if link is None:
-                return self._inner(request)
-        return self._recorded(request, link) if link.sampled else self._inner(request)
+                return None
+        return self._recorded(sent, link) if link.sampled else None
 
     async def _recorded(self, request: Request, link: Link) -> Response:
         tracer, now = self._tracer, self._now()
         above = link if isinstance(link, Span) else None
         span = tracer.span(link, CLIENT, span_name(request.method), now, request)
         if not span.sampled:
-            return await self._inner(request)
+            passed: Response = await self._inner(request)
+            return passed
         span.attributes = of_request(request, query=tracer.tracing.query)
         span.attributes += self._attributes
         if above is not None:
@@ -164,7 +163,7 @@ class Endpointed:
             above.last = ""
         exchange = _Try(tracer, span, request, self._now, above)
         try:
-            response = await self._inner(request)
+            response: Response = await self._inner(request)
         except BaseException as error:
             exchange.failed(error)
             raise

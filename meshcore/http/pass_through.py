@@ -1,0 +1,85 @@
+"""Services without a frame of their own in the exchanges that they leave alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from meshcore.http.body import Body
+    from meshcore.http.message import Request, Response
+
+__all__ = ["HeadListener", "PassThrough", "listener_below"]
+
+
+class PassThrough:
+    """A service that takes some requests, or connections, and leaves the others to the service below.
+
+    Several that stand on each other are asked in turn, from a loop and in no call of each other, so that what watches
+    costs little where there is nothing to see.  Subclasses say by :meth:`take` what becomes of a request.
+
+    Args:
+        inner: the service below.
+    """
+
+    __slots__ = ("_inner", "_next")
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self._next: PassThrough | None = inner if isinstance(inner, PassThrough) else None
+
+    def take(self, request: Any, /) -> Awaitable[Any] | None:
+        """What becomes of a request that is taken, all that is below included; None: it is left to what is below."""
+        return None
+
+    def __call__(self, request: Any, /) -> Any:
+        each: PassThrough = self
+        while True:
+            taken = each.take(request)
+            if taken is not None:
+                return taken
+            below = each._next
+            if below is None:
+                return each._inner(request)
+            each = below
+
+
+class HeadListener(PassThrough):
+    """One that may have to know of the response to a request that it leaves alone, and nothing before.
+
+    Whoever has a frame directly above calls :meth:`answered`, so that it needs none of its own; that one says so in
+    ``Request.listener`` before, and who takes a request by itself takes that away.
+
+    Attributes:
+        listens: whether this is one of those at all.
+    """
+
+    __slots__ = ("listens",)
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__(inner)
+        self.listens = False
+
+    def answered(
+        self,
+        request: Request,
+        response: Response,
+        method: bytes,
+        authority: bytes,
+        path: bytes,
+        body: Body,
+        started: float,
+    ) -> None:
+        """There is a response.  What else is given is how the request came, for a layer below may have changed it, and
+        when: Trio's time."""
+
+
+def listener_below(service: object) -> HeadListener | None:
+    """The one among those that requests to *service* pass without a frame."""
+    each = service if isinstance(service, PassThrough) else None
+    while each is not None:
+        if isinstance(each, HeadListener) and each.listens:
+            return each
+        each = each._next
+    return None
