@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -12,6 +12,7 @@ from meshcore.client.http1 import Http1Client
 from meshcore.client.http2 import Http2Client
 from meshcore.client.options import ClientOptions
 from meshcore.errors import ConnectError, ConnectionLost, UpstreamProtocolError
+from meshcore.http.pass_through import Framed
 from meshcore.stack import Param, resolve
 from meshcore.transport.sweep import Sweeper
 
@@ -95,7 +96,7 @@ class _NewClient:
                     break
 
 
-class EndpointClient:
+class EndpointClient(Framed):
     """The service for one endpoint: picks the version, request by request or once for all.
 
     ``ready()`` is what a balancer probes with; it is found through ``__wrapped__``.
@@ -109,6 +110,7 @@ class EndpointClient:
         options: ClientOptions,
         sweeper: Sweeper,
     ) -> None:
+        super().__init__(None)
         mesh = endpoint.mesh_proxy and endpoint.protocol != "http/1"
         if endpoint.mesh_proxy and endpoint.tls is not None:
             alpn = tuple(name for name in endpoint.tls.alpn if name not in ("h2", "http/1.1"))
@@ -131,8 +133,11 @@ class EndpointClient:
     def __repr__(self) -> str:
         return f"<EndpointClient {self.endpoint} {self._only or 'http'}>"
 
-    def __call__(self, request: Request, /) -> Awaitable[Response]:
+    def take(self, request: Any, /) -> Awaitable[Any] | None:
         """Sends the request; see :class:`Http1Client` and :class:`Http2Client` for what is raised."""
+        return self._send(request)
+
+    def _send(self, request: Request) -> Awaitable[Response]:
         only = self._only
         if only is None:
             if self._negotiates:
@@ -195,7 +200,7 @@ class EndpointClient:
             # The first of several first requests finds out for all.
             if self._only is None:
                 await self._negotiate()
-        return await self(request)
+        return await self._send(request)
 
     async def _negotiate(self) -> None:
         connection = await self._connect(self.endpoint)

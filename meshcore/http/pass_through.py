@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from meshcore.http.body import Body
     from meshcore.http.message import Request, Response
 
-__all__ = ["HeadListener", "PassThrough", "listener_below"]
+__all__ = ["Framed", "HeadListener", "PassThrough", "listener_below"]
 
 
 class PassThrough:
@@ -23,11 +23,11 @@ class PassThrough:
         inner: the service below.
     """
 
-    __slots__ = ("_inner", "_next")
+    __slots__ = ("_below", "_inner")
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
-        self._next: PassThrough | None = inner if isinstance(inner, PassThrough) else None
+        self._below: PassThrough | None = inner if isinstance(inner, PassThrough) else None
 
     def take(self, request: Any, /) -> Awaitable[Any] | None:
         """What becomes of a request that is taken, all that is below included; None: it is left to what is below."""
@@ -39,10 +39,21 @@ class PassThrough:
             taken = each.take(request)
             if taken is not None:
                 return taken
-            below = each._next
+            below = each._below
             if below is None:
                 return each._inner(request)
             each = below
+
+
+class Framed(PassThrough):
+    """One that takes every request, and has a frame for it: that is begun from the same loop."""
+
+    __slots__ = ()
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__(inner)
+        # It asks what is below by itself.
+        self._below = None
 
 
 class HeadListener(PassThrough):
@@ -81,5 +92,5 @@ def listener_below(service: object) -> HeadListener | None:
     while each is not None:
         if isinstance(each, HeadListener) and each.listens:
             return each
-        each = each._next
+        each = each._below
     return None

@@ -8,9 +8,12 @@ import attrs
 
 from meshcore.abc import HttpService, ServiceLayer
 from meshcore.errors import RemoteProtocolError
+from meshcore.http.pass_through import Framed
 from meshcore.http.reserved import ORIG_PROTO
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from meshcore.http.message import Request, Response
 
 __all__ = ["DowngradeOrigProto"]
@@ -45,15 +48,19 @@ class DowngradeOrigProto(ServiceLayer):
         return _Downgrading(inner)
 
 
-class _Downgrading:
-    __slots__ = ("__layer__", "__wrapped__", "_inner")
+class _Downgrading(Framed):
+    __slots__ = ("__layer__", "__wrapped__")
 
     def __init__(self, inner: HttpService) -> None:
+        super().__init__(inner)
         self.__layer__: object = None
         self.__wrapped__: object = inner
-        self._inner = inner
 
-    async def __call__(self, request: Request, /) -> Response:
+    def take(self, request: Any, /) -> Awaitable[Any] | None:
+        """Every request."""
+        return self._answer(request)
+
+    async def _answer(self, request: Request) -> Response:
         fields = request.headers
         marked = False
         if fields.get(ORIG_PROTO) is not None:
@@ -66,7 +73,7 @@ class _Downgrading:
                     raise RemoteProtocolError(f"{ORIG_PROTO.decode()} is no version of HTTP/1")
                 request.version, absolute = form
                 request.absolute_form = absolute and bool(request.authority)
-        response = await self._inner(request)
+        response: Response = await self._inner(request)
         answer = response.headers
         answer.remove(ORIG_PROTO)
         if marked:

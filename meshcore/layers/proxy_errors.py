@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from meshcore.abc import HttpService, ServiceLayer
+from meshcore.http.pass_through import Framed
 from meshcore.http.reserved import ERROR_CODE, PROXY_CONNECTION, PROXY_ERROR
 from meshcore.transport.about import About
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from meshcore.http.message import Request, Response
     from meshcore.transport.target import Endpoint
 
@@ -43,21 +46,25 @@ class ProxyErrors(ServiceLayer):
         return _Hearing(inner, target, meshed=meshed, forwards=self.forwards and meshed)
 
 
-class _Hearing:
+class _Hearing(Framed):
     """A class rather than a closure, which would not be compiled; as are those of other layers."""
 
-    __slots__ = ("__layer__", "__wrapped__", "_endpoint", "_forwards", "_inner", "_meshed")
+    __slots__ = ("__layer__", "__wrapped__", "_endpoint", "_forwards", "_meshed")
 
     def __init__(self, inner: HttpService, endpoint: Endpoint, *, meshed: bool, forwards: bool) -> None:
+        super().__init__(inner)
         self.__layer__: object = None
         self.__wrapped__: object = inner
-        self._inner = inner
         self._endpoint = endpoint
         self._meshed = meshed
         self._forwards = forwards
 
-    async def __call__(self, request: Request, /) -> Response:
-        response = await self._inner(request)
+    def take(self, request: Any, /) -> Awaitable[Any] | None:
+        """Every request."""
+        return self._answer(request)
+
+    async def _answer(self, request: Request) -> Response:
+        response: Response = await self._inner(request)
         headers = response.headers
         said: bytes | None = None
         close: bytes | None = None

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from meshcore.abc import HttpService, ServiceLayer
 from meshcore.http.forward import strip_connection
 from meshcore.http.headers import Headers
+from meshcore.http.pass_through import Framed
 from meshcore.http.reserved import ORIG_PROTO
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from meshcore.http.message import Request, Response
     from meshcore.transport.target import Endpoint
 
@@ -40,20 +43,24 @@ class UpgradeOrigProto(ServiceLayer):
         return _Upgrading(inner, target.mesh_proxy and target.protocol != "http/1")
 
 
-class _Upgrading:
-    __slots__ = ("__layer__", "__wrapped__", "_inner", "_upgrades")
+class _Upgrading(Framed):
+    __slots__ = ("__layer__", "__wrapped__", "_upgrades")
 
     def __init__(self, inner: HttpService, upgrades: bool) -> None:
+        super().__init__(inner)
         self.__layer__: object = None
         self.__wrapped__: object = inner
-        self._inner = inner
         self._upgrades = upgrades
 
-    async def __call__(self, request: Request, /) -> Response:
+    def take(self, request: Any, /) -> Awaitable[Any] | None:
+        """Every request."""
+        return self._answer(request)
+
+    async def _answer(self, request: Request) -> Response:
         fields = request.headers
         fields.remove(ORIG_PROTO)
         if not self._upgrades or request.version == 20 or request.is_tunnel:
-            response = await self._inner(request)
+            response: Response = await self._inner(request)
             response.headers.remove(ORIG_PROTO)
             return response
         marked = strip_connection(fields.raw)

@@ -43,4 +43,5 @@ class MeasuredByAuthority:
             # Names have no case (RFC 9110 §4.2.3): one series for all ways to write them.
             series = self._make(authority.decode("latin-1").lower())
             measured = self._known[authority] = Measured(self._inner, series)
-        return measured(request)
+        answer: Awaitable[Response] = measured(request)
+        return answer

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meshcore._native import mypyc_attr
 from meshcore._wakeup import clock
 from meshcore.http.classification import Verdict
 from meshcore.http.classify import error_label, grpc_outcome, is_failure
 from meshcore.http.grpc import is_grpc
-from meshcore.http.pass_through import listener_below
+from meshcore.http.pass_through import Framed, listener_below
 from meshcore.metrics.labels import TARGET_LABELS
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from meshcore.abc import HttpService
     from meshcore.http.body import EndOfStream
     from meshcore.http.classification import Classification
@@ -98,19 +100,23 @@ class RequestSeries:
         return cell
 
 
-class Measured:
+class Measured(Framed):
     """A measured service: one frame and one small object a request."""
 
-    __slots__ = ("__layer__", "__wrapped__", "_inner", "_listener", "_series")
+    __slots__ = ("__layer__", "__wrapped__", "_listener", "_series")
 
     def __init__(self, inner: HttpService, series: RequestSeries) -> None:
+        super().__init__(inner)
         self.__layer__: object = None
         self.__wrapped__: object = inner
-        self._inner = inner
         self._listener = listener_below(inner)
         self._series = series
 
-    async def __call__(self, request: Request, /) -> Response:
+    def take(self, request: Any, /) -> Awaitable[Any] | None:
+        """Every request."""
+        return self._answer(request)
+
+    async def _answer(self, request: Request) -> Response:
         series = self._series
         series.requests.value += 1
         started = series.now()
@@ -120,7 +126,7 @@ class Measured:
             request.listener = listener
             method, authority, path, sent = request.method, request.authority, request.path, request.body
         try:
-            response = await self._inner(request)
+            response: Response = await self._inner(request)
         except BaseException as error:
             series.response(0, True, error=error_label(error)).value += 1
             raise

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meshcore._wakeup import clock
 from meshcore.http.classify import grpc_outcome, status_error
 from meshcore.http.grpc import is_grpc
+from meshcore.http.pass_through import Framed
 from meshcore.metrics.histogram import LATENCY_MS
 from meshcore.metrics.registry import Counter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from meshcore.abc import HttpService
     from meshcore.http.body import EndOfStream
@@ -82,15 +83,15 @@ class RouteSeries:
         return cell
 
 
-class MeasuredRoute:
+class MeasuredRoute(Framed):
     """A measured service: one frame and one small object a request."""
 
-    __slots__ = ("__layer__", "__wrapped__", "_grpc", "_http", "_inner", "_make", "_now")
+    __slots__ = ("__layer__", "__wrapped__", "_grpc", "_http", "_make", "_now")
 
     def __init__(self, inner: HttpService, make: Callable[[str], RouteSeries]) -> None:
+        super().__init__(inner)
         self.__layer__: object = None
         self.__wrapped__: object = inner
-        self._inner = inner
         self._make = make
         # Most routes see one kind of requests: the other one's series are not made before they are needed.
         self._http: RouteSeries | None = None
@@ -105,7 +106,11 @@ class MeasuredRoute:
             self._http = series
         return series
 
-    async def __call__(self, request: Request, /) -> Response:
+    def take(self, request: Any, /) -> Awaitable[Any] | None:
+        """Every request."""
+        return self._answer(request)
+
+    async def _answer(self, request: Request) -> Response:
         grpc = request.version == 20 and request.method == b"POST" and is_grpc(request.headers.raw)
         series = self._grpc if grpc else self._http
         if series is None:
@@ -113,7 +118,7 @@ class MeasuredRoute:
         series.requests.value += 1
         started = self._now()
         try:
-            response = await self._inner(request)
+            response: Response = await self._inner(request)
         except BaseException as error:
             series.status(-1, status_error(error)).value += 1
             series.duration.observe(self._now() - started)

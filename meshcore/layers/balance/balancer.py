@@ -20,6 +20,7 @@ from meshcore.errors import (
     inside,
 )
 from meshcore.http.message import Request, Response
+from meshcore.http.pass_through import Framed
 from meshcore.http.timeouts import time_is_up
 from meshcore.layers.balance.balancing import Balancing
 from meshcore.layers.balance.exchange import Exchange
@@ -36,7 +37,7 @@ from meshcore.metrics.happenings import tell_backend
 from meshcore.stack import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from meshcore.abc import NewService, Service
     from meshcore.layers.balance.layer import Balance
@@ -49,7 +50,7 @@ Req = TypeVar("Req")
 Rsp = TypeVar("Rsp")
 
 
-class Balancer(Generic[Req, Rsp]):
+class Balancer(Framed, Generic[Req, Rsp]):
     """Picks an endpoint for each request, or makes it wait; who the endpoints are is known to :class:`Members`."""
 
     __slots__ = (
@@ -75,6 +76,7 @@ class Balancer(Generic[Req, Rsp]):
     )
 
     def __init__(self, layer: Balance, inner: NewService[Endpoint, Req, Rsp], target: Backend) -> None:
+        super().__init__(None)
         self.__layer__: object = layer
         self._now = clock()
         self._target = target
@@ -136,9 +138,11 @@ class Balancer(Generic[Req, Rsp]):
 
     # ----- a request -----
 
-    async def __call__(self, request: Req, /) -> Rsp:
-        if not isinstance(request, Request):
-            return await self._carry(request)
+    def take(self, request: Any, /) -> Awaitable[Any] | None:
+        """Every request, or connection."""
+        return self._answer(request) if isinstance(request, Request) else self._carry(request)
+
+    async def _answer(self, request: Request) -> Response:
         now = self._now()
         request.backend = self._name
         found = None if self._waiting else self._next(now, request)
@@ -182,7 +186,7 @@ class Balancer(Generic[Req, Rsp]):
             member.failures += 1
         exchange = self._exchange(member, now, self._now, response)
         response.body.observe(exchange.first_data, exchange.ended)
-        return cast("Rsp", response)
+        return response
 
     async def _carry(self, connection: Req) -> Rsp:
         """A connection, which is load for as long as it lives."""

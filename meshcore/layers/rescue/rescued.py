@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meshcore.errors import (
     InjectedFailure,
@@ -17,10 +17,11 @@ from meshcore.http.body import Empty
 from meshcore.http.grpc import is_grpc, status_fields
 from meshcore.http.headers import Headers
 from meshcore.http.message import Request, Response
+from meshcore.http.pass_through import Framed
 from meshcore.metrics.errors import ErrorCounts, error_family
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from meshcore.abc import HttpService
     from meshcore.codec.events import Fields
@@ -37,7 +38,7 @@ def is_meshed(request: Request) -> bool:
     return request.connection is not None and request.connection.identity is not None
 
 
-class Rescued:
+class Rescued(Framed):
     """The service that :class:`~meshcore.layers.Rescue` makes; the arguments are its fields."""
 
     __slots__ = (
@@ -46,7 +47,6 @@ class Rescued:
         "_counts",
         "_direction",
         "_informational",
-        "_inner",
         "_logical",
         "_registry",
         "_target",
@@ -61,9 +61,9 @@ class Rescued:
         registry: Registry | None,
         direction: str,
     ) -> None:
+        super().__init__(inner)
         self.__layer__: object = None
         self.__wrapped__: object = inner
-        self._inner = inner
         self._target = target
         self._informational = informational
         self._logical = logical
@@ -71,9 +71,13 @@ class Rescued:
         self._direction = direction
         self._counts: ErrorCounts | None = None
 
-    async def __call__(self, request: Request, /) -> Response:
+    def take(self, request: Any, /) -> Awaitable[Any] | None:
+        """Every request."""
+        return self._answer(request)
+
+    async def _answer(self, request: Request) -> Response:
         try:
-            response = await self._inner(request)
+            response: Response = await self._inner(request)
         except Exception as error:
             self._count(error)
             if not isinstance(error, MeshError) or (request.version == 20 and isinstance(error, StreamReset)):
