@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "main_mesh"]
 
-_THRESHOLDS = (4_000, 10, 20)
+_THRESHOLDS = (10_000, 10, 20)
 """New objects after which the youngest are looked through, and how often that is done before older ones are."""
 
 

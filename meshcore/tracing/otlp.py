@@ -39,7 +39,6 @@ _KNOWS: Final = 1 << 8
 _REMOTE: Final = 1 << 9
 
 _NS: Final = 1e9
-_PLAIN: Final = (str, int, float)
 _REMEMBERED: Final = 2_048
 """Attributes that are kept as they are written."""
 
@@ -79,8 +78,9 @@ def encode_span(span: Span, epoch: int) -> bytes:
         parts += (_PARENT_ID, unhexlify(span.parent))
     parts.append(_named(span.name, span.kind))
     parts.append(_times(_START, _time(span.started, epoch), _END, _time(span.ended, epoch)))
-    for name, value in span.attributes:
-        parts.append(_known(name, value) if isinstance(value, _PLAIN) else _field(name, value))
+    attributes: list[Any] = span.attributes
+    for attribute in attributes:
+        parts.append(_told(attribute))
     if span.events is not None:
         parts += [nested(11, _event(event, epoch)) for event in span.events]
         parts.append(number(12, span.dropped_events))
@@ -100,8 +100,21 @@ def _field(name: str, value: Any) -> bytes:
     return nested(9, _attribute(name, value))
 
 
-# Most of what spans tell they tell again and again; by type, for 1 is True and 1.0.
-_known = functools.lru_cache(_REMEMBERED, typed=True)(_field)
+# Most of what spans tell they tell again and again.
+_known: Final[dict[Any, bytes]] = {}
+
+
+def _told(attribute: Any) -> bytes:
+    """The field of an attribute, remembered if it is a text or a whole number: 1 is True and 1.0, too."""
+    value: object = attribute[1]
+    if type(value) is not str and type(value) is not int:
+        return _field(attribute[0], value)
+    found = _known.get(attribute)
+    if found is None:
+        if len(_known) >= _REMEMBERED:
+            _known.clear()
+        found = _known[attribute] = _field(attribute[0], value)
+    return found
 
 
 def refused(message: bytes) -> tuple[int, str]:

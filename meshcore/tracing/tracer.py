@@ -25,11 +25,9 @@ _ID_BITS: Final = 56
 """Of a trace's id, which are random in every format, and decide by ratio: all proxies with one ratio decide alike."""
 _TRACE: Final = 32
 """Digits of a trace's id."""
-_BOTH: Final = 48
-"""And with those of a span's."""
-_POOL: Final = 48 * 64
-"""Digits that are made at once: 64 of both."""
-_NOT_ZERO: Final = sum(1 << 192 * place | 1 << 192 * place + 64 for place in range(64))
+_POOL: Final = 32 * 64
+"""Digits that are made at once: 64 of these."""
+_NOT_ZERO: Final = sum(1 << 128 * place for place in range(64))
 _DECIDES: Final = 18
 """The first digit of an id that decides by ratio."""
 _TRACEPARENT: Final = b"traceparent"
@@ -155,12 +153,15 @@ class Tracer:
         digits = hexlify((self._bits(_POOL * 4) | _NOT_ZERO).to_bytes(_POOL // 2, "big"))
         bound, form = self._bound_digits, self._first
         first: int = bound[0]
-        for place in range(0, _POOL, _BOTH):
-            trace, span = digits[place : place + _TRACE], digits[place + _TRACE : place + _BOTH]
+        links, fields = self._links, self._fields
+        for place in range(0, _POOL, _TRACE):
+            trace = digits[place : place + _TRACE]
+            # A span that nobody records: its id only has to be another one in each trace.
+            span = trace[16:]
             # Digits of one width stand in the order of their numbers; the first of them says it for most.
             sampled = digits[place + _DECIDES] <= first and trace[_DECIDES:] < bound
-            self._links.append(Link(trace, b"" if sampled else span, sampled, form))
-            self._fields.append((_TRACEPARENT, b"00-%b-%b-00" % (trace, span)))
+            links.append(Link(trace, b"" if sampled else span, sampled, form))
+            fields.append((_TRACEPARENT, b"00-%b-%b-00" % (trace, span)))
 
     def _begin(self, request: Request, told: Link | None, wanted: bool | None) -> Link:
         """The same with one that says something that is no trace, or only that one is wanted."""

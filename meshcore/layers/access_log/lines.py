@@ -33,7 +33,7 @@ _SLICE = 64
 """Lines that are made without giving others their turn."""
 _BATCH = 256
 """Lines that are written at once."""
-_LINGER = 0.05
+_LINGER = 0.2
 """Seconds that a thread's next turn is waited for, so that it has more than one line to write."""
 _ENOUGH = 512
 """Exchanges after which it is not."""
