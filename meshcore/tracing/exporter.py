@@ -133,7 +133,8 @@ class Exporter:
             self._counts.dropped("queue_full" if collector is not None else "shutdown")
             return
         try:
-            data = encode_span(span, self._now_epoch() if not waiting or self._epoch is None else self._epoch)
+            epoch = self._epoch
+            data = encode_span(span, self._now_epoch() if not waiting or epoch is None else epoch)
         except Exception as error:
             # What somebody's layer has noted in a span must not end a request.
             self._unwritten(error)
@@ -194,6 +195,8 @@ class Exporter:
                 while len(queue) < collector.batch and not self._ending.is_set() and self.collector is collector:
                     await self._wakeup.wait()
             spans = [queue.popleft() for _ in range(min(len(queue), collector.batch))]
+            # The wall clock may have been set while there was never nothing to send.
+            self._now_epoch()
             try:
                 data = await _encoded(collector, resource, spans)
                 if not await self._deliver(collector, service, data, len(spans)):

@@ -25,13 +25,15 @@ from tests.tracing.collector import Collector
 class Bench:
     """An exporter, a collector, and what was counted."""
 
-    def __init__(self, nursery: trio.Nursery, **settings: Any) -> None:
+    def __init__(
+        self, nursery: trio.Nursery, service: Callable[[Request], Awaitable[Response]] | None = None, **settings: Any
+    ) -> None:
         self.registry = Registry()
         self.collector = Collector()
         self.nursery = nursery
         self.times: list[float] = []
         self.exporter = Exporter(
-            self.to(**settings), self.registry, lambda: trio.current_time() + 1e9, rng=random.Random(1)
+            self.to(service, **settings), self.registry, lambda: trio.current_time() + 1e9, rng=random.Random(1)
         )
 
     def to(self, service: Callable[[Request], Awaitable[Response]] | None = None, **settings: Any) -> To:
@@ -374,6 +376,28 @@ async def test_a_span_is_written_when_it_ends_and_one_that_cannot_be_is_dropped(
     assert exported(1, 1, invalid=2) == bench.counts()
     # Told once: a layer that does so does it each time.
     assert 1 == sum("a span cannot be written" in record.getMessage() for record in caplog.records)
+    nursery.cancel_scope.cancel()
+
+
+async def test_spans_follow_the_wall_clock_while_there_is_always_something_to_send(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def slow(request: Request) -> Response:
+        await trio.sleep(5)
+        return await bench.collector(request)
+
+    bench = Bench(nursery, slow, batch=1)
+    wall = [1e9]
+    bench.exporter._clock = lambda: trio.current_time() + wall[0]
+    bench.put(4)
+    bench.start()
+    await trio.sleep(1)
+    wall[0] += 100.0
+    await trio.sleep(6)
+    bench.put(1)
+    await trio.sleep(60)
+    *_, fourth, fifth = [span.raw.start_time_unix_nano / 1e9 for span in bench.collector.spans]
+    assert (1e9, 1e9 + 107) == pytest.approx((fourth, fifth), abs=1e-6)
     nursery.cancel_scope.cancel()
 
 
