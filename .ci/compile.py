@@ -174,6 +174,12 @@ def compile_into(folder: Path) -> None:
             target_dir=scratch,
             group_name="meshcore",
         )
+        for extension in extensions:
+            # Nobody puts other functions in place of these, so that calls among them need no table and may be inlined.
+            extension.extra_compile_args += ["-fvisibility=hidden"]
+            if "gcc" in (sysconfig.get_config_var("CC") or ""):
+                extension.extra_compile_args += ["-fno-semantic-interposition"]
+
         class Parallel(build_ext):
             """Compiles as many files at a time as there are processors."""
 

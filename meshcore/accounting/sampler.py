@@ -6,7 +6,7 @@ import random
 
 __all__ = ["EVERY", "Sampler"]
 
-EVERY = 0.01
+EVERY = 0.02
 """Seconds between two measured requests, on average, while there are many."""
 _SAVED = 50.0
 """Measurements that a quiet time saves up: so many requests in a row are measured, however fast they come."""
