@@ -1,4 +1,4 @@
-"""The lines of one nursery's services: queued by requests, made and written by tasks."""
+"""The lines of one nursery's services: made as exchanges end, and written by a task."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zlib import crc32
 
 import trio
 
-from meshcore._wakeup import Wakeup, checkpoint, clock, give_way
+from meshcore._wakeup import Wakeup, clock, give_way
 from meshcore.http.trace_ids import ids_of
 from meshcore.layers.access_log.fields import grpc_status
 from meshcore.layers.access_log.output import Output
@@ -29,23 +29,22 @@ __all__ = ["Lines"]
 
 log = logging.getLogger(__name__)
 
-_SLICE = 64
-"""Lines that are made without giving others their turn."""
 _BATCH = 256
 """Lines that are written at once."""
 _LINGER = 0.2
 """Seconds that a thread's next turn is waited for, so that it has more than one line to write."""
 _ENOUGH = 512
-"""Exchanges after which it is not."""
+"""Lines after which it is not."""
 _PAUSE = 1.0
 """Seconds until a place that takes nothing is tried again."""
 
 
 class Lines:
-    """The queue of finished exchanges, and the tasks that make lines of them and write those.
+    """The lines of finished exchanges, and the task that writes them.
 
-    Lines are made in the event loop, a few at a time: a thread that makes them would hold the interpreter, and every
-    request, for as long as it is given turns (5 ms).  They are written in one, since what takes them may block.
+    A line is made when its exchange ends, while all that it tells of is at hand: what waits is a text, and not a
+    request and its response.  A thread that makes lines would hold the interpreter, and every request, for as long as
+    it is given turns (5 ms).  They are written in one, since what takes them may block.
 
     Args:
         format: how they look.
@@ -53,7 +52,7 @@ class Lines:
         write: where they go.
         direction: of the field of that name.
         wall: seconds since the epoch; None: not known.
-        capacity: exchanges and lines that may wait.
+        capacity: lines that may wait.
         rng: randomness, for exchanges without an id.
         counters: of lines written, and of those that were dropped.
     """
@@ -101,13 +100,11 @@ class Lines:
         self._lost: Counter | None = None
         if counters is not None:
             self._written, self._lost = counters
-        self._fresh: deque[Exchange] = deque()
         self._lines: deque[str] = deque()
         # What a thread has not taken yet.
         self._out: deque[str] = deque()
         self._more = Wakeup()
         self._enough = Wakeup()
-        self._made = Wakeup()
         # Lines that are being written.
         self._underway = 0
         self._untold = 0
@@ -115,8 +112,7 @@ class Lines:
         self._puzzled = False
 
     def start(self, nursery: trio.Nursery) -> None:
-        """Starts the tasks."""
-        nursery.start_soon(self._make, name="access log lines")
+        """Starts the task."""
         nursery.start_soon(self._run, name="access log")
 
     def chosen(self, request: Request) -> bool:
@@ -129,15 +125,22 @@ class Lines:
         return bool(self._draw() < self._sample)
 
     def put(self, exchange: Exchange) -> None:
-        """Queues an exchange that is over, if it is one to tell of; or drops it."""
+        """Makes the line of an exchange that is over, if it is one to tell of; or drops it."""
         if not exchange.wanted and not self._worth(exchange):
             return
-        fresh = self._fresh
-        waiting = len(fresh)
-        if waiting + len(self._lines) >= self.capacity:
+        lines = self._lines
+        waiting = len(lines)
+        if waiting >= self.capacity:
             self._drop(1)
             return
-        fresh.append(exchange)
+        if not waiting:
+            self._look_at_the_wall()
+        try:
+            lines.append(self.format.line(exchange))
+        except Exception as error:
+            # What somebody's layer has made of a request must not end it.
+            self._unmade(error)
+            return
         if not waiting:
             self._more.wake()
         elif waiting == _ENOUGH:
@@ -159,32 +162,9 @@ class Lines:
         if self._lost is not None:
             self._lost.value += count
 
-    async def _make(self) -> None:
-        """Makes lines of exchanges, until it is cancelled."""
-        while True:
-            if not self._fresh:
-                await self._more.wait()
-                if self._output is not None:
-                    self._enough.clear()
-                    with trio.move_on_after(_LINGER):
-                        await self._enough.wait()
-                continue
-            self._make_some(_SLICE)
-            await checkpoint()
-
-    def _make_some(self, most: int) -> None:
-        fresh, lines, make = self._fresh, self._lines, self.format.line
-        # Exchanges know Trio's time: what it is on the wall is a matter of an offset.
+    def _look_at_the_wall(self) -> None:
+        """Exchanges know Trio's time: what it is on the wall is a matter of an offset."""
         self.format.offset = None if self._wall is None else self._wall() - self.now()
-        for _ in range(min(len(fresh), most)):
-            exchange = fresh.popleft()
-            try:
-                lines.append(make(exchange))
-            except Exception as error:
-                # What somebody's layer has made of a request must not end what everybody else lives in.
-                self._unmade(error)
-        if not fresh or len(lines) >= _BATCH:
-            self._made.wake()
 
     def _unmade(self, error: Exception) -> None:
         self._drop(1)
@@ -197,13 +177,20 @@ class Lines:
         try:
             while True:
                 if not self._lines:
-                    await self._made.wait()
+                    await self._more.wait()
                     continue
-                await self._put_out()
+                if self._output is not None and len(self._lines) <= _ENOUGH:
+                    self._enough.clear()
+                    with trio.move_on_after(_LINGER):
+                        await self._enough.wait()
+                # The clock may have been set while there was never nothing to write.
+                self._look_at_the_wall()
+                # Those that come meanwhile are too few for a turn of the thread.
+                for _ in range(0, len(self._lines), _BATCH):
+                    await self._put_out()
         except trio.Cancelled:
             # What the same cancellation ends is told, too.
             await give_way()
-            self._make_some(len(self._fresh))
             output = self._output
             if output is None:
                 self._put_out_at_once()
