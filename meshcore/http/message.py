@@ -61,8 +61,8 @@ class Request:
         lease: what keeps the build of a pipeline that serves it, set where a reload may exchange that; None elsewhere.
         trace: its place in a trace, set by ``Trace``; None where there is none.
         account: the visit at the nearest layer above, while it is measured (``meshcore.accounting``); None: it is not.
-        listener: the service (an access log's) that hears of the response from a frame above it, set by ``Metrics``;
-            None: there is none.
+        listener: the service (an access log's) that hears of the response from a frame above it, set by ``Metrics`` for
+            as long as it waits for that; None: there is none.
     """
 
     __slots__ = (

@@ -122,16 +122,22 @@ class Measured(Framed):
         started = series.now()
         listener = self._listener
         if listener is not None:
-            # It needs no frame of its own.
+            # It needs no frame of its own.  One of a pipeline above this one has its place again afterwards.
+            above = request.listener
             request.listener = listener
             method, authority, path, sent = request.method, request.authority, request.path, request.body
         try:
             response: Response = await self._inner(request)
         except BaseException as error:
             series.response(0, True, error=error_label(error)).value += 1
+            if listener is not None:
+                request.listener = above
             raise
-        if listener is not None and request.listener is listener:
-            listener.answered(request, response, method, authority, path, sent, started)
+        if listener is not None:
+            left = request.listener is listener
+            request.listener = above
+            if left:
+                listener.answered(request, response, method, authority, path, sent, started)
         grpc = request.version == 20 and request.method == b"POST" and is_grpc(request.headers.raw)
         classification = request.classification
         if classification is None:

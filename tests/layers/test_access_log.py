@@ -560,6 +560,38 @@ async def test_where_the_head_decides_a_frame_above_serves_as_well(
         assert (3 if counted else 6) == len(begun)
 
 
+async def test_each_of_two_logs_that_go_by_the_head_is_told_by_the_frame_above_it(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """A pipeline within a pipeline sees the same request."""
+    answers = iter([503, 200, FailFastError("x"), 504])
+
+    async def inner(sent: Request) -> Response:
+        answer = next(answers)
+        if isinstance(answer, FailFastError):
+            raise answer
+        return Response(answer, body=Full(b"abc"))
+
+    registry = Registry()
+    outer: list[str] = []
+    below: list[str] = []
+    new: Any = MockNewService(lambda target: inner)
+    for written in (below, outer):
+        new = AccessLog(written.append, sample=0.0, statuses=("5xx",), template="%{status} %{path}").layer(new)
+        new = Metrics(registry, "inbound").layer(new)
+    service = new.new_service(Accepted(), nursery)
+    again = request(path=b"/again")
+    await read_all((await service(request(path=b"/1"))).body)
+    await read_all((await service(request(path=b"/2"))).body)
+    # One that is sent once more, as by Retry.
+    with pytest.raises(FailFastError):
+        await service(again)
+    await read_all((await service(again)).body)
+    await wait_all_tasks_blocked()
+    assert ["503 /1", "504 /again"] == "".join(below).splitlines() == "".join(outer).splitlines()
+    assert again.listener is None
+
+
 async def read_quietly(answered: Response) -> None:
     with contextlib.suppress(StreamReset):
         await read_all(answered.body)
