@@ -35,7 +35,13 @@ ROOT = Path(__file__).parent.parent
 MODULES = (
     # What a connection's bytes mean.
     "codec/events",
+    "codec/h1/chunked",
+    "codec/h1/client",
+    "codec/h1/connection",
     "codec/h1/control",
+    "codec/h1/memory",
+    "codec/h1/scan",
+    "codec/h1/server",
     "codec/h1/target",
     "codec/h1/write",
     "codec/validate",
@@ -124,11 +130,19 @@ MODULES = (
     "server/_http2_server",
     "server/_limits",
     "server/_stream_task",
+    "server/http1",
+    "server/http1_watch",
+    "server/request_body",
     "client/_http2_connection",
     "client/_http2_stream",
     "client/http",
+    "client/http1",
+    "client/http1_connection",
     "client/http2",
     "client/limits",
+    "client/pool",
+    "client/response_body",
+    "client/upload",
 )
 """Those that run for every request, in the order of a request.  Not among them: what attrs makes, such as layers; what
 is subclassed without saying so (``meshcore._native``); generators that Trio drives (``_wakeup``)."""

@@ -41,7 +41,8 @@ ROWS = [
         "meshcore._native",
         "meshcore.compiled",
     ],
-    ["meshcore.abc", "meshcore.http", "meshcore.stack", "meshcore._unwrap"],
+    # A request can say where it stands in a trace.
+    ["meshcore.abc", "meshcore.http", "meshcore.tracing.propagation", "meshcore.stack", "meshcore._unwrap"],
     ["meshcore.transport", "meshcore.resolve", "meshcore.metrics", "meshcore.accounting"],
     # Between what it secures and who accepts and connects with it.
     ["meshcore.identity"],

@@ -1,6 +1,6 @@
 """Probes: what stands above each layer's services and measures the requests that are chosen to be measured.
 
-A request that is not costs a look at one attribute for each layer; there is no frame of it.
+A request that is not passes most of them by (``PassThrough.unmeasured``); there is no frame of it.
 """
 
 from __future__ import annotations
@@ -51,6 +51,10 @@ class Probe(PassThrough):
     def __wrapped__(self) -> Any:
         """How a live stack is walked."""
         return self._inner
+
+    def unmeasured(self) -> Any:
+        """What is below."""
+        return self._plain
 
     def take(self, request: Any, /) -> Awaitable[Any] | None:
         """What is measured."""
@@ -125,6 +129,10 @@ class Entry(Probe):
     def __init__(self, inner: Any, account: Account, sampler: Sampler) -> None:
         super().__init__(inner, account)
         self._sampler = sampler
+
+    def unmeasured(self) -> Any:
+        """Itself, for it decides."""
+        return self
 
     def take(self, request: Any, /) -> Awaitable[Any] | None:
         """What is measured, and what another stack above measures and this one does not."""

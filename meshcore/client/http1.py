@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from meshcore.client.http1_connection import Http1Connection
 from meshcore.client.pool import Pool
-from meshcore.errors import ConnectError, ConnectionLost
+from meshcore.errors import ConnectError, ConnectionLost, caused
 
 if TYPE_CHECKING:
     import trio
@@ -67,7 +67,7 @@ class Http1Client:
             if stale.untouched:
                 raise
             # Whoever tries again has to have kept the body.
-            raise ConnectionLost(str(error), retryable=not stale.written) from error
+            raise caused(ConnectionLost(str(error), retryable=not stale.written), error) from error
         return await upstream.exchange(request, key, stale)
 
     async def open(self) -> Http1Connection:

@@ -31,6 +31,7 @@ from meshcore.errors import (
     TlsError,
     TlsRefused,
     UpstreamProtocolError,
+    caused,
 )
 from meshcore.http.body import Body, Empty, Full
 from meshcore.http.forward import accept_websocket, connect_to_upgrade
@@ -188,16 +189,16 @@ class Http1Connection:
         except (ConnectionLost, trio.ClosedResourceError) as error:
             self.close()
             if self.failure is not None:
-                raise self.failure from error
+                raise caused(self.failure, error) from error
             if isinstance(error, TlsRefused):
                 # Whatever was written: the peer has not looked at it.
-                raise TlsError(f"endpoint {self.endpoint}: {error}", reason=error.reason) from error
-            raise ConnectionLost(
-                f"endpoint {self.endpoint}: connection lost before the response", retryable=not self.written
-            ) from error
+                refused = TlsError(f"endpoint {self.endpoint}: {error}", reason=error.reason)
+                raise caused(refused, error) from error
+            text = f"endpoint {self.endpoint}: connection lost before the response"
+            raise caused(ConnectionLost(text, retryable=not self.written), error) from error
         except RemoteProtocolError as error:
             self.close()
-            raise UpstreamProtocolError(f"endpoint {self.endpoint}: {error}") from error
+            raise caused(UpstreamProtocolError(f"endpoint {self.endpoint}: {error}"), error) from error
         except BaseException:
             # Cancelled, or a body that broke: what has been sent cannot be taken back.
             self.close()

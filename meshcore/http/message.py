@@ -10,6 +10,7 @@ from meshcore._native import mypyc_attr
 from meshcore.http.body import Body, Empty
 from meshcore.http.headers import Headers
 from meshcore.http.timeouts import Timeouts
+from meshcore.tracing.propagation import UNRECORDED, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +60,8 @@ class Request:
         overrides: what the application wishes for this request alone (R-15), set by ``ReadOverrides``; None: nothing.
         backend: the name of the backend that it was sent to last, set by ``Balance``, for messages; ``""`` before.
         lease: what keeps the build of a pipeline that serves it, set where a reload may exchange that; None elsewhere.
-        trace: its place in a trace, set by ``Trace``; None where there is none.
+        trace_mark: what ``Trace`` has left of its place in a trace: that is in *trace*, which is made of its fields
+            when it is asked for.
         account: the visit at the nearest layer above, while it is measured (``meshcore.accounting``); None: it is not.
         listener: the service (an access log's) that hears of the response from a frame above it, set by ``Metrics`` for
             as long as it waits for that; None: there is none.
@@ -90,7 +92,7 @@ class Request:
         "scheme",
         "started",
         "timeouts",
-        "trace",
+        "trace_mark",
         "try_until",
         "version",
     )
@@ -144,7 +146,7 @@ class Request:
         self.overrides = overrides
         self.backend = ""
         self.lease: object = None
-        self.trace: Link | None = None
+        self.trace_mark: Link | None = None
         self.account: object = None
         self.listener: object = None
 
@@ -181,9 +183,23 @@ class Request:
             self.try_until,
             self.overrides,
         )
-        made.trace = self.trace
+        made.trace_mark = self.trace_mark
         made.account = self.account
         return made
+
+    @property
+    def trace(self) -> Link | None:
+        """Its place in a trace, set by ``Trace``; None where there is none."""
+        mark = self.trace_mark
+        if mark is UNRECORDED:
+            mark = read(self.headers.raw)
+            if mark is not None:
+                self.trace_mark = mark
+        return mark
+
+    @trace.setter
+    def trace(self, link: Link | None) -> None:
+        self.trace_mark = link
 
     @property
     def is_tunnel(self) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from meshcore.http.message import Request
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from meshcore.http.body import Body
-    from meshcore.http.message import Request, Response
+    from meshcore.http.message import Response
 
 __all__ = ["Framed", "HeadListener", "PassThrough", "listener_below"]
 
@@ -23,11 +25,19 @@ class PassThrough:
         inner: the service below.
     """
 
-    __slots__ = ("_below", "_inner")
+    __slots__ = ("_below", "_inner", "_plain", "_plain_below")
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
         self._below: PassThrough | None = inner if isinstance(inner, PassThrough) else None
+        # The same for requests that nobody measures.
+        plain = inner.unmeasured() if isinstance(inner, PassThrough) else inner
+        self._plain = plain
+        self._plain_below: PassThrough | None = plain if isinstance(plain, PassThrough) else None
+
+    def unmeasured(self) -> Any:
+        """What is to be asked in its place for a request that is not measured (``Request.account`` is None)."""
+        return self
 
     def take(self, request: Any, /) -> Awaitable[Any] | None:
         """What becomes of a request that is taken, all that is below included; None: it is left to what is below."""
@@ -35,6 +45,15 @@ class PassThrough:
 
     def __call__(self, request: Any, /) -> Any:
         each: PassThrough = self
+        if isinstance(request, Request) and request.account is None:
+            while True:
+                taken = each.take(request)
+                if taken is not None:
+                    return taken
+                below = each._plain_below
+                if below is None:
+                    return each._plain(request)
+                each = below
         while True:
             taken = each.take(request)
             if taken is not None:
@@ -53,7 +72,7 @@ class Framed(PassThrough):
     def __init__(self, inner: Any) -> None:
         super().__init__(inner)
         # It asks what is below by itself.
-        self._below = None
+        self._below = self._plain_below = None
 
 
 class HeadListener(PassThrough):

@@ -40,6 +40,8 @@ PATIENCE = 60.0
 _LONGEST_ANSWER: Final = 65_536
 _LATER: Final = frozenset((429, 502, 503, 504))
 """Answers that say that the same may be taken later (the protocol's "Failures")."""
+_FRESH: Final = 16
+"""Spans that are written at once."""
 _STEP: Final = 0.05
 """Seconds by which the wall clock may be off before spans follow it: within, they stay in their order."""
 
@@ -82,9 +84,10 @@ class Collector:
 class Exporter:
     """A recorder whose spans go to a collector.
 
-    A span is written as it goes to the collector once it ends, while all that it tells of is at hand: what waits is a
-    few hundred bytes, not some thirty objects for the garbage collector to look through.  A full queue drops what comes
-    and counts it.  What cannot be sent is tried again for a minute, with pauses, and meanwhile the queue fills.
+    Spans that have ended are written as they go to the collector soon, and some at once: where one request in a hundred
+    is recorded, what writes one of them has left the processor's caches since the last.  What waits for long is a few
+    hundred bytes, not some thirty objects for the garbage collector to look through.  A full queue drops what comes and
+    counts it.  What cannot be sent is tried again for a minute, with pauses, and meanwhile the queue fills.
 
     Attributes:
         collector: where they go from now on; None: nowhere any more.
@@ -113,6 +116,7 @@ class Exporter:
         self._backoff = Backoff(1.0, 30.0, 0.5) if backoff is None else backoff
         self._rng = random.Random() if rng is None else rng
         self._queue: deque[bytes] = deque()
+        self._fresh: list[Span] = []
         self._wakeup = Wakeup()
         self._ending = trio.Event()
         self._scope = trio.CancelScope()
@@ -121,27 +125,42 @@ class Exporter:
         self._puzzled = False
 
     def __repr__(self) -> str:
-        return f"<Exporter {self.collector} waiting={len(self._queue)}>"
+        return f"<Exporter {self.collector} waiting={self._waiting}>"
 
     def began(self, span: Span, above: Link, /) -> None:
         """See :class:`~meshcore.tracing.span.Recorder`."""
 
     def ended(self, span: Span, /) -> None:
         """Queues a span, or drops it."""
-        collector, waiting = self.collector, len(self._queue)
+        collector, waiting = self.collector, self._waiting
         if collector is None or waiting >= collector.queue:
             self._counts.dropped("queue_full" if collector is not None else "shutdown")
             return
-        try:
-            epoch = self._epoch
-            data = encode_span(span, self._now_epoch() if not waiting or epoch is None else epoch)
-        except Exception as error:
-            # What somebody's layer has noted in a span must not end a request.
-            self._unwritten(error)
-            return
-        self._queue.append(data)
+        if not waiting or self._epoch is None:
+            self._now_epoch()
+        self._fresh.append(span)
+        if len(self._fresh) == _FRESH:
+            self._write()
         if not waiting or waiting + 1 == collector.batch:
             self._wakeup.wake()
+
+    @property
+    def _waiting(self) -> int:
+        return len(self._queue) + len(self._fresh)
+
+    def _write(self) -> None:
+        """Writes those that have ended since the last time."""
+        fresh, epoch = self._fresh, self._epoch
+        if not fresh:
+            return
+        assert epoch is not None
+        self._fresh = []
+        for span in fresh:
+            try:
+                self._queue.append(encode_span(span, epoch))
+            except Exception as error:
+                # What somebody's layer has noted in a span must not end a request.
+                self._unwritten(error)
 
     def _unwritten(self, error: Exception) -> None:
         self._counts.dropped("invalid")
@@ -159,16 +178,16 @@ class Exporter:
         """Sends until it is told to end, or cancelled.  It does not raise for what a collector does."""
         try:
             with self._scope:
-                while not self._ending.is_set() or self._queue:
+                while not self._ending.is_set() or self._waiting:
                     await self._run()
         finally:
-            self._drop(len(self._queue), "shutdown")
+            self._drop("shutdown")
 
     async def _run(self) -> None:
         """With one collector, until there is another."""
         collector = self.collector
         if collector is None:
-            self._drop(len(self._queue), "shutdown")
+            self._drop("shutdown")
             await self._wakeup.wait()
             return
         try:
@@ -185,16 +204,20 @@ class Exporter:
         queue = self._queue
         resource = resource_of(collector.resource)
         # Without a new one, the old one gets what there is.
-        while self.collector is collector or (self.collector is None and queue):
-            if not queue:
+        while self.collector is collector or (self.collector is None and self._waiting):
+            if not self._waiting:
                 if self._ending.is_set():
                     return
                 await self._wakeup.wait()
                 continue
             with trio.move_on_after(collector.interval):
-                while len(queue) < collector.batch and not self._ending.is_set() and self.collector is collector:
+                while self._waiting < collector.batch and not self._ending.is_set() and self.collector is collector:
                     await self._wakeup.wait()
+            self._write()
             spans = [queue.popleft() for _ in range(min(len(queue), collector.batch))]
+            if not spans:
+                # None of them could be written.
+                continue
             # The wall clock may have been set while there was never nothing to send.
             self._now_epoch()
             try:
@@ -296,9 +319,11 @@ class Exporter:
             self._failing = True
             log.warning("collector %s: %s; spans wait, and are dropped if that lasts", collector.url, problem)
 
-    def _drop(self, count: int, reason: str) -> None:
+    def _drop(self, reason: str) -> None:
+        count = self._waiting
         if count:
             self._queue.clear()
+            self._fresh.clear()
             self._counts.dropped(reason, count)
 
     def use(self, collector: Collector | None) -> None:

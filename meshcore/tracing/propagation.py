@@ -26,6 +26,7 @@ __all__ = [
     "ORDER",
     "RANDOM",
     "SHORT",
+    "UNRECORDED",
     "W3C",
     "Joint",
     "Link",
@@ -160,6 +161,11 @@ class Link:
                 # The one would overrule the other.
                 headers.remove(_FLAGS)
                 headers.set(_SAMPLED, b"1" if self.sampled else b"0")
+
+
+UNRECORDED: Final = Link(b"", b"", False, W3C)
+"""The place of every request whose trace begins here and is not recorded: it stands in the request's fields, where
+``Request.trace`` reads it if somebody wants to know."""
 
 
 class Joint(Link):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import random
-from binascii import hexlify
 from typing import TYPE_CHECKING, Final
 
 from meshcore.codec.validate import VOUCHED
 from meshcore.http.headers import Headers
-from meshcore.tracing.propagation import DEBUG, FIELDS, FORMATS, W3C, Link, read, trace_state
+from meshcore.tracing.propagation import DEBUG, FIELDS, FORMATS, UNRECORDED, W3C, Link, read, trace_state
 from meshcore.tracing.sampling import Tracing
 from meshcore.tracing.span import Span
 
@@ -23,13 +22,13 @@ __all__ = ["Tracer"]
 
 _ID_BITS: Final = 56
 """Of a trace's id, which are random in every format, and decide by ratio: all proxies with one ratio decide alike."""
-_TRACE: Final = 32
-"""Digits of a trace's id."""
-_POOL: Final = 32 * 64
+_HALF: Final = 16
+"""Digits of half a trace's id, or of a span's."""
+_POOL: Final = 16 * 64
 """Digits that are made at once: 64 of these."""
-_NOT_ZERO: Final = sum(1 << 128 * place for place in range(64))
-_DECIDES: Final = 18
-"""The first digit of an id that decides by ratio."""
+_NOT_ZERO: Final = sum(1 << 64 * place for place in range(64))
+_DECIDES: Final = 2
+"""The first digit in the lower half of an id that decides by ratio."""
 _TRACEPARENT: Final = b"traceparent"
 
 
@@ -47,11 +46,14 @@ class Tracer:
         "_bits",
         "_bound",
         "_bound_digits",
+        "_bound_first",
         "_by_ratio",
-        "_fields",
+        "_digits",
         "_first",
-        "_links",
         "_order",
+        "_place",
+        "_upper",
+        "_value_head",
         "always",
         "current",
         "recorder",
@@ -72,8 +74,8 @@ class Tracer:
         self.always = always
         self.current = current
         self._bits = (random.Random() if rng is None else rng).getrandbits
-        self._links: list[Link] = []
-        self._fields: list[Field] = []
+        self._digits = self._upper = self._value_head = b""
+        self._place = _POOL
         self.use(Tracing() if tracing is None else tracing)
 
     def __repr__(self) -> str:
@@ -87,9 +89,8 @@ class Tracer:
         self._bound = int(tracing.sample * (1 << _ID_BITS))
         # Beyond all digits where that is all of them.
         self._bound_digits = b"g" if self._bound >> _ID_BITS else b"%014x" % self._bound
+        self._bound_first: int = self._bound_digits[0]
         self._by_ratio = tracing.continued == "ratio"
-        self._links.clear()
-        self._fields.clear()
 
     def decide(self, request: Request) -> Link | None:
         """Where a request stands in which trace, ``sampled`` decided; None: in none.
@@ -134,34 +135,34 @@ class Tracer:
 
     def _begin_plainly(self, raw: Fields) -> Link:
         """A trace that begins here with a request that says nothing of one, recorded or not."""
-        if not self._links:
+        place = self._place
+        if place == _POOL:
             self._make()
-        link = self._links.pop()
-        field: Field = self._fields.pop()
-        if link.sampled:
-            return link
-        if self._first == W3C:
-            kept: list[Field] = raw
-            kept.append(field)
-            VOUCHED.field = field
-        else:
+            place = 0
+        self._place = place + _HALF
+        lower = self._digits[place : place + _HALF]
+        # Digits of one width stand in the order of their numbers; the first of them says it for most.
+        sampled = self._digits[place + _DECIDES] <= self._bound_first and lower[_DECIDES:] < self._bound_digits
+        if sampled:
+            return Link(self._upper + lower, b"", True, self._first)
+        if self._first != W3C:
+            link = Link(self._upper + lower, lower, False, self._first)
             link.write(Headers(raw))
-        return link
+            return link
+        # The span is one that nobody records: its id only has to be another one in each trace.
+        value = b"%b%b-%b-00" % (self._value_head, lower, lower)
+        field: Field = (_TRACEPARENT, value)
+        kept: list[Field] = raw
+        kept.append(field)
+        VOUCHED.field = field
+        return UNRECORDED
 
     def _make(self) -> None:
-        """Makes places in traces that begin here, and the field of each: many at a time is less work."""
-        digits = hexlify((self._bits(_POOL * 4) | _NOT_ZERO).to_bytes(_POOL // 2, "big"))
-        bound, form = self._bound_digits, self._first
-        first: int = bound[0]
-        links, fields = self._links, self._fields
-        for place in range(0, _POOL, _TRACE):
-            trace = digits[place : place + _TRACE]
-            # A span that nobody records: its id only has to be another one in each trace.
-            span = trace[16:]
-            # Digits of one width stand in the order of their numbers; the first of them says it for most.
-            sampled = digits[place + _DECIDES] <= first and trace[_DECIDES:] < bound
-            links.append(Link(trace, b"" if sampled else span, sampled, form))
-            fields.append((_TRACEPARENT, b"00-%b-%b-00" % (trace, span)))
+        """Makes the lower halves of ids of traces that begin here: many at a time is less work.  The upper half, which
+        is as random, is one for all of them."""
+        self._upper = self._span_id()
+        self._value_head = b"00-" + self._upper
+        self._digits = b"%0*x" % (_POOL, self._bits(_POOL * 4) | _NOT_ZERO)
 
     def _begin(self, request: Request, told: Link | None, wanted: bool | None) -> Link:
         """The same with one that says something that is no trace, or only that one is wanted."""

@@ -14,7 +14,7 @@ import select
 from typing import TYPE_CHECKING
 
 from meshcore._wakeup import Wakeup
-from meshcore.transport.socket import wait_readable
+from meshcore.transport.socket import SHORT, wait_readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,13 +37,15 @@ class Readiness:
         ended: the peer has closed or half-closed, or the socket is broken: ``ready`` stays set.
         hangup: called once when the peer closes or half-closes; None: nobody wants to know.
         reader: whether somebody reads by it, or it is there for the hang-up alone.
+        buffer: where what is read may stand until it is copied, at once.
     """
 
-    __slots__ = ("_poller", "_told", "_wakeup", "ended", "fd", "hangup", "reader", "ready")
+    __slots__ = ("_poller", "_told", "_wakeup", "buffer", "ended", "fd", "hangup", "reader", "ready")
 
     def __init__(self, poller: Poller, fd: int, reader: bool) -> None:
         self._poller = poller
         self._wakeup = Wakeup()
+        self.buffer = poller.buffer
         # Whether edges still come.
         self._told = True
         self.fd = fd
@@ -91,14 +93,16 @@ class Poller:
 
     Attributes:
         running: whether its task runs.
+        buffer: see :class:`Readiness`.
     """
 
-    __slots__ = ("_epoll", "_records", "_wakeup", "running")
+    __slots__ = ("_epoll", "_records", "_wakeup", "buffer", "running")
 
     def __init__(self) -> None:
         self._epoll: select.epoll | None = None
         self._records: dict[int, Readiness] = {}
         self._wakeup = Wakeup()
+        self.buffer = memoryview(bytearray(SHORT))
         self.running = False
 
     def __len__(self) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 from trio.lowlevel import checkpoint, notify_closing, wait_readable, wait_writable
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from meshcore.transport.readiness import Poller, Readiness
     from meshcore.transport.target import Address
 
-__all__ = ["SocketConnection", "address_of", "notify_closing", "wait_readable", "wait_writable"]
+__all__ = ["SHORT", "SocketConnection", "address_of", "notify_closing", "wait_readable", "wait_writable"]
 
 
 _TURNS = 16
 """Reads in a row without a wait before others get a turn."""
 
+
+SHORT: Final = 8_192
+"""Bytes of a read that are copied from a place that all connections of a nursery have in common."""
 
 _MOST_PARTS = 1_000
 """Below what a system takes in one ``sendmsg`` (IOV_MAX)."""
@@ -35,7 +38,7 @@ _MOST_PARTS = 1_000
 class SocketConnection(Connection):
     """A connected, non-blocking stream socket; owns it."""
 
-    __slots__ = ("_fd", "_readiness", "_turns", "socket")
+    __slots__ = ("_fd", "_long", "_readiness", "_turns", "socket")
 
     def __init__(self, sock: socket.socket, local: Address | None = None, peer: Address | None = None) -> None:
         if sock.gettimeout() != 0.0:
@@ -45,6 +48,8 @@ class SocketConnection(Connection):
         self._fd = sock.fileno()
         self._readiness: Readiness | None = None
         self._turns = 0
+        # Whether the last read brought much.
+        self._long = False
 
     def __repr__(self) -> str:
         return f"<SocketConnection {self.local} <-> {self.peer}{' closed' if self.closed else ''}>"
@@ -180,16 +185,26 @@ class SocketConnection(Connection):
             else:
                 self._turns = 0
                 await readiness.wait()
+            room = max_bytes
             try:
-                data = self.socket.recv(max_bytes)
+                if readiness is not None and max_bytes >= SHORT and not self._long:
+                    # Most of what is read is short: to make a place of 64 KiB for it, and to cut that, costs more than
+                    # to copy it.
+                    room = SHORT
+                    size: int = self.socket.recv_into(readiness.buffer)
+                    data: bytes = readiness.buffer[:size].tobytes()
+                    self._long = size == SHORT
+                else:
+                    data = self.socket.recv(max_bytes)
+                    size = len(data)
+                    self._long = size >= SHORT
             except BlockingIOError:
                 if readiness is not None:
                     readiness.ready = False
                 continue
             except OSError as error:
                 raise self.lost(error) from error
-            size = len(data)
-            if readiness is not None and size < max_bytes and not readiness.ended:
+            if readiness is not None and size < room and not readiness.ended:
                 readiness.ready = False
             self.bytes_read += size
             return data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from meshcore.codec.events import Event, Fields, InformationalReceived, ResponseReceived, Sentinel
+from meshcore.codec.events import Event, Field, Fields, InformationalReceived, ResponseReceived, Sentinel
 from meshcore.codec.h1.connection import CHUNKED, DONE, HEAD, LENGTH, RAW, UNTIL_EOF, Codec
 from meshcore.codec.h1.control import Control, plain_control, strip
 from meshcore.codec.h1.memory import LONGEST, remember, responses, written_requests
@@ -12,7 +12,7 @@ from meshcore.codec.h1.scan import STATUS_LINE, response_head
 from meshcore.codec.h1.target import is_target
 from meshcore.codec.h1.write import write_fields
 from meshcore.codec.validate import VOLATILE, VOUCHED, is_authority, is_method, is_protocol, is_volatile_value, tokens
-from meshcore.errors import LocalProtocolError, RemoteProtocolError
+from meshcore.errors import LocalProtocolError, RemoteProtocolError, caused
 
 if TYPE_CHECKING:
     from meshcore.codec.h1.engines import Engine, Split
@@ -80,7 +80,7 @@ class ClientCodec(Codec):
         split, refusal = self._split(head, self._method)
         event = self._judge(status, modern, split)
         if refusal is not None:
-            raise RemoteProtocolError("response head malformed") from refusal
+            raise caused(RemoteProtocolError("response head malformed"), refusal) from refusal
         self._start = end
         if (
             self._plain
@@ -184,13 +184,17 @@ class ClientCodec(Codec):
             raise LocalProtocolError("the connection is not ready for a request")
         simple = version == 11 and upgrade is None and not (expect_continue or close or method == b"CONNECT")
         last = b""
-        if simple and headers and headers[-1][0] == VOLATILE and _is_volatile(headers[-1]):
+        fields: list[Field] = headers
+        if simple and fields and fields[-1][0] == VOLATILE and _is_volatile(fields[-1]):
             # It is another one each time: what repeats is the rest.
-            last = b"traceparent: %b\r\n\r\n" % headers[-1][1]
-            headers = headers[:-1]
-        key = (method, target, authority, *headers)
+            unlike = fields.pop()
+            key = (method, target, authority, tuple(fields))
+            fields.append(unlike)
+            last = unlike[1]
+        else:
+            key = (method, target, authority, tuple(fields))
         if simple and (known := written_requests.get(key)) is not None:
-            head, length = known
+            head, length, open_head = known
             if length is not None:
                 if end_stream and length:
                     raise LocalProtocolError("no body, but a content-length")
@@ -198,7 +202,9 @@ class ClientCodec(Codec):
             if length is not None or end_stream:
                 self._sending = DONE if end_stream else LENGTH
                 self._began(method, None, True)
-                return head[:-2] + last if last else head
+                return b"%btraceparent: %b\r\n\r\n" % (open_head, last) if last else head
+        if last:
+            headers = headers[:-1]
         if version not in (10, 11) or not is_method(method) or not is_target(method, target):
             raise LocalProtocolError(f"no such request: {method[:64]!r} {target[:64]!r}")
         options: list[bytes] = []
@@ -221,7 +227,7 @@ class ClientCodec(Codec):
             if not is_authority(host):
                 raise LocalProtocolError(f"host not valid: {host[:64]!r}")
             self._known_host = host
-        fields, length = write_fields(headers, keep_length=method != b"CONNECT")
+        lines, length = write_fields(headers, keep_length=method != b"CONNECT")
         framing = b""
         if method == b"CONNECT":
             sending = DONE
@@ -253,10 +259,11 @@ class ClientCodec(Codec):
             framing += b"connection: %b\r\n" % b", ".join(options)
         self._sending = DONE if end_stream else sending
         self._began(method, upgrade, not close and version == 11)
-        head = b"%b%b%b\r\n" % (first, fields, framing)
+        open_head = b"%b%b%b" % (first, lines, framing)
+        head = open_head + b"\r\n"
         if simple and not framing and len(head) <= LONGEST:
-            remember(written_requests, key, (head, length))
-        return head[:-2] + last if last else head
+            remember(written_requests, key, (head, length, open_head))
+        return b"%btraceparent: %b\r\n\r\n" % (open_head, last) if last else head
 
     def _began(self, method: bytes, protocol: bytes | None, keep_alive: bool) -> None:
         self._method = method
@@ -276,6 +283,6 @@ class ClientCodec(Codec):
         return True
 
 
-def _is_volatile(field: tuple[bytes, bytes]) -> bool:
+def _is_volatile(field: Field) -> bool:
     """Whether a field that is never the same again can be sent."""
     return field is VOUCHED.field or is_volatile_value(field[1])

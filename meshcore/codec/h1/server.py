@@ -12,7 +12,7 @@ from meshcore.codec.h1.scan import REQUEST_LINE, request_head
 from meshcore.codec.h1.target import read_target
 from meshcore.codec.h1.write import status_line, write_fields
 from meshcore.codec.validate import is_authority, is_protocol
-from meshcore.errors import LocalProtocolError, RemoteProtocolError
+from meshcore.errors import LocalProtocolError, RemoteProtocolError, caused
 
 if TYPE_CHECKING:
     from meshcore.codec.h1.engines import Engine, Split
@@ -80,7 +80,7 @@ class ServerCodec(Codec):
         split, refusal = self._split(head, method)
         event = self._judge(method, target, minor == b"1", split)
         if refusal is not None:
-            raise RemoteProtocolError("request head malformed") from refusal
+            raise caused(RemoteProtocolError("request head malformed"), refusal) from refusal
         self._start = end
         if (
             event.path.startswith(b"/")
@@ -224,7 +224,7 @@ class ServerCodec(Codec):
             # A refused client may have sent its tunnel's first bytes: they are not a request.
             close = True
         no_body = self._head_request or status == 204 or status == 304
-        key = (status, version, *headers)
+        key = (status, version, tuple(headers))
         known = written_responses.get(key)
         if known is None:
             fields, length = write_fields(headers, keep_length=status != 204)

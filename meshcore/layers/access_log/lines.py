@@ -6,15 +6,17 @@ import logging
 import random
 from collections import deque
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
 import trio
 
 from meshcore._wakeup import Wakeup, clock, give_way
+from meshcore.codec.validate import VOLATILE
 from meshcore.http.trace_ids import ids_of
 from meshcore.layers.access_log.fields import grpc_status
 from meshcore.layers.access_log.output import Output
+from meshcore.tracing.propagation import UNRECORDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +37,8 @@ _LINGER = 0.2
 """Seconds that a thread's next turn is waited for, so that it has more than one line to write."""
 _ENOUGH = 512
 """Lines after which it is not."""
+_FRESH: Final = 16
+"""Lines that are made at once."""
 _PAUSE = 1.0
 """Seconds until a place that takes nothing is tried again."""
 
@@ -42,9 +46,10 @@ _PAUSE = 1.0
 class Lines:
     """The lines of finished exchanges, and the task that writes them.
 
-    A line is made when its exchange ends, while all that it tells of is at hand: what waits is a text, and not a
-    request and its response.  A thread that makes lines would hold the interpreter, and every request, for as long as
-    it is given turns (5 ms).  They are written in one, since what takes them may block.
+    Lines are made soon after their exchanges have ended, some at once: where one request in a hundred is told of, what
+    makes a line has left the processor's caches since the last.  What waits for long is a text, and not a request and
+    its response.  A thread that makes lines would hold the interpreter, and every request, for as long as it is given
+    turns (5 ms).  They are written in one, since what takes them may block.
 
     Args:
         format: how they look.
@@ -101,6 +106,7 @@ class Lines:
         if counters is not None:
             self._written, self._lost = counters
         self._lines: deque[str] = deque()
+        self._fresh: list[Exchange] = []
         # What a thread has not taken yet.
         self._out: deque[str] = deque()
         self._more = Wakeup()
@@ -118,33 +124,48 @@ class Lines:
     def chosen(self, request: Request) -> bool:
         """Whether an exchange is in the sample: the same answer for the same trace, in every proxy
         (``LogChoice.place``)."""
-        trace = request.trace
-        trace_id = ids_of(request.headers.raw)[0] if trace is None else trace.trace
+        trace = request.trace_mark
+        raw = request.headers.raw
+        if trace is not None and trace.trace:
+            trace_id = trace.trace
+        elif trace is UNRECORDED and raw and raw[-1][0] == VOLATILE:
+            # Where it has been put.
+            trace_id = raw[-1][1][3:35]
+        else:
+            trace_id = ids_of(raw)[0]
         if trace_id:
             return crc32(trace_id) < self._threshold
         return bool(self._draw() < self._sample)
 
     def put(self, exchange: Exchange) -> None:
-        """Makes the line of an exchange that is over, if it is one to tell of; or drops it."""
+        """Has a line made of an exchange that is over, if it is one to tell of; or drops it."""
         if not exchange.wanted and not self._worth(exchange):
             return
-        lines = self._lines
-        waiting = len(lines)
+        fresh = self._fresh
+        waiting = len(self._lines) + len(fresh)
         if waiting >= self.capacity:
             self._drop(1)
             return
         if not waiting:
             self._look_at_the_wall()
-        try:
-            lines.append(self.format.line(exchange))
-        except Exception as error:
-            # What somebody's layer has made of a request must not end it.
-            self._unmade(error)
-            return
+        fresh.append(exchange)
+        if len(fresh) == _FRESH:
+            self._make()
         if not waiting:
             self._more.wake()
         elif waiting == _ENOUGH:
             self._enough.wake()
+
+    def _make(self) -> None:
+        """Makes the lines of what has ended since the last time."""
+        fresh, lines = self._fresh, self._lines
+        self._fresh = []
+        for exchange in fresh:
+            try:
+                lines.append(self.format.line(exchange))
+            except Exception as error:
+                # What somebody's layer has made of a request must not end it.
+                self._unmade(error)
 
     def _worth(self, exchange: Exchange) -> bool:
         if self._slow >= 0 and exchange.ended_at - exchange.started_at > self._slow:
@@ -176,13 +197,14 @@ class Lines:
         """Writes lines until it is cancelled, and then what is left, as far as that takes no long wait."""
         try:
             while True:
-                if not self._lines:
+                if not self._lines and not self._fresh:
                     await self._more.wait()
                     continue
                 if self._output is not None and len(self._lines) <= _ENOUGH:
                     self._enough.clear()
                     with trio.move_on_after(_LINGER):
                         await self._enough.wait()
+                self._make()
                 # The clock may have been set while there was never nothing to write.
                 self._look_at_the_wall()
                 # Those that come meanwhile are too few for a turn of the thread.
@@ -191,6 +213,7 @@ class Lines:
         except trio.Cancelled:
             # What the same cancellation ends is told, too.
             await give_way()
+            self._make()
             output = self._output
             if output is None:
                 self._put_out_at_once()

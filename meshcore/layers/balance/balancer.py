@@ -149,8 +149,9 @@ class Balancer(Framed, Generic[Req, Rsp]):
         if found is None or (request.avoid and found.endpoint in request.avoid):
             found = await self._choose(request.avoid, request, None, 0.0)
             now = self._now()
-        if request.trace is not None:
-            request.trace.backend = self._target.name
+        trace = request.trace_mark
+        if trace is not None and trace.sampled:
+            trace.backend = self._target.name
         member = cast("Standing", found)
         deadline = 0.0
         while True:

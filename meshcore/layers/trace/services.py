@@ -42,7 +42,7 @@ class Served(PassThrough):
         link = self._tracer.decide(accepted)
         if link is None:
             return None
-        accepted.trace = link
+        accepted.trace_mark = link
         return self._recorded(accepted, link) if link.sampled else None
 
     async def _recorded(self, request: Request, link: Link) -> Response:
@@ -52,7 +52,7 @@ class Served(PassThrough):
         attributes.append(("direction", self._direction))
         span = tracer.span(link, kind, span_name(request.method), self._now(), request)
         span.attributes = attributes
-        request.trace = span
+        request.trace_mark = span
         if not span.sampled:
             passed: Response = await self._inner(request)
             return passed
@@ -138,7 +138,7 @@ class Endpointed(PassThrough):
     def take(self, request: Any, /) -> Awaitable[Any] | None:
         """The try, if it is recorded."""
         sent: Request = request
-        link = sent.trace
+        link = sent.trace_mark
         if link is None:
             # Nobody above has decided: a copy of a request (a mirror's), say.
             link = self._tracer.decide(sent)
