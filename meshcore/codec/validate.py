@@ -68,6 +68,10 @@ class Vouched:
     def __init__(self) -> None:
         self.field: object = None
 
+    def has(self, field: object) -> bool:
+        """Whether it is this one."""
+        return field is self.field
+
 
 VOUCHED: Final = Vouched()
 

@@ -12,7 +12,7 @@ from zlib import crc32
 import trio
 
 from meshcore._wakeup import Wakeup, clock, give_way
-from meshcore.codec.validate import VOLATILE
+from meshcore.codec.validate import VOUCHED
 from meshcore.http.trace_ids import ids_of
 from meshcore.layers.access_log.fields import grpc_status
 from meshcore.layers.access_log.output import Output
@@ -21,6 +21,7 @@ from meshcore.tracing.propagation import UNRECORDED
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from meshcore.codec.events import Field
     from meshcore.http.log_choice import LogChoice
     from meshcore.http.message import Request
     from meshcore.layers.access_log.exchange import Exchange
@@ -125,14 +126,14 @@ class Lines:
         """Whether an exchange is in the sample: the same answer for the same trace, in every proxy
         (``LogChoice.place``)."""
         trace = request.trace_mark
-        raw = request.headers.raw
-        if trace is not None and trace.trace:
-            trace_id = trace.trace
-        elif trace is UNRECORDED and raw and raw[-1][0] == VOLATILE:
-            # Where it has been put.
-            trace_id = raw[-1][1][3:35]
+        raw: list[Field] = request.headers.raw
+        last: Field = raw[-1] if raw else None
+        trace_id: bytes
+        if trace is UNRECORDED and VOUCHED.has(last):
+            # Just begun.
+            trace_id = last[1][3:35]
         else:
-            trace_id = ids_of(raw)[0]
+            trace_id = trace.trace if trace is not None and trace.trace else ids_of(raw)[0]
         if trace_id:
             return crc32(trace_id) < self._threshold
         return bool(self._draw() < self._sample)

@@ -7,6 +7,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import trio
+import trio.lowlevel
+
+from meshcore.layers.access_log.quick import is_quick, pipe_of, write_to_pipe
 
 if TYPE_CHECKING:
     from collections import deque
@@ -19,11 +22,16 @@ LAST_WORDS = 1.0
 
 _LOOK = 1.0
 """Seconds between two looks at whether the file is still the one that has the name."""
+_SLOW = 0.005
+"""Seconds that a write may take without a thread."""
 _MODE = 0o640
 
 
 class Output:
-    """A place for lines, written by one thread at a time: whatever blocks there, blocks nothing else.
+    """A place for lines: what may block is written by a thread, one at a time, and blocks nothing else.
+
+    A file on a disk of this machine is written without one, and so is a pipe as far as it has room: there is nothing to
+    wait for, mostly.  A disk that lets itself be waited for once, for more than 5 ms, has a thread from then on.
 
     A file is opened to append, made if need be (mode 0640), and opened anew once another file, or none, has its name:
     what moves logs away needs to tell nobody.  What truncates it in place works, too.
@@ -39,6 +47,8 @@ class Output:
         self._one = trio.CapacityLimiter(1)
         self._file = -1
         self._looked = 0.0
+        # Whether it is written without a thread; None: that has not been looked at.
+        self._quick: bool | None = None
         self._torn = False
         self._astray = False
 
@@ -56,6 +66,11 @@ class Output:
             OSError: something could not be written, and is lost.
         """
         now = trio.current_time()
+        if self._quick is None:
+            self._quick = not self._stream and is_quick(self.to)
+        if not self._one.borrowed_tokens and self._write_quickly(parts, now):
+            await trio.lowlevel.checkpoint()
+            return
         await trio.to_thread.run_sync(self._flush, parts, now, abandon_on_cancel=True, limiter=self._one)
 
     async def finish(self, parts: deque[str]) -> bool:
@@ -73,8 +88,21 @@ class Output:
             await self.write(parts)
         return not scope.cancelled_caught
 
+    def _write_quickly(self, parts: deque[str], now: float) -> bool:
+        """Writes without a thread, as far as that can be done; whether that was all."""
+        if self._stream:
+            pipe = pipe_of(sys.stderr if self._stream == "stderr" else sys.stdout)
+            return pipe >= 0 and write_to_pipe(pipe, parts)
+        if not self._quick:
+            return False
+        try:
+            self._flush(parts, now)
+        finally:
+            self._quick = trio.current_time() - now <= _SLOW
+        return True
+
     def _flush(self, parts: deque[str], now: float) -> None:
-        """Runs in a thread."""
+        """Runs in a thread, mostly."""
         if self._stream:
             stream = sys.stderr if self._stream == "stderr" else sys.stdout
             while parts:
