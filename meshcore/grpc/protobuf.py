@@ -38,6 +38,8 @@ def nested(field: int, message: bytes) -> bytes:
     if field < 16 and size < 0x80:
         # As nearly all of them: a byte each.
         return _SMALL[field << 7 | size] + message
+    if field < 16 and size < 0x4000:
+        return bytes((field << 3 | _BYTES, size & 0x7F | 0x80, size >> 7)) + message
     return _varint(field << 3 | _BYTES) + _varint(size) + message
 
 

@@ -63,7 +63,8 @@ http {{
 
 @contextmanager
 def nginx(*, any_address: bool = False) -> Iterator[Running]:
-    """nginx as an origin on ``port`` (HTTP/1.1) and ``ports["h2"]``: ``/`` 100 bytes, ``/1m``, ``/echo-…``."""
+    """nginx as an origin on ``port`` (HTTP/1.1) and ``ports["h2"]``: ``/`` 100 bytes, ``/1m``, ``/echo-…``; and as a
+    collector, which takes spans and forgets them."""
     path = program("nginx")
     port, h2 = free_port(), free_port()
     host = "0.0.0.0" if any_address else "127.0.0.1"
@@ -75,6 +76,7 @@ def nginx(*, any_address: bool = False) -> Iterator[Running]:
             location = / {{ return 200 "{"x" * 99}\\n"; }}
             location = /host {{ return 200 "$host $request_method $http_via"; }}
             location = /missing {{ return 404 "no\\n"; }}
+            location = /v1/traces {{ return 200 ""; }}
         """
         configuration = directory / "nginx.conf"
         configuration.write_text(

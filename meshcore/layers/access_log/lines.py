@@ -131,7 +131,8 @@ class Lines:
         trace_id: bytes
         if trace is UNRECORDED and VOUCHED.has(last):
             # Just begun.
-            trace_id = last[1][3:35]
+            value: bytes = last[1]
+            trace_id = value[3:35]
         else:
             trace_id = trace.trace if trace is not None and trace.trace else ids_of(raw)[0]
         if trace_id:
