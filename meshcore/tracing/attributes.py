@@ -58,22 +58,10 @@ def span_name(method: bytes, route: str = "") -> str:
 
 def of_request(request: Request, *, query: bool) -> list[Attribute]:
     """What a request says, as it is now: layers below may change it."""
-    method = _METHODS.get(request.method)
-    path, mark, rest = request.path.partition(b"?")
-    found: list[Attribute] = [
-        _OTHER if method is None else method,
-        ("url.scheme", shown(request.scheme)),
-        ("url.path", shown(path)),
-        _TCP,
-        _HTTP,
-        _VERSIONS.get(request.version, _UNKNOWN),
-    ]
-    if method is None:
-        found.append(("http.request.method_original", shown(request.method)))
-    if query and mark:
-        found.append(("url.query", shown(rest)))
-    if request.authority:
-        found += _server(request.authority[:LONGEST], request.scheme)
+    authority, target = request.authority, request.path
+    # What is long is not remembered: it would be kept for as long as others are.
+    of_target = _known_target if len(authority) + len(target) <= LONGEST else _of_target
+    found: list[Attribute] = [*of_target(request.method, request.scheme, authority, target, request.version, query)]
     grpc = False
     for name, value in request.headers.raw:
         if name == b"user-agent":
@@ -83,12 +71,38 @@ def of_request(request: Request, *, query: bool) -> list[Attribute]:
         elif name == ORIG_PROTO:
             found.append(("l5d-orig-proto", shown(value)))
     if grpc and is_grpc(request.headers.raw):
-        service, _, call = path[1:].rpartition(b"/")
+        service, _, call = target.partition(b"?")[0][1:].rpartition(b"/")
         found += [("rpc.service", shown(service)), ("rpc.method", shown(call)), RPC]
     size = request.body.size_hint
     if size is not None:
         found.append(("http.request.body.size", size))
     return found
+
+
+def _of_target(
+    method: bytes, scheme: bytes, authority: bytes, path: bytes, version: int, query: bool
+) -> tuple[Attribute, ...]:
+    """What is asked for; a trace tells it twice, once for each side."""
+    word = _METHODS.get(method)
+    path, mark, rest = path.partition(b"?")
+    found: list[Attribute] = [
+        _OTHER if word is None else word,
+        ("url.scheme", shown(scheme)),
+        ("url.path", shown(path)),
+        _TCP,
+        _HTTP,
+        _VERSIONS.get(version, _UNKNOWN),
+    ]
+    if word is None:
+        found.append(("http.request.method_original", shown(method)))
+    if query and mark:
+        found.append(("url.query", shown(rest)))
+    if authority:
+        found += _server(authority[:LONGEST], scheme)
+    return tuple(found)
+
+
+_known_target: Final = functools.lru_cache(512)(_of_target)
 
 
 def of_client(request: Request) -> list[Attribute]:
@@ -156,7 +170,6 @@ def broke(span: Span, error: BaseException) -> None:
         span.message = str(error)[:LONGEST]
 
 
-@functools.lru_cache(256)
 def _server(authority: bytes, scheme: bytes) -> tuple[Attribute, ...]:
     host, port = _host_port(authority, scheme)
     return (("server.address", host), ("server.port", port)) if port else (("server.address", host),)

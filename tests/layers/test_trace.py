@@ -17,6 +17,7 @@ from meshcore.http.body import Chunks
 from meshcore.http.headers import Headers
 from meshcore.layers import Trace
 from meshcore.testing import memory_connection_pair, mock_service, request, response
+from meshcore.tracing.propagation import UNRECORDED
 from meshcore.tracing.sampling import Tracing
 from meshcore.tracing.span import ERROR, UNSET, Span
 from meshcore.tracing.tracer import Tracer
@@ -68,6 +69,32 @@ async def test_what_is_not_recorded_passes_without_a_frame_of_its_own() -> None:
     assert [NO] == asked[1].headers.raw
     assert [] == bench.recorder.begun
     await waited
+
+
+async def test_the_place_of_what_begins_here_and_is_not_recorded_is_in_its_fields() -> None:
+    bench = Bench(sample=1e-9)
+    asked = [accepted(), accepted()]
+    for each in asked:
+        await bench.server(bench.client(mock_service()))(each)
+    assert asked[0].trace_mark is asked[1].trace_mark is UNRECORDED
+    copy = asked[0].variant(Headers(list(asked[0].headers.raw)), 20)
+    for each in (*asked, copy):
+        link = each.trace
+        assert link is not None
+        told = f"00-{link.trace_id}-{link.span_id}-00"
+        assert [(b"traceparent", told.encode())] == each.headers.raw
+        assert link is each.trace
+    assert copy.trace is not None
+    assert asked[0].trace is not None
+    assert copy.trace.trace == asked[0].trace.trace
+    # Who took it out has left nothing to read, and nobody decides anew.
+    bare = accepted()
+    await bench.server(mock_service())(bare)
+    bare.headers.remove(b"traceparent")
+    assert bare.trace is None
+    await bench.client(mock_service())(bare)
+    assert [] == bare.headers.raw
+    assert UNRECORDED.backend == ""
 
 
 async def test_a_span_ends_with_the_last_byte_of_the_answer(autojump_clock: trio.testing.MockClock) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from meshcore.addresses import format_address
 from meshcore.http.counted import CountedBody
 from meshcore.http.grpc import is_grpc, status_of
+from meshcore.tracing.propagation import UNRECORDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,15 +200,16 @@ def error_of(x: Exchange) -> str | bytes | None:
 
 
 def _trace_id(x: Exchange) -> str | bytes | None:
-    trace = x.request.trace
-    if trace is not None:
+    # What stands in the request's fields has been looked up for all fields of the line.
+    trace = x.request.trace_mark
+    if trace is not None and trace is not UNRECORDED:
         return trace.trace_id
     return x.lines.format.trace_id or None
 
 
 def _span_id(x: Exchange) -> str | bytes | None:
-    trace = x.request.trace
-    if trace is not None:
+    trace = x.request.trace_mark
+    if trace is not None and trace is not UNRECORDED:
         return trace.span_id
     return x.lines.format.span_id or None
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import stat
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,8 +23,8 @@ _LOCAL: Final = frozenset(
 _MOUNTS: Final = "/proc/self/mountinfo"
 _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 _NOWAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)
-_WHOLE: Final = select.PIPE_BUF
-"""Bytes that a pipe takes as a whole, or not at all."""
+_WHOLE: Final = 4_096
+"""Bytes that a pipe takes as a whole, or not at all (PIPE_BUF)."""
 
 
 def is_quick(path: str) -> bool:
