@@ -7,8 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import trio
-import trio.lowlevel
 
+from meshcore._wakeup import checkpoint
 from meshcore.layers.access_log.quick import is_quick, pipe_of, write_to_pipe
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Output:
         if self._quick is None:
             self._quick = not self._stream and is_quick(self.to)
         if not self._one.borrowed_tokens and self._write_quickly(parts, now):
-            await trio.lowlevel.checkpoint()
+            await checkpoint()
             return
         await trio.to_thread.run_sync(self._flush, parts, now, abandon_on_cancel=True, limiter=self._one)
 
