@@ -52,6 +52,9 @@ def test_only_a_plain_file_is_written_without_a_thread(tmp_path: Path) -> None:
     link.symlink_to(plain)
     assert [True, False, False, False] == [is_quick(str(path)) for path in (plain, pipe, link, "/dev/full")]
     assert not is_quick("/proc/self/nothing")
+    # Whatever leads there.
+    (tmp_path / "far").symlink_to("/proc/self")
+    assert not is_quick(str(tmp_path / "far" / "nothing"))
 
 
 def no_thread(*_: object, **__: object) -> Any:

@@ -29,7 +29,8 @@ _WHOLE: Final = 4_096
 
 def is_quick(path: str) -> bool:
     """Whether *path* is a plain file, or none yet, on a disk of this machine, as far as one can tell without a wait."""
-    path = os.path.abspath(path)
+    folder, name = os.path.split(os.path.abspath(path))
+    path = os.path.join(os.path.realpath(folder), name)
     try:
         with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as mounts:
             kind = _file_system(path, mounts.read())
