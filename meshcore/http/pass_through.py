@@ -45,22 +45,14 @@ class PassThrough:
 
     def __call__(self, request: Any, /) -> Any:
         each: PassThrough = self
-        if isinstance(request, Request) and request.account is None:
-            while True:
-                taken = each.take(request)
-                if taken is not None:
-                    return taken
-                below = each._plain_below
-                if below is None:
-                    return each._plain(request)
-                each = below
+        plain = isinstance(request, Request) and request.account is None
         while True:
             taken = each.take(request)
             if taken is not None:
                 return taken
-            below = each._below
+            below = each._plain_below if plain else each._below
             if below is None:
-                return each._inner(request)
+                return each._plain(request) if plain else each._inner(request)
             each = below
 
 

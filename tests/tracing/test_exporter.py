@@ -360,6 +360,18 @@ async def test_gzip_and_the_fields_that_are_told(nursery: trio.Nursery, autojump
     nursery.cancel_scope.cancel()
 
 
+async def test_sixteen_spans_are_written_when_the_last_of_them_ends(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    bench = Bench(nursery, interval=1.0)
+    bench.start()
+    written = bench.put(16)
+    written.attributes.append(("late", "nobody hears of it"))
+    await trio.sleep(5)
+    assert [["direction"]] * 16 == [[each.key for each in found.raw.attributes] for found in bench.collector.spans]
+    nursery.cancel_scope.cancel()
+
+
 async def test_a_span_that_cannot_be_written_is_dropped_and_is_told_of_once(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -49,8 +49,8 @@ class AccessLog:
 
     Attributes:
         write: takes one or more whole lines; a function that does not block for long, or an async one.  None: *to*
-            has them, in a thread, since a pipe that nobody reads blocks; what is left when the nursery is cancelled
-            has one second.
+            has them, in a thread where that may block (``Output``); what is left when the nursery is cancelled has one
+            second.
         format: ``"text"`` (``key=value`` after the common part), ``"json"``, ``"apache"`` or ``"linkerd-json"``.
         clock: seconds since the epoch, for the time stamp; None: Trio's clock, whose zero means nothing.
         capacity: lines that may wait.

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 _BATCH = 256
 """Lines that are written at once."""
 _LINGER = 0.2
-"""Seconds that a thread's next turn is waited for, so that it has more than one line to write."""
+"""Seconds that a line waits for others, so that they are written at once."""
 _ENOUGH = 512
 """Lines after which it is not."""
 _FRESH: Final = 16
@@ -50,7 +50,7 @@ class Lines:
     Lines are made soon after their exchanges have ended, some at once: where one request in a hundred is told of, what
     makes a line has left the processor's caches since the last.  What waits for long is a text, and not a request and
     its response.  A thread that makes lines would hold the interpreter, and every request, for as long as it is given
-    turns (5 ms).  They are written in one, since what takes them may block.
+    turns (5 ms).  Writing them is another matter (``Output``).
 
     Args:
         format: how they look.

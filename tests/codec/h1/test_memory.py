@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from meshcore.codec.events import NEED_DATA, PAUSED, DataReceived, RequestReceived, ResponseReceived
 from meshcore.codec.h1 import client_codec, server_codec
 from meshcore.codec.h1.memory import remember, written_requests
 from meshcore.codec.limits import H1Limits
+from meshcore.codec.validate import VOUCHED
 from meshcore.errors import LocalProtocolError, RemoteProtocolError
 
 pytestmark = pytest.mark.usefixtures("engine")
@@ -150,6 +153,23 @@ def test_a_traceparent_does_not_make_another_head_of_the_rest(
     plain = client_codec().send_request(b"GET", b"/", b"a.test", fields, end_stream=end_stream)
     assert {plain[:-2]} == set(heads)
     assert len(written_requests) <= 1
+
+
+def test_a_traceparent_that_was_made_here_is_not_judged_again() -> None:
+    # So wrong that nobody who looked would let it pass; compiled, too, where tuples are taken apart.
+    field: Any = (b"traceparent", b"not looked at: \x00")
+    headers: list[Any] = [(b"x-a", b"1"), field]
+    VOUCHED.field = field
+    try:
+        for _ in range(2):
+            head = client_codec().send_request(b"GET", b"/vouched", b"a.test", headers, end_stream=True)
+            assert head.endswith(b"\r\nx-a: 1\r\ntraceparent: not looked at: \x00\r\n\r\n")
+            assert [(b"x-a", b"1"), field] == headers
+        VOUCHED.field = None
+        with pytest.raises(LocalProtocolError):
+            client_codec().send_request(b"GET", b"/vouched", b"a.test", headers, end_stream=True)
+    finally:
+        VOUCHED.field = None
 
 
 def test_a_traceparent_that_is_no_value_is_refused() -> None:
