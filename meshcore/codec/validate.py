@@ -61,12 +61,22 @@ class Vouched:
     """The last field of that name that was made in this process, and is valid therefore: who sends it need not look.
 
     It is sent at once, mostly, and is found by what it is; another one is looked at as all are.
+
+    Attributes:
+        field: the field.
+        value: its value.
     """
 
-    __slots__ = ("field",)
+    __slots__ = ("field", "value")
 
     def __init__(self) -> None:
         self.field: object = None
+        self.value = b""
+
+    def vouch(self, field: object, value: bytes) -> None:
+        """For *field*, which says *value*."""
+        self.field = field
+        self.value = value
 
     def has(self, field: object) -> bool:
         """Whether it is this one."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from zlib import crc32
 
 import attrs
 
@@ -80,17 +79,6 @@ class LogChoice:
     def early(self) -> bool:
         """Whether it is known before the request is sent if it will be told."""
         return not (self.statuses or self.grpc or self.errors or self.slower_than is not None)
-
-    @property
-    def threshold(self) -> int:
-        """What :meth:`place` has to be below."""
-        return round(self.sample * (1 << 32))
-
-    @staticmethod
-    def place(trace_id: bytes) -> int:
-        """Where a trace stands among all, from 0 to 2**32: the same in every proxy, so that those with the same share
-        tell of the same requests."""
-        return crc32(trace_id)
 
 
 EVERYTHING = LogChoice()

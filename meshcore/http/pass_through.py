@@ -75,13 +75,15 @@ class HeadListener(PassThrough):
 
     Attributes:
         listens: whether this is one of those at all.
+        lowest: the lowest status that it may want to know of; of others it need not be told.
     """
 
-    __slots__ = ("listens",)
+    __slots__ = ("listens", "lowest")
 
     def __init__(self, inner: Any) -> None:
         super().__init__(inner)
         self.listens = False
+        self.lowest = 0
 
     def answered(
         self,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
+from zlib import crc32
 
 if TYPE_CHECKING:
     from meshcore.codec.events import Fields
 
-__all__ = ["ids_of", "noted"]
+__all__ = ["DIGITS", "ids_of", "limit_of", "noted", "place_of"]
 
 _B3: Final = re.compile(rb"([0-9a-f]{16}|[0-9a-f]{32})-([0-9a-f]{16})(?:-.*)?")
 _AMAZON: Final = re.compile(rb"(?:.*;\s*)?Root=([0-9a-f-]{1,64})(?:;.*)?", re.IGNORECASE)
@@ -17,6 +18,12 @@ _NAMES: Final = frozenset(
     {b"user-agent", b"traceparent", b"x-b3-traceid", b"x-b3-spanid", b"b3", b"x-request-id", b"x-amzn-trace-id"}
 )
 _LONGEST: Final = 512
+
+DIGITS: Final = 14
+"""Of a trace's id, its last, which are random in every format (56 bits): they decide by ratio, so that all proxies with
+one ratio decide alike, for traces and for lines of logs."""
+_ALL: Final = 1 << 4 * DIGITS
+_is_trace: Final = re.compile(rb"[0-9a-f]{32}|[0-9a-f]{16}").fullmatch
 
 
 def ids_of(raw: Fields) -> tuple[bytes, bytes]:
@@ -69,3 +76,20 @@ def noted(raw: Fields) -> tuple[bytes | None, bytes, bytes]:
         match = _AMAZON.fullmatch(amazon)
         return agent, (amazon if match is None else match[1]), b""
     return agent, b"", b""
+
+
+def limit_of(share: float) -> bytes:
+    """What :func:`place_of` is below for that share of all ids: digits of one width stand in the order of their
+    numbers."""
+    limit = int(share * _ALL)
+    # Beyond all digits where that is all of them.
+    return b"%0*x" % (DIGITS, limit) if limit < _ALL else b"g"
+
+
+def place_of(trace_id: bytes) -> bytes:
+    """Where an id stands among all, as :data:`DIGITS` digits; one that is no trace's (``x-request-id``) as random as
+    others."""
+    digits = trace_id.lower()
+    if _is_trace(digits):
+        return digits[-DIGITS:]
+    return b"%0*x" % (DIGITS, crc32(trace_id) << 24)

@@ -136,7 +136,7 @@ class Measured(Framed):
         if listener is not None:
             left = request.listener is listener
             request.listener = above
-            if left:
+            if left and response.status >= listener.lowest:
                 listener.answered(request, response, method, authority, path, sent, started)
         grpc = request.version == 20 and request.method == b"POST" and is_grpc(request.headers.raw)
         classification = request.classification

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from meshcore.codec.validate import VOUCHED
 from meshcore.http.headers import Headers
+from meshcore.http.trace_ids import DIGITS, limit_of
 from meshcore.tracing.propagation import DEBUG, FIELDS, FORMATS, UNRECORDED, W3C, Link, read, trace_state
 from meshcore.tracing.sampling import Tracing
 from meshcore.tracing.span import Span
@@ -20,15 +21,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Tracer"]
 
-_ID_BITS: Final = 56
-"""Of a trace's id, which are random in every format, and decide by ratio: all proxies with one ratio decide alike."""
 _HALF: Final = 16
 """Digits of half a trace's id, or of a span's."""
-_POOL: Final = 16 * 64
-"""Digits that are made at once: 64 of these."""
-_NOT_ZERO: Final = sum(1 << 64 * place for place in range(64))
-_DECIDES: Final = 2
-"""The first digit in the lower half of an id that decides by ratio."""
+_AT_ONCE: Final = 64
+"""Traces whose ids are made at once."""
+_TRACE: Final = 3
+"""Where a trace's id stands in a ``traceparent``."""
+_DECIDED: Final = _TRACE + 2 * _HALF
+_DECIDES: Final = _DECIDED - DIGITS
+"""Where the digits stand that decide by ratio."""
+_B: Final = ord("b")
+_G: Final = ord("g")
+_T: Final = ord("t")
+_X: Final = ord("x")
 _TRACEPARENT: Final = b"traceparent"
 
 
@@ -44,16 +49,16 @@ class Tracer:
 
     __slots__ = (
         "_bits",
-        "_bound",
-        "_bound_digits",
-        "_bound_first",
         "_by_ratio",
-        "_digits",
+        "_fields",
         "_first",
+        "_limit",
+        "_limit_first",
         "_order",
         "_place",
-        "_upper",
-        "_value_head",
+        "_random",
+        "_some",
+        "_values",
         "always",
         "current",
         "recorder",
@@ -73,9 +78,12 @@ class Tracer:
         self.recorder = recorder
         self.always = always
         self.current = current
-        self._bits = (random.Random() if rng is None else rng).getrandbits
-        self._digits = self._upper = self._value_head = b""
-        self._place = _POOL
+        rng = random.Random() if rng is None else rng
+        self._bits = rng.getrandbits
+        self._random = rng.randbytes
+        self._values: list[bytes] = []
+        self._fields: list[Field] = []
+        self._place = 0
         self.use(Tracing() if tracing is None else tracing)
 
     def __repr__(self) -> str:
@@ -86,10 +94,10 @@ class Tracer:
         self.tracing = tracing
         self._order = tracing.propagation
         self._first = FORMATS[tracing.propagation[0]]
-        self._bound = int(tracing.sample * (1 << _ID_BITS))
-        # Beyond all digits where that is all of them.
-        self._bound_digits = b"g" if self._bound >> _ID_BITS else b"%014x" % self._bound
-        self._bound_first: int = self._bound_digits[0]
+        # Whether any trace begins here by ratio.
+        self._some = tracing.sample > 0
+        self._limit = limit_of(tracing.sample)
+        self._limit_first: int = self._limit[0]
         self._by_ratio = tracing.continued == "ratio"
 
     def decide(self, request: Request) -> Link | None:
@@ -100,12 +108,14 @@ class Tracer:
         """
         raw = request.headers.raw
         for name, _ in raw:
-            if name in FIELDS:
+            # They all begin with one of these letters; most fields do not.
+            first = name[0] if name else 0
+            if first in (_B, _G, _T, _X) and name in FIELDS:
                 break
         else:
             # Most requests say nothing of a trace.
             if self.current is None or request.connection is not None:
-                return self._begin_plainly(raw) if self._bound and self.recorder is not None else None
+                return self._begin_plainly(raw) if self._some and self.recorder is not None else None
         link = read(raw, self._order)
         if link is None and self.current is not None and request.connection is None:
             link = self.current()
@@ -116,7 +126,7 @@ class Tracer:
         if link is not None and link.trace:
             if link.sampled is not None and not self._by_ratio:
                 return link if self.recorder is not None or not link.sampled else self._untold(link)
-            if link.sampled is None and not self._bound:
+            if link.sampled is None and not self._some:
                 # Left open by who sent it, and by a proxy that never begins a trace.
                 return self._untold(link)
             sampled = self._chosen(link.trace) and self.recorder is not None
@@ -129,40 +139,44 @@ class Tracer:
         wanted = None if link is None else link.sampled
         if self._by_ratio:
             wanted = None
-        if wanted is False or (wanted is None and not self._bound) or self.recorder is None:
+        if wanted is False or (wanted is None and not self._some) or self.recorder is None:
             return None
         return self._begin(request, link, wanted)
 
     def _begin_plainly(self, raw: Fields) -> Link:
         """A trace that begins here with a request that says nothing of one, recorded or not."""
         place = self._place
-        if place == _POOL:
+        if place == 0:
             self._make()
-            place = 0
-        self._place = place + _HALF
-        lower = self._digits[place : place + _HALF]
-        # Digits of one width stand in the order of their numbers; the first of them says it for most.
-        sampled = self._digits[place + _DECIDES] <= self._bound_first and lower[_DECIDES:] < self._bound_digits
-        if sampled:
-            return Link(self._upper + lower, b"", True, self._first)
+            place = _AT_ONCE
+        place -= 1
+        self._place = place
+        value = self._values[place]
+        # The first of the digits says it for most.
+        if value[_DECIDES] <= self._limit_first and value[_DECIDES:_DECIDED] < self._limit:
+            return Link(value[_TRACE:_DECIDED], b"", True, self._first)
         if self._first != W3C:
-            link = Link(self._upper + lower, lower, False, self._first)
+            span = _DECIDED + 1
+            link = Link(value[_TRACE:_DECIDED], value[span : span + _HALF], False, self._first)
             link.write(Headers(raw))
             return link
-        # The span is one that nobody records: its id only has to be another one in each trace.
-        value = b"%b%b-%b-00" % (self._value_head, lower, lower)
-        field: Field = (_TRACEPARENT, value)
         kept: list[Field] = raw
+        field: Field = self._fields[place]
         kept.append(field)
-        VOUCHED.field = field
+        VOUCHED.vouch(field, value)
         return UNRECORDED
 
     def _make(self) -> None:
-        """Makes the lower halves of ids of traces that begin here: many at a time is less work.  The upper half, which
-        is as random, is one for all of them."""
-        self._upper = self._span_id()
-        self._value_head = b"00-" + self._upper
-        self._digits = b"%0*x" % (_POOL, self._bits(_POOL * 4) | _NOT_ZERO)
+        """Makes fields for requests of traces that begin here and are not recorded: many at a time is less work.  The
+        upper half of their ids, which is as random, is one for all of them; the span is one that nobody records."""
+        head = b"00-" + self._span_id()
+        digits = b"0" * _HALF
+        while b"0" * _HALF in digits:
+            digits = self._random((_AT_ONCE + 1) * _HALF // 2).hex("-", _HALF // 2).encode()
+        step = _HALF + 1
+        values = [head + digits[place : place + step + _HALF] + b"-00" for place in range(0, _AT_ONCE * step, step)]
+        self._values = values
+        self._fields = [(_TRACEPARENT, value) for value in values]
 
     def _begin(self, request: Request, told: Link | None, wanted: bool | None) -> Link:
         """The same with one that says something that is no trace, or only that one is wanted."""
@@ -187,7 +201,7 @@ class Tracer:
         return link
 
     def _chosen(self, trace: bytes) -> bool:
-        return int(trace[-_ID_BITS // 4 :], 16) < self._bound
+        return trace[-DIGITS:] < self._limit
 
     def _span_id(self) -> bytes:
         return b"%016x" % (self._bits(64) or 1)

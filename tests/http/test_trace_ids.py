@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
+
 import hypothesis
 import pytest
 from hypothesis import strategies as st
 
 from meshcore.errors import ConfigError
 from meshcore.http.log_choice import LogChoice
-from meshcore.http.trace_ids import ids_of, noted
+from meshcore.http.trace_ids import ids_of, limit_of, noted, place_of
 
 W3C = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -75,14 +77,28 @@ def test_a_word_that_means_nothing_is_an_error_with_a_suggestion() -> None:
     ]
 
 
-@hypothesis.given(st.lists(st.binary(min_size=16, max_size=16), min_size=200, max_size=200, unique=True))
+@pytest.mark.parametrize("size", [8, 16])
+def test_a_share_of_traces_is_about_that_share(size: int) -> None:
+    rng, limit = random.Random(1), limit_of(0.25)
+    told = sum(place_of(rng.randbytes(size).hex().encode()) < limit for _ in range(2_000))
+    assert 420 < told < 580
+
+
+@hypothesis.given(st.lists(st.binary(min_size=1, max_size=64), min_size=200, max_size=200, unique=True))
 @hypothesis.settings(max_examples=10)
-def test_a_share_of_traces_is_about_that_share(ids: list[bytes]) -> None:
-    threshold = LogChoice(0.5).threshold
-    told = sum(LogChoice.place(each.hex().encode()) < threshold for each in ids)
+def test_a_share_of_whatever_else_names_a_request_is_about_that_share(ids: list[bytes]) -> None:
+    limit = limit_of(0.5)
+    told = sum(place_of(b"request-" + each) < limit for each in ids)
     assert 60 < told < 140
 
 
+def test_a_trace_has_one_place_however_it_is_written() -> None:
+    assert place_of(b"4bf92f3577b34da6a3ce929d0e0e4736") == b"ce929d0e0e4736"
+    assert place_of(b"A3CE929D0E0E4736") == b"ce929d0e0e4736"
+    assert limit_of(0.5) == b"80000000000000"
+
+
 def test_everything_and_nothing_are_both_shares() -> None:
-    assert LogChoice.place(b"any") < LogChoice(1.0).threshold
-    assert not LogChoice.place(b"any") < LogChoice(0.0).threshold
+    for each in (b"any", b"f" * 32):
+        assert place_of(each) < limit_of(1.0)
+        assert not place_of(each) < limit_of(0.0)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientCodec"]
 
+_UNLIKE: Final[object] = object()
+"""Stands where the field does that is never the same, and is like no field."""
 _NOTHING: Final[frozenset[bytes]] = frozenset()
 _LENGTH: Final = frozenset((b"content-length",))
 
@@ -185,12 +187,17 @@ class ClientCodec(Codec):
         simple = version == 11 and upgrade is None and not (expect_continue or close or method == b"CONNECT")
         last = b""
         fields: list[Field] = headers
-        if simple and fields and fields[-1][0] == VOLATILE and _is_volatile(fields[-1]):
+        if simple and fields:
+            unlike: Field = fields[-1]
+            if VOUCHED.has(unlike):
+                last = VOUCHED.value
+            elif unlike[0] == VOLATILE and is_volatile_value(unlike[1]):
+                last = unlike[1]
+        if last:
             # It is another one each time: what repeats is the rest.
-            unlike = fields.pop()
+            fields[-1] = _UNLIKE
             key = (method, target, authority, tuple(fields))
-            fields.append(unlike)
-            last = unlike[1]
+            fields[-1] = unlike
         else:
             key = (method, target, authority, tuple(fields))
         if simple and (known := written_requests.get(key)) is not None:
@@ -281,8 +288,3 @@ class ClientCodec(Codec):
             return False
         self._method = b""
         return True
-
-
-def _is_volatile(field: Field) -> bool:
-    """Whether a field that is never the same again can be sent."""
-    return field is VOUCHED.field or is_volatile_value(field[1])

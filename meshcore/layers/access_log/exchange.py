@@ -42,6 +42,7 @@ class Logged(HeadListener):
         self.__wrapped__: object = inner
         self.lines = lines
         self.listens = lines.by_head_alone
+        self.lowest = min(lines.statuses, default=1_000)
         self.target = target
         self.known: object = self
         self.values: list[str] = []

@@ -7,13 +7,12 @@ import random
 from collections import deque
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Final
-from zlib import crc32
 
 import trio
 
 from meshcore._wakeup import Wakeup, clock, give_way
 from meshcore.codec.validate import VOUCHED
-from meshcore.http.trace_ids import ids_of
+from meshcore.http.trace_ids import DIGITS, ids_of, limit_of, place_of
 from meshcore.layers.access_log.fields import grpc_status
 from meshcore.layers.access_log.output import Output
 from meshcore.tracing.propagation import UNRECORDED
@@ -40,6 +39,9 @@ _ENOUGH = 512
 """Lines after which it is not."""
 _FRESH: Final = 16
 """Lines that are made at once."""
+_DECIDED: Final = 35
+_DECIDES: Final = _DECIDED - DIGITS
+"""Where the digits that decide stand in a ``traceparent``."""
 _PAUSE = 1.0
 """Seconds until a place that takes nothing is tried again."""
 
@@ -87,7 +89,8 @@ class Lines:
         self.chooses = not choice.everything
         self.samples = choice.sample > 0
         self.early = choice.early
-        self._threshold = choice.threshold
+        self._limit = limit_of(choice.sample)
+        self._limit_first: int = self._limit[0]
         # Whether the head of a response says whether its line is wanted.
         plain = not choice.errors and not choice.grpc and choice.slower_than is None
         self.by_head = self.chooses and not choice.early and plain
@@ -123,20 +126,17 @@ class Lines:
         nursery.start_soon(self._run, name="access log")
 
     def chosen(self, request: Request) -> bool:
-        """Whether an exchange is in the sample: the same answer for the same trace, in every proxy
-        (``LogChoice.place``)."""
+        """Whether an exchange is in the sample: the same answer for the same trace, in every proxy (``place_of``)."""
         trace = request.trace_mark
         raw: list[Field] = request.headers.raw
         last: Field = raw[-1] if raw else None
-        trace_id: bytes
         if trace is UNRECORDED and VOUCHED.has(last):
-            # Just begun.
-            value: bytes = last[1]
-            trace_id = value[3:35]
-        else:
-            trace_id = trace.trace if trace is not None and trace.trace else ids_of(raw)[0]
+            # Just begun: the first of the digits that decide says it for most.
+            value = VOUCHED.value
+            return value[_DECIDES] <= self._limit_first and value[_DECIDES:_DECIDED] < self._limit
+        trace_id: bytes = trace.trace if trace is not None and trace.trace else ids_of(raw)[0]
         if trace_id:
-            return crc32(trace_id) < self._threshold
+            return place_of(trace_id) < self._limit
         return bool(self._draw() < self._sample)
 
     def put(self, exchange: Exchange) -> None:

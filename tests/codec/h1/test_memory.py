@@ -152,24 +152,25 @@ def test_a_traceparent_does_not_make_another_head_of_the_rest(
         heads.append(head[:-72])
     plain = client_codec().send_request(b"GET", b"/", b"a.test", fields, end_stream=end_stream)
     assert {plain[:-2]} == set(heads)
-    assert len(written_requests) <= 1
+    # One for all that have one, and one for those without.
+    assert len(written_requests) <= 2
 
 
 def test_a_traceparent_that_was_made_here_is_not_judged_again() -> None:
     # So wrong that nobody who looked would let it pass; compiled, too, where tuples are taken apart.
     field: Any = (b"traceparent", b"not looked at: \x00")
     headers: list[Any] = [(b"x-a", b"1"), field]
-    VOUCHED.field = field
+    VOUCHED.vouch(field, field[1])
     try:
         for _ in range(2):
             head = client_codec().send_request(b"GET", b"/vouched", b"a.test", headers, end_stream=True)
             assert head.endswith(b"\r\nx-a: 1\r\ntraceparent: not looked at: \x00\r\n\r\n")
             assert [(b"x-a", b"1"), field] == headers
-        VOUCHED.field = None
+        VOUCHED.vouch(None, b"")
         with pytest.raises(LocalProtocolError):
             client_codec().send_request(b"GET", b"/vouched", b"a.test", headers, end_stream=True)
     finally:
-        VOUCHED.field = None
+        VOUCHED.vouch(None, b"")
 
 
 def test_a_traceparent_that_is_no_value_is_refused() -> None:
