@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import threading
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,15 +27,19 @@ from tests.peers.sidecar import admin, sidecar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.bench.measure import Sample, Settings
+    from tests.bench.measure import Sample, Series, Settings
 
 __all__ = ["watched"]
 
 PROCESSES = 3
 """Of each kind: what is compared is close together, and one process differs from the next by up to 3 %, for life."""
-ROUNDS = 5
+ROUNDS = 12
 """More of them than elsewhere, and shorter ones."""
 BOUND = 1.10
+QUIET = (
+    "*÷ off* is the median over pairs of turns, *quiet* the ratio of the lower quartiles: whatever else the machine "
+    "does adds to a turn, and takes nothing away."
+)
 
 
 @dataclass(frozen=True)
@@ -70,9 +75,10 @@ def watched(settings: Settings) -> str:
         kinds = (off, accounts, scraped, spans, everything, lines)
         rows += _rows(kinds, "P1: HTTP/1.1", f"http1://127.0.0.1:{nginx.port}", loads.wrk, settings)
         rows += _rows(kinds, "P2: HTTP/2", f"h2c://127.0.0.1:{nghttpd.port}", loads.h2load, settings)
-    loaded = table(["", "what is on", "CPU µs/request", "÷ off", "failed"], rows)
+    loaded = table(["", "what is on", "CPU µs/request", "÷ off", "÷ off, quiet", "failed"], rows)
     return (
-        f"{loaded}\n\nAnd in this process, without a socket: a gateway's layers over a service that answers at once. "
+        f"{loaded}\n\n{QUIET}\n\n"
+        "And in this process, without a socket: a gateway's layers over a service that answers at once. "
         f"The data path is {'compiled' if is_compiled() else 'interpreted'}.\n\n{trio.run(_in_process)}"
     )
 
@@ -124,22 +130,35 @@ def _rows(
                 "admin": {"listen": "127.0.0.1:0"},
                 **kind.config,
             }
-            running = stack.enter_context(sidecar(config))
-            if kind.watched:
-                stack.enter_context(_looking(running))
-            live.append((kind, running))
+            live.append((kind, stack.enter_context(sidecar(config))))
+        watched = {running.port: running for kind, running in live if kind.watched}
+
+        def loaded(port: int) -> loads.Load:
+            with _looking(watched[port]) if port in watched else nullcontext():
+                return load(port, seconds=short.seconds)
+
         short = type(settings)(max(1.0, settings.seconds / 4), max(ROUNDS, settings.rounds))
-        series = in_turns(live, lambda port: load(port, seconds=short.seconds), short)
-    return against_first(protocol, series, _per_request)
+        series = in_turns(live, loaded, short)
+    off = series[0]
+    return [
+        [*row[:-1], number(_lower_quartile(each) / _lower_quartile(off), 3), row[-1]]
+        for row, each in zip(against_first(protocol, series, _per_request), series, strict=True)
+    ]
+
+
+def _lower_quartile(series: Series) -> float:
+    return statistics.quantiles(map(_per_request, series.samples), n=4)[0]
 
 
 @contextmanager
 def _looking(running: Any) -> Iterator[None]:
-    """Scrapes, and asks for the figures of the last seconds, each second."""
+    """Scrapes, and asks for the figures of the last seconds, once in each second of a load."""
     over = threading.Event()
 
     def look() -> None:
-        while not over.wait(1.0):
+        pause = 0.5
+        while not over.wait(pause):
+            pause = 1.0
             for path in ("/metrics", "/stats?window=5"):
                 with suppress(OSError):
                     admin(running, path)

@@ -310,6 +310,25 @@ async def test_the_access_log_the_spans_and_the_metrics_of_a_request_agree(
     assert len(tries) == metric(pair.web, "request_total{")
 
 
+async def test_logs_and_traces_with_one_share_tell_of_the_same_requests(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shares = '[access_log]\nformat = "json"\nsample = 0.2\n' + TRACING + "sample = 0.2\n"
+    pair = await traced(nursery, web=shares, orders=shares)
+    for _ in range(100):
+        await pair.ask()
+    await trio.sleep(10)
+    nursery.cancel_scope.cancel()
+    await trio.lowlevel.checkpoint()
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
+    told: dict[str, set[str]] = {"inbound": set(), "outbound": set()}
+    for line in lines:
+        told[line["direction"]].add(line["trace_id"])
+    recorded = {span.trace_id for span in pair.collector.spans}
+    assert 5 < len(recorded) < 45
+    assert told == {"inbound": recorded, "outbound": recorded}
+
+
 @pytest.mark.parametrize("kind", ["refused", "black-hole", "error", "silent", "closed"])
 async def test_a_collector_that_is_not_well_disturbs_nobody_and_what_is_lost_is_counted(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, kind: str

@@ -166,7 +166,7 @@ class HpackEncoder:
         for field in headers:
             code = looked[place]
             if code < 0:
-                parent: bytes = field[1]
+                parent: bytes = VOUCHED.value if VOUCHED.has(field) else field[1]
                 parts.append(_PARENT_HEAD)
                 parts.append(parent)
             else:
