@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import random
 import signal
 import subprocess
 import time
@@ -80,14 +81,15 @@ def test_no_line_is_lost_or_torn_while_the_file_is_moved_away_under_load(
 
 
 def test_both_sides_of_a_mesh_tell_of_the_same_sample_of_traces(nginx: Running, tmp_path: Path) -> None:
+    rng = random.Random(7)
     log = {"sample": 0.5, "fields": {"trace": "%{trace_id}", "side": "%{direction}", "to": "%{endpoint}"}}
     server = config(forward=nginx.port, access_log={**log, "to": str(tmp_path / "inbound.log")})
     with sidecar(server) as inbound:
         to = {"orders:80": {"endpoints": [f"127.0.0.1:{inbound.ports['inbound']}"]}}
         client = config(to=to, access_log={**log, "to": str(tmp_path / "outbound.log")})
         with sidecar(client) as outbound:
-            for number in range(60):
-                trace = f"00-{number * 7919 + 1:032x}-{number + 1:016x}-01"
+            for _ in range(60):
+                trace = f"00-{rng.getrandbits(128):032x}-{rng.getrandbits(64):016x}-01"
                 assert get(f"127.0.0.1:{outbound.ports['outbound']}", host="orders:80", traceparent=trace) == 200
             ended(outbound)
         ended(inbound)
