@@ -9,7 +9,7 @@ from zlib import crc32
 if TYPE_CHECKING:
     from meshcore.codec.events import Fields
 
-__all__ = ["DIGITS", "ids_of", "limit_of", "noted", "place_of"]
+__all__ = ["DECIDED", "DECIDES", "DIGITS", "ids_of", "limit_of", "noted", "place_of"]
 
 _B3: Final = re.compile(rb"([0-9a-f]{16}|[0-9a-f]{32})-([0-9a-f]{16})(?:-.*)?")
 _AMAZON: Final = re.compile(rb"(?:.*;\s*)?Root=([0-9a-f-]{1,64})(?:;.*)?", re.IGNORECASE)
@@ -22,6 +22,9 @@ _LONGEST: Final = 512
 DIGITS: Final = 14
 """Of a trace's id, its last, which are random in every format (56 bits): they decide by ratio, so that all proxies with
 one ratio decide alike, for traces and for lines of logs."""
+DECIDED: Final = 35
+DECIDES: Final = DECIDED - DIGITS
+"""Where these digits stand in a ``traceparent``: from here to there."""
 _ALL: Final = 1 << 4 * DIGITS
 _is_trace: Final = re.compile(rb"[0-9a-f]{32}|[0-9a-f]{16}").fullmatch
 

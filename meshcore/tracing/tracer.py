@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from meshcore.codec.validate import VOUCHED
 from meshcore.http.headers import Headers
-from meshcore.http.trace_ids import DIGITS, limit_of
+from meshcore.http.trace_ids import DECIDED, DECIDES, DIGITS, limit_of
 from meshcore.tracing.propagation import DEBUG, FIELDS, FORMATS, UNRECORDED, W3C, Link, read, trace_state
 from meshcore.tracing.sampling import Tracing
 from meshcore.tracing.span import Span
@@ -27,9 +27,6 @@ _AT_ONCE: Final = 64
 """Traces whose ids are made at once."""
 _TRACE: Final = 3
 """Where a trace's id stands in a ``traceparent``."""
-_DECIDED: Final = _TRACE + 2 * _HALF
-_DECIDES: Final = _DECIDED - DIGITS
-"""Where the digits stand that decide by ratio."""
 _B: Final = ord("b")
 _G: Final = ord("g")
 _T: Final = ord("t")
@@ -153,11 +150,11 @@ class Tracer:
         self._place = place
         value = self._values[place]
         # The first of the digits says it for most.
-        if value[_DECIDES] <= self._limit_first and value[_DECIDES:_DECIDED] < self._limit:
-            return Link(value[_TRACE:_DECIDED], b"", True, self._first)
+        if value[DECIDES] <= self._limit_first and value[DECIDES:DECIDED] < self._limit:
+            return Link(value[_TRACE:DECIDED], b"", True, self._first)
         if self._first != W3C:
-            span = _DECIDED + 1
-            link = Link(value[_TRACE:_DECIDED], value[span : span + _HALF], False, self._first)
+            span = DECIDED + 1
+            link = Link(value[_TRACE:DECIDED], value[span : span + _HALF], False, self._first)
             link.write(Headers(raw))
             return link
         kept: list[Field] = raw

@@ -444,6 +444,23 @@ async def test_two_proxies_tell_of_the_same_traces(nursery: trio.Nursery, autoju
     assert 30 < len(told[0].splitlines()) < 90
 
 
+@pytest.mark.parametrize(("statuses", "told"), [(("4xx",), [404]), (("404", "503"), [404, 503]), (("200",), [200])])
+async def test_below_metrics_exactly_the_statuses_that_are_named_are_told(
+    nursery: trio.Nursery, autojump_clock: MockClock, statuses: tuple[str, ...], told: list[int]
+) -> None:
+    async def inner(sent: Request) -> Response:
+        return response(int(sent.path[1:]))
+
+    written: list[str] = []
+    log = AccessLog(written.append, sample=0.0, statuses=statuses, template="%{status}")
+    new = Metrics(Registry(), "inbound").layer(log.layer(MockNewService(lambda target: inner)))
+    service = new.new_service(Accepted(), nursery)
+    for status in (200, 301, 404, 503):
+        await read_all((await service(request(path=b"/%d" % status))).body)
+    await wait_all_tasks_blocked()
+    assert told == [int(line) for line in "".join(written).split()]
+
+
 async def test_requests_without_an_id_are_drawn_by_lot(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     service, written = logged(nursery, mock_service(), sample=0.3, rng=random.Random(7))
     for _ in range(200):

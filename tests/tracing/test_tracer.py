@@ -62,6 +62,14 @@ def test_a_trace_begins_for_the_share_that_is_told_and_the_rest_is_told_so() -> 
             assert (False, fields) == decided(tracer(sample=1.0), *fields)
 
 
+def test_ids_are_valid_and_all_different_however_many_are_made_at_once() -> None:
+    told = tracer(sample=1e-9)
+    values = [decided(told)[1][0][1] for _ in range(1_000)]
+    links = [read([(b"traceparent", value)], ("w3c",)) for value in values]
+    assert all(link is not None and not link.sampled for link in links)
+    assert 1_000 == len({value[3:35] for value in values}) == len({value[36:52] for value in values})
+
+
 def test_ids_are_those_of_the_generator() -> None:
     one, other = [[decided(tracer(seed, sample=1e-9))[1] for _ in range(3)] for seed in (7, 7)]
     assert one == other

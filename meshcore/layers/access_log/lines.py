@@ -12,7 +12,7 @@ import trio
 
 from meshcore._wakeup import Wakeup, clock, give_way
 from meshcore.codec.validate import VOUCHED
-from meshcore.http.trace_ids import DIGITS, ids_of, limit_of, place_of
+from meshcore.http.trace_ids import DECIDED, DECIDES, ids_of, limit_of, place_of
 from meshcore.layers.access_log.fields import grpc_status
 from meshcore.layers.access_log.output import Output
 from meshcore.tracing.propagation import UNRECORDED
@@ -39,9 +39,6 @@ _ENOUGH = 512
 """Lines after which it is not."""
 _FRESH: Final = 16
 """Lines that are made at once."""
-_DECIDED: Final = 35
-_DECIDES: Final = _DECIDED - DIGITS
-"""Where the digits that decide stand in a ``traceparent``."""
 _PAUSE = 1.0
 """Seconds until a place that takes nothing is tried again."""
 
@@ -133,7 +130,7 @@ class Lines:
         if trace is UNRECORDED and VOUCHED.has(last):
             # Just begun: the first of the digits that decide says it for most.
             value = VOUCHED.value
-            return value[_DECIDES] <= self._limit_first and value[_DECIDES:_DECIDED] < self._limit
+            return value[DECIDES] <= self._limit_first and value[DECIDES:DECIDED] < self._limit
         trace_id: bytes = trace.trace if trace is not None and trace.trace else ids_of(raw)[0]
         if trace_id:
             return place_of(trace_id) < self._limit
