@@ -5,8 +5,6 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,35 +19,23 @@ from meshcore.testing import MockNewService, memory_connection_pair
 from meshcore.transport.target import Accepted, Endpoint
 from tests.bench import loads
 from tests.bench.layers import ACCEPTED, BACKEND, Answers, get
-from tests.bench.measure import in_turns
 from tests.bench.report import number, table
+from tests.bench.slices import HEAD, HOW, Side, apart, in_pairs
 from tests.peers import servers
 from tests.peers.meshcore import meshcore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from meshcore.abc import HttpService, NewHttp
     from meshcore.stack import Stack
-    from tests.bench.measure import Sample, Settings
+    from tests.bench.measure import Settings
 
 __all__ = ["accounting", "beside", "gateway"]
 
-ROUNDS = 15
-"""More of them than elsewhere, and shorter ones: what is compared is close together."""
 BOUND = 0.05
 TURNS = 300
 COUNT = 100
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A proxy: the name says whether it accounts."""
-
-    name: str
-
-
-KINDS = (Kind("on"), Kind("off"))
 
 
 def accounting(settings: Settings) -> str:
@@ -65,22 +51,18 @@ def accounting(settings: Settings) -> str:
 
 def _loaded(settings: Settings) -> str:
     rows = []
-    with servers.nginx() as nginx, servers.nghttpd() as nghttpd:
+    with apart() as measured, servers.nginx() as nginx, servers.nghttpd() as nghttpd:
         for name, scheme, origin, load in (
-            ("P1: HTTP/1.1, 32 connections", "http", nginx, _http1(1.0)),
-            ("P2: HTTP/2, 8 × 16", "h2c", nghttpd, _http2(min(settings.seconds, 1.0))),
+            ("P1: HTTP/1.1, 32 connections", "http", nginx, partial(loads.counted, clients=32, streams=1, h1=True)),
+            ("P2: HTTP/2, 8 × 16", "h2c", nghttpd, loads.counted),
         ):
-            with ExitStack() as exits:
-                live = []
-                for kind in KINDS:
-                    proxy = meshcore([origin.port], "--layer-accounting", kind.name, scheme=scheme)
-                    live.append((kind, exits.enter_context(proxy)))
-                rounds = max(ROUNDS, settings.rounds)
-                on, off = in_turns(live, load, type(settings)(settings.seconds, rounds), load)
-            ratio = on.ratio(off, _per_request)
-            costs = [number(each.median(_per_request)) for each in (on, off)]
-            rows.append([name, *costs, number(ratio, 3), str(1 + BOUND)])
-    return table(["load", "µs/request, on", "off", "on ÷ off", "bound"], rows)
+            off, on = (
+                Side(measured(meshcore, [origin.port], "--layer-accounting", word, scheme=scheme))
+                for word in ("off", "on")
+            )
+            found = in_pairs(off, on, load, settings)
+            rows.append([*found.row(name, "layers accounted"), str(1 + BOUND)])
+    return f"{table([*HEAD, 'bound'], rows)}\n\n{HOW}"
 
 
 def gateway(
@@ -146,15 +128,3 @@ async def _turn(service: HttpService, connection: Any) -> float:
         return (time.thread_time() - began) / COUNT
     finally:
         gc.enable()
-
-
-def _http1(seconds: float) -> Callable[[int], loads.Load]:
-    return lambda port: loads.wrk(port, seconds=seconds)
-
-
-def _http2(seconds: float) -> Callable[[int], loads.Load]:
-    return lambda port: loads.h2load(port, seconds=seconds)
-
-
-def _per_request(sample: Sample) -> float:
-    return sample.per_request

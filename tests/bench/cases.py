@@ -146,7 +146,7 @@ def tracing(settings: Settings) -> str:
 
 
 def accounting(settings: Settings) -> str:
-    """What the accounting of layers adds to a small request: with it and without it, in many short turns."""
+    """What the accounting of layers adds to a small request: with it and without it, side by side."""
     return accounting_costs(settings)
 
 

@@ -17,7 +17,7 @@ from tests.peers.servers import program
 
 PROGRAMS = Path(__file__).parent.parent / "peers" / "programs"
 
-__all__ = ["Load", "grpc", "h2load", "handshakes", "iperf3", "paced", "wrk"]
+__all__ = ["Load", "counted", "grpc", "h2load", "handshakes", "iperf3", "paced", "requests", "succeeded", "wrk"]
 
 
 @dataclass
@@ -44,6 +44,9 @@ class Load:
         return self.requests / self.seconds
 
 
+_COUNTS = re.compile(
+    r"requests: (\d+) total, (\d+) started, (\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored"
+)
 _UNITS = {"us": 0.001, "ms": 1.0, "s": 1_000.0, "m": 60_000.0}
 _TIME = re.compile(r"([0-9.]+)(us|ms|s|m)")
 _SIZES = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
@@ -91,9 +94,7 @@ def _h2load(command: list[str], seconds: float) -> Load:
         log = directory / "log"
         text = _run([program("h2load"), "-t1", f"--log-file={log}", *command], seconds)
         took = _latencies(log)
-    counts = re.search(
-        r"requests: (\d+) total, (\d+) started, (\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored", text
-    )
+    counts = _COUNTS.search(text)
     length = re.search(r"finished in ([0-9.]+)(us|ms|s|m),", text)
     body = re.search(r"(\d+)\) data", text) or re.search(r"\((\d+)\) data", text)
     assert counts, text
@@ -145,9 +146,25 @@ def handshakes(
 
 def requests(port: int, *, total: int, path: str = "/", clients: int = 8, streams: int = 16, h1: bool = False) -> Load:
     """So many requests, for those who count failures; HTTP/2, or HTTP/1.1 with *h1*."""
-    url = f"http://127.0.0.1:{port}{path}"
+    return _h2load(_counted(port, total, path, clients, streams, h1=h1), 300)
+
+
+def counted(port: int, total: int, *, clients: int = 8, streams: int = 16, h1: bool = False) -> list[str]:
+    """The command that makes so many requests, for those who run it themselves and read :func:`succeeded` of what it
+    says."""
+    return [program("h2load"), "-t1", *_counted(port, total, "/", clients, streams, h1=h1)]
+
+
+def _counted(port: int, total: int, path: str, clients: int, streams: int, *, h1: bool) -> list[str]:
     options = ["--h1"] if h1 else []
-    return _h2load([*options, f"-c{clients}", f"-m{streams}", f"-n{total}", url], 300)
+    return [*options, f"-c{clients}", f"-m{streams}", f"-n{total}", f"http://127.0.0.1:{port}{path}"]
+
+
+def succeeded(text: str) -> int:
+    """Requests that were answered well, by h2load's own count."""
+    found = _COUNTS.search(text)
+    assert found, text
+    return int(found[4])
 
 
 def paced(port: int, *, path: str = "/", rate: int = 1_000, connections: int = 20, seconds: float = 3.0) -> Load:

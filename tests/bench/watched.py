@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
-import threading
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+import http.client
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -18,28 +17,19 @@ from meshcore.tracing.sampling import Tracing
 from meshcore.tracing.tracer import Tracer
 from tests.bench import loads
 from tests.bench.accounting import TURNS, beside, gateway
-from tests.bench.measure import in_turns
-from tests.bench.report import against_first, number, table
+from tests.bench.measure import say
+from tests.bench.report import number, table
+from tests.bench.slices import HEAD, HOW, Side, apart, in_pairs
 from tests.peers import servers
 from tests.peers.process import scratch
-from tests.peers.sidecar import admin, sidecar
+from tests.peers.sidecar import sidecar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.bench.measure import Sample, Series, Settings
+    from tests.bench.measure import Settings
+    from tests.bench.slices import Measured
+    from tests.peers.process import Running
 
 __all__ = ["watched"]
-
-PROCESSES = 3
-"""Of each kind: what is compared is close together, and one process differs from the next by up to 3 %, for life."""
-ROUNDS = 12
-"""More of them than elsewhere, and shorter ones."""
-BOUND = 1.10
-QUIET = (
-    "*÷ off* is the median over pairs of turns, *quiet* the ratio of the lower quartiles: whatever else the machine "
-    "does adds to a turn, and takes nothing away."
-)
 
 
 @dataclass(frozen=True)
@@ -60,10 +50,16 @@ class Kind:
 def watched(settings: Settings) -> str:
     """The table of it, over both versions of HTTP."""
     rows = []
-    with servers.nginx() as nginx, servers.nghttpd() as nghttpd, servers.nginx() as other, scratch("seen") as folder:
+    with (
+        apart() as measured,
+        servers.nginx() as nginx,
+        servers.nghttpd() as nghttpd,
+        servers.nginx() as other,
+        scratch("seen") as folder,
+    ):
         # Not one in Python: whatever it did, it would do on the processor that the load and the origins have.
         collector = f"http://127.0.0.1:{other.port}"
-        off = Kind("off", {"proxy": {"layer_accounting": False}})
+        off = Kind("off, once more", {"proxy": {"layer_accounting": False}})
         accounts = Kind("layers accounted", {})
         scraped = Kind("and scraped, and looked at, each second", {}, watched=True)
         traced = {"tracing": {"collector": collector, "sample": 0.01}}
@@ -72,12 +68,19 @@ def watched(settings: Settings) -> str:
         everything = Kind("and 1 % of all lines, and all of failures", {**traced, **log}, watched=True)
         told = {"access_log": {"format": "json", "to": str(folder / "each.log")}}
         lines = Kind("and a line for every request", {**traced, **told}, watched=True)
-        kinds = (off, accounts, scraped, spans, everything, lines)
-        rows += _rows(kinds, "P1: HTTP/1.1", f"http1://127.0.0.1:{nginx.port}", loads.wrk, settings)
-        rows += _rows(kinds, "P2: HTTP/2", f"h2c://127.0.0.1:{nghttpd.port}", loads.h2load, settings)
-    loaded = table(["", "what is on", "CPU µs/request", "÷ off", "÷ off, quiet", "failed"], rows)
+        for protocol, origin, load in (
+            ("P1: HTTP/1.1", f"http1://127.0.0.1:{nginx.port}", partial(loads.counted, clients=32, streams=1, h1=True)),
+            ("P2: HTTP/2", f"h2c://127.0.0.1:{nghttpd.port}", loads.counted),
+        ):
+            first = _side(off, origin, measured)
+            for kind in (off, accounts, scraped, spans, everything, lines):
+                second = _side(kind, origin, measured)
+                # The one that there is an aim for is measured more often.
+                found = in_pairs(first, second, load, settings, 2 if kind is everything else 1)
+                rows.append(found.row(protocol, kind.name))
+                say(f"  {' '.join(rows[-1])}")
     return (
-        f"{loaded}\n\n{QUIET}\n\n"
+        f"{table(HEAD, rows)}\n\n{HOW}\n\n"
         "And in this process, without a socket: a gateway's layers over a service that answers at once. "
         f"The data path is {'compiled' if is_compiled() else 'interpreted'}.\n\n{trio.run(_in_process)}"
     )
@@ -118,59 +121,28 @@ async def _in_process() -> str:
     return table(["what is on", "µs/request", "added"], rows)
 
 
-def _rows(
-    kinds: tuple[Kind, ...], protocol: str, origin: str, load: Callable[..., loads.Load], settings: Settings
-) -> list[list[str]]:
-    with ExitStack() as stack:
-        live = []
-        for kind in kinds * PROCESSES:
-            config = {
-                "listen": {"public": {"bind": "127.0.0.1:0", "to": [{"backend": "origin"}]}},
-                "backend": {"origin": {"endpoints": [origin]}},
-                "admin": {"listen": "127.0.0.1:0"},
-                **kind.config,
-            }
-            live.append((kind, stack.enter_context(sidecar(config))))
-        watched = {running.port: running for kind, running in live if kind.watched}
-
-        def loaded(port: int) -> loads.Load:
-            with _looking(watched[port]) if port in watched else nullcontext():
-                return load(port, seconds=short.seconds)
-
-        short = type(settings)(max(1.0, settings.seconds / 4), max(ROUNDS, settings.rounds))
-        series = in_turns(live, loaded, short)
-    off = series[0]
-    return [
-        [*row[:-1], number(_lower_quartile(each) / _lower_quartile(off), 3), row[-1]]
-        for row, each in zip(against_first(protocol, series, _per_request), series, strict=True)
-    ]
+def _side(kind: Kind, origin: str, measured: Measured) -> Side:
+    config = {
+        "listen": {"public": {"bind": "127.0.0.1:0", "to": [{"backend": "origin"}]}},
+        "backend": {"origin": {"endpoints": [origin]}},
+        "admin": {"listen": "127.0.0.1:0"},
+        **kind.config,
+    }
+    return Side(measured(sidecar, config), _Looking() if kind.watched else None)
 
 
-def _lower_quartile(series: Series) -> float:
-    return statistics.quantiles(map(_per_request, series.samples), n=4)[0]
+class _Looking:
+    """Scrapes, and asks for the figures of the last seconds, over a connection that it keeps, as Prometheus does."""
 
+    def __init__(self) -> None:
+        self._client = http.client.HTTPConnection("")
+        self._at: Running | None = None
 
-@contextmanager
-def _looking(running: Any) -> Iterator[None]:
-    """Scrapes, and asks for the figures of the last seconds, once in each second of a load."""
-    over = threading.Event()
-
-    def look() -> None:
-        pause = 0.5
-        while not over.wait(pause):
-            pause = 1.0
-            for path in ("/metrics", "/stats?window=5"):
-                with suppress(OSError):
-                    admin(running, path)
-
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
-def _per_request(sample: Sample) -> float:
-    return sample.per_request
+    def __call__(self, running: Running) -> None:
+        if running is not self._at:
+            self._client.close()
+            self._client = http.client.HTTPConnection("127.0.0.1", running.ports["admin"], timeout=10)
+            self._at = running
+        for path in ("/metrics", "/stats?window=5"):
+            self._client.request("GET", path)
+            self._client.getresponse().read()
