@@ -132,14 +132,15 @@ class Exporter:
 
     def ended(self, span: Span, /) -> None:
         """Queues a span, or drops it."""
-        collector, waiting = self.collector, self._waiting
+        collector, fresh = self.collector, self._fresh
+        waiting = len(self._queue) + len(fresh)
         if collector is None or waiting >= collector.queue:
             self._counts.dropped("queue_full" if collector is not None else "shutdown")
             return
         if not waiting or self._epoch is None:
             self._now_epoch()
-        self._fresh.append(span)
-        if len(self._fresh) == _FRESH:
+        fresh.append(span)
+        if len(fresh) == _FRESH:
             self._write()
         if not waiting or waiting + 1 == collector.batch:
             self._wakeup.wake()

@@ -54,6 +54,8 @@ ORDER: Final = ("w3c", "grpc", "b3")
 """In which they are read (M-17): the first that is whole counts."""
 
 _RANDOM: Final = 2
+_ENDS: Final = (b"-00", b"-01", b"-02", b"-03")
+"""By the flags that are written."""
 _NONE: Final = b""
 _LONGEST_STATE: Final = 512
 
@@ -136,7 +138,7 @@ class Link:
             flags = (self.marks & RANDOM) * _RANDOM + bool(self.sampled)
             # Last, where codecs expect what is never the same again.
             headers.remove(_TRACEPARENT)
-            headers.add(_TRACEPARENT, b"00-%b-%b-%02x" % (self.trace, self.span, flags))
+            headers.add(_TRACEPARENT, b"00-%b-%b%b" % (self.trace, self.span, _ENDS[flags]))
 
     def _write_others(self, headers: Headers, formats: int, parent: bytes) -> None:
         if formats & GRPC:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from meshcore.codec.validate import VOUCHED
 from meshcore.http.headers import Headers
-from meshcore.http.trace_ids import DECIDED, DECIDES, DIGITS, limit_of
+from meshcore.http.trace_ids import DIGITS, limit_of
 from meshcore.tracing.propagation import DEBUG, FIELDS, FORMATS, UNRECORDED, W3C, Link, read, trace_state
 from meshcore.tracing.sampling import Tracing
 from meshcore.tracing.span import Span
@@ -23,8 +23,11 @@ __all__ = ["Tracer"]
 
 _HALF: Final = 16
 """Digits of half a trace's id, or of a span's."""
-_AT_ONCE: Final = 64
+_AT_ONCE: Final = 256
 """Traces whose ids are made at once."""
+_BITS: Final = 4 * _HALF * (_AT_ONCE + 1)
+_FIRST: Final = _HALF - DIGITS
+"""Where in the lower half of an id the digits begin that decide."""
 _TRACE: Final = 3
 """Where a trace's id stands in a ``traceparent``."""
 _B: Final = ord("b")
@@ -47,15 +50,14 @@ class Tracer:
     __slots__ = (
         "_bits",
         "_by_ratio",
-        "_fields",
+        "_digits",
         "_first",
+        "_head",
         "_limit",
         "_limit_first",
         "_order",
         "_place",
-        "_random",
         "_some",
-        "_values",
         "always",
         "current",
         "recorder",
@@ -77,9 +79,8 @@ class Tracer:
         self.current = current
         rng = random.Random() if rng is None else rng
         self._bits = rng.getrandbits
-        self._random = rng.randbytes
-        self._values: list[bytes] = []
-        self._fields: list[Field] = []
+        # Of traces that begin here: what their fields begin with, and the lower halves of their ids.
+        self._head = self._digits = b""
         self._place = 0
         self.use(Tracing() if tracing is None else tracing)
 
@@ -142,38 +143,41 @@ class Tracer:
 
     def _begin_plainly(self, raw: Fields) -> Link:
         """A trace that begins here with a request that says nothing of one, recorded or not."""
-        place = self._place
-        if place == 0:
-            self._make()
-            place = _AT_ONCE
-        place -= 1
-        self._place = place
-        value = self._values[place]
+        place = self._next()
+        end = place + _HALF
+        digits = self._digits
         # The first of the digits says it for most.
-        if value[DECIDES] <= self._limit_first and value[DECIDES:DECIDED] < self._limit:
-            return Link(value[_TRACE:DECIDED], b"", True, self._first)
+        first = place + _FIRST
+        if digits[first] <= self._limit_first and digits[first:end] < self._limit:
+            return Link(self._head[_TRACE:] + digits[place:end], b"", True, self._first)
+        half = digits[place:end]
         if self._first != W3C:
-            span = DECIDED + 1
-            link = Link(value[_TRACE:DECIDED], value[span : span + _HALF], False, self._first)
+            link = Link(self._head[_TRACE:] + half, half, False, self._first)
             link.write(Headers(raw))
             return link
         kept: list[Field] = raw
-        field: Field = self._fields[place]
+        value = b"%b%b-%b-00" % (self._head, half, half)
+        field: Field = (_TRACEPARENT, value)
         kept.append(field)
         VOUCHED.vouch(field, value)
         return UNRECORDED
 
-    def _make(self) -> None:
-        """Makes fields for requests of traces that begin here and are not recorded: many at a time is less work.  The
-        upper half of their ids, which is as random, is one for all of them; the span is one that nobody records."""
-        head = b"00-" + self._span_id()
-        digits = b"0" * _HALF
-        while b"0" * _HALF in digits:
-            digits = self._random((_AT_ONCE + 1) * _HALF // 2).hex("-", _HALF // 2).encode()
-        step = _HALF + 1
-        values = [head + digits[place : place + step + _HALF] + b"-00" for place in range(0, _AT_ONCE * step, step)]
-        self._values = values
-        self._fields = [(_TRACEPARENT, value) for value in values]
+    def _next(self) -> int:
+        """Where the digits of the next id are: the span's, or the lower half of a trace's that begins here.  Its upper
+        half, which is as random, is one for many; the lower one is the span's as well where nobody records that, as
+        with B3."""
+        place = self._place
+        if place == 0:
+            # For many at once is less work.
+            digits = b"0" * _HALF
+            while b"0" * _HALF in digits:
+                digits = b"%0*x" % (_HALF * (_AT_ONCE + 1), self._bits(_BITS))
+            self._digits = digits
+            place = _AT_ONCE * _HALF
+            self._head = b"00-" + digits[place:]
+        place -= _HALF
+        self._place = place
+        return place
 
     def _begin(self, request: Request, told: Link | None, wanted: bool | None) -> Link:
         """The same with one that says something that is no trace, or only that one is wanted."""
@@ -201,7 +205,8 @@ class Tracer:
         return trace[-DIGITS:] < self._limit
 
     def _span_id(self) -> bytes:
-        return b"%016x" % (self._bits(64) or 1)
+        place = self._next()
+        return self._digits[place : place + _HALF]
 
     def span(self, above: Link, kind: int, name: str, started: float, request: Request) -> Span:
         """A span below *above*, which is sampled, begins; it is in the request's fields from here on.

@@ -22,6 +22,8 @@ __all__ = ["ClientCodec"]
 
 _UNLIKE: Final[object] = object()
 """Stands where the field does that is never the same, and is like no field."""
+_VOLATILE: Final = VOLATILE + b": "
+_END: Final = b"\r\n\r\n"
 _NOTHING: Final[frozenset[bytes]] = frozenset()
 _LENGTH: Final = frozenset((b"content-length",))
 
@@ -201,7 +203,7 @@ class ClientCodec(Codec):
         else:
             key = (method, target, authority, tuple(fields))
         if simple and (known := written_requests.get(key)) is not None:
-            head, length, open_head = known
+            head, length = known
             if length is not None:
                 if end_stream and length:
                     raise LocalProtocolError("no body, but a content-length")
@@ -209,7 +211,7 @@ class ClientCodec(Codec):
             if length is not None or end_stream:
                 self._sending = DONE if end_stream else LENGTH
                 self._began(method, None, True)
-                return b"%btraceparent: %b\r\n\r\n" % (open_head, last) if last else head
+                return head + last + _END if last else head
         if last:
             headers = headers[:-1]
         if version not in (10, 11) or not is_method(method) or not is_target(method, target):
@@ -266,11 +268,10 @@ class ClientCodec(Codec):
             framing += b"connection: %b\r\n" % b", ".join(options)
         self._sending = DONE if end_stream else sending
         self._began(method, upgrade, not close and version == 11)
-        open_head = b"%b%b%b" % (first, lines, framing)
-        head = open_head + b"\r\n"
+        head = b"%b%b%b%b" % (first, lines, framing, _VOLATILE if last else b"\r\n")
         if simple and not framing and len(head) <= LONGEST:
-            remember(written_requests, key, (head, length, open_head))
-        return b"%btraceparent: %b\r\n\r\n" % (open_head, last) if last else head
+            remember(written_requests, key, (head, length))
+        return head + last + _END if last else head
 
     def _began(self, method: bytes, protocol: bytes | None, keep_alive: bool) -> None:
         self._method = method

@@ -55,9 +55,9 @@ def responses(limits: H1Limits, engine: Engine) -> Responses:
     return {}
 
 
-written_requests: Final[dict[tuple[object, ...], tuple[bytes, int | None, bytes]]] = {}
-"""Heads of requests by method, target, authority and fields: the bytes, the content-length, and the bytes without the
-last line break, behind which more fields can stand."""
+written_requests: Final[dict[tuple[object, ...], tuple[bytes, int | None]]] = {}
+"""Heads of requests by method, target, authority and fields: the bytes, up to the value of a last field that is another
+one each time; and the content-length."""
 
 written_responses: Final[dict[tuple[object, ...], tuple[bytes, int | None]]] = {}
 """Heads of responses, without their last line break, by status and fields: the bytes, and the content-length."""
