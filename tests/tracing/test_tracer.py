@@ -192,9 +192,23 @@ def test_every_trace_has_an_id_of_its_own_that_is_not_zero() -> None:
     told = tracer(sample=1e-9)
     found = [fields[0][1] for _, fields in (decided(told) for _ in range(1_000))]
     assert 1_000 == len({value[3:35] for value in found}) == len({value[36:52] for value in found})
+    # Nobody records its span, which has half of its id.
+    assert all(value[19:35] == value[36:52] for value in found)
     links = [read([(b"traceparent", value)]) for value in found]
     assert all(link is not None and link.sampled is False for link in links)
     assert all(sampled for sampled, _ in (decided(tracer(number, sample=1.0)) for number in range(100)))
+
+
+def test_spans_that_are_recorded_have_ids_of_their_own_and_no_halves_of_traces() -> None:
+    told = tracer(sample=1.0)
+    found = []
+    for _ in range(400):
+        asked = request()
+        link = told.decide(asked)
+        assert link is not None
+        found += [link.trace[16:], *(told.span(link, kind, "GET", 0.0, asked).span for kind in (SERVER, CLIENT))]
+    assert 1_200 == len(set(found))
+    assert {16} == {len(each) for each in found}
 
 
 def test_what_was_to_be_recorded_in_any_case_is_not_where_clients_do_not_decide() -> None:
