@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 from outcome import Value
-from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import Abort, RunVar, Task, current_task, reschedule, wait_task_rescheduled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-__all__ = ["Task", "Wakeup", "WakeupQueue", "checkpoint", "clock", "current_task", "give_way"]
+__all__ = ["RunVar", "Task", "Wakeup", "WakeupQueue", "checkpoint", "clock", "current_task", "give_way"]
 
 
 _WOKEN: Final = Value(None)

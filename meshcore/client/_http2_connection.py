@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from meshcore._wakeup import WakeupQueue, checkpoint, give_way
+from meshcore._wakeup import WakeupQueue, checkpoint
 from meshcore.client._http2_stream import ClientStream
 from meshcore.client.limits import ExchangeLimits
 from meshcore.codec import events as h2events
@@ -29,6 +29,7 @@ from meshcore.transport.bulk import BulkRead
 from meshcore.transport.connection import READ_SIZE
 from meshcore.transport.http2 import Http2Link, send_ready
 from meshcore.transport.liveness import Liveness
+from meshcore.transport.turns import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,9 +179,10 @@ class Http2Connection:
             data = await connection.receive_some()
             if not data:
                 return
-            if self._happened(codec.receive_data(data, trio.current_time())):
+            began = trio.current_time()
+            if self._happened(codec.receive_data(data, began)):
                 return
-            if codec.unfinished and await self._read_on():
+            if codec.costly and await self._read_on(began):
                 return
             self.link.flush()
             turns += 1
@@ -199,12 +201,13 @@ class Http2Connection:
         turns = 0
         while not socket.closed:
             await socket.wait_readable()
+            began = trio.current_time()
             with BulkRead(self.link, socket) as bulk:
                 events = bulk.read()
                 if events is None or self._happened(events):
                     return True
                 size = bulk.size
-            if self.link.codec.unfinished and await self._read_on():
+            if self.link.codec.costly and await self._read_on(began):
                 return True
             turns += size
             self.link.flush()
@@ -215,14 +218,16 @@ class Http2Connection:
                 await checkpoint()
         raise trio.ClosedResourceError
 
-    async def _read_on(self) -> bool:
-        """Deals with what is left of a read that would have cost too much in a row; whether the connection is over."""
+    async def _read_on(self, began: float) -> bool:
+        """Deals with what is left of a read that costs too much for one go, of which the first piece was begun at
+        *began*; whether the connection is over."""
         codec = self.link.codec
-        while codec.unfinished:
-            # What has been read was sent before whatever ends this connection meanwhile.
-            await give_way()
-            if self._happened(codec.receive_data(b"", trio.current_time())):
-                return True
+        with Turn() as turn:
+            while codec.costly:
+                await turn.wait(trio.current_time() - began)
+                began = trio.current_time()
+                if self._happened(codec.receive_data(b"", began)):
+                    return True
         return False
 
     def _happened(self, events: list[Event]) -> bool:

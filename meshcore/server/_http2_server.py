@@ -35,6 +35,7 @@ from meshcore.transport.flow_body import FlowBody
 from meshcore.transport.http2 import READER_WATER, Http2Link
 from meshcore.transport.liveness import Liveness
 from meshcore.transport.sweep import Sweeper
+from meshcore.transport.turns import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,21 +172,14 @@ class Http2Server:
             if not data:
                 return
             self._dispatching = True
-            while True:
-                for event in codec.receive_data(data, trio.current_time()):
-                    # What comes most often, without a look into a table.
-                    if isinstance(event, h2events.RequestReceived):
-                        self._request(event)
-                    elif isinstance(event, h2events.DataReceived):
-                        self._data(event)
-                    elif _ACTIONS[type(event)](self, event):
-                        return
-                if self._new:
-                    await self._begin(codec.unfinished)
-                if not codec.unfinished:
-                    break
-                data = b""
-                await give_way()
+            began = trio.current_time()
+            if self._happened(codec.receive_data(data, began)):
+                return
+            if codec.costly:
+                if await self._read_on(began):
+                    return
+            elif self._new:
+                await self._begin(False)
             if self._goaway_due is not None:
                 self._last_goaway(self._goaway_due)
             self._dispatching = False
@@ -201,6 +195,34 @@ class Http2Server:
             if turns == READS_IN_A_ROW:
                 turns = 0
                 await checkpoint()
+
+    async def _read_on(self, began: float) -> bool:
+        """Deals with what is left of a read that costs too much for one go, of which the first piece was begun at
+        *began*; whether the connection is over."""
+        codec = self.link.codec
+        with Turn() as turn:
+            while True:
+                worked = trio.current_time() - began
+                if self._new:
+                    await self._begin(codec.unfinished)
+                if not codec.costly:
+                    return False
+                await turn.wait(worked)
+                began = trio.current_time()
+                if self._happened(codec.receive_data(b"", began)):
+                    return True
+
+    def _happened(self, events: list[h2events.Event]) -> bool:
+        """Deals with what was read; whether the connection is over."""
+        for event in events:
+            # What comes most often, without a look into a table.
+            if isinstance(event, h2events.RequestReceived):
+                self._request(event)
+            elif isinstance(event, h2events.DataReceived):
+                self._data(event)
+            elif _ACTIONS[type(event)](self, event):
+                return True
+        return False
 
     async def _begin(self, unfinished: bool) -> None:
         """Begins the requests of one read: now it is known which of them have come whole.  While the read is

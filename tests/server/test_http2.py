@@ -163,12 +163,13 @@ class Turns:
     async def of(self, peer: CodecPeer, streams: list[int]) -> int:
         """The turns between the first request and the last of those that were queued, all in one read."""
         self.seen.clear()
-        self._nursery.start_soon(self._take_turns, len(streams))
+        self._nursery.start_soon(self.take, len(streams))
         for stream_id in streams:
             assert 200 == (await peer.answer(stream_id)).status
         return self.seen[-1] - self.seen[0]
 
-    async def _take_turns(self, until: int) -> None:
+    async def take(self, until: int) -> None:
+        """Counts turns until so many requests have been seen."""
         while len(self.seen) < until:
             self.count += 1
             await trio.lowlevel.checkpoint()
@@ -179,6 +180,23 @@ async def test_others_get_their_turn_while_one_read_of_large_heads_is_decoded(nu
     peer = Serving(nursery, mock_service(turns.service)).peer
     await peer.ask()
     assert 4 <= await turns.of(peer, [peer.send(headers=[(b"x", b"~" * 2_000 + b"%d" % n)]) for n in range(20)])
+
+
+async def test_what_many_connections_brought_is_dealt_with_one_after_the_other(nursery: trio.Nursery) -> None:
+    turns = Turns(nursery)
+    peers = [Serving(nursery, mock_service(turns.service)).peer for _ in range(8)]
+    for peer in peers:
+        await peer.ask()
+    streams = [[peer.send(headers=[(b"x", b"~" * 2_000 + b"%d" % n)]) for n in range(20)] for peer in peers]
+    turns.seen.clear()
+    nursery.start_soon(turns.take, 160)
+    for peer in peers:
+        nursery.start_soon(peer.flush)
+    for peer, sent in zip(peers, streams, strict=True):
+        for stream_id in sent:
+            assert 200 == (await peer.answer(stream_id)).status
+    # The first piece of each comes at once, and the other four of each in a turn of their own.
+    assert 24 <= turns.seen[-1] - turns.seen[0]
 
 
 async def test_uploads_that_come_by_one_read_are_begun_two_at_a_time(nursery: trio.Nursery) -> None:

@@ -35,8 +35,8 @@ class H2Codec(Protocol):
         ``ConnectionTerminated``, with its GOAWAY queued; the events of frames before it stand.
         Everything after that is ignored.
 
-        What one call does is bounded, however much it is given: where ``unfinished`` says so after it, others
-        are to have their turn, and then it is to be called again, with ``b""``.
+        What one call does is bounded, however much it is given: where ``costly`` says so after it, others are to
+        have their turn; where ``unfinished`` does, it is to be called again then, with ``b""``.
         """
         ...
 
@@ -57,6 +57,11 @@ class H2Codec(Protocol):
     @property
     def unfinished(self) -> bool:
         """Whether whole frames are left of what was read, since they cost more than one call may."""
+        ...
+
+    @property
+    def costly(self) -> bool:
+        """Whether the last call did as much as one call may, or more; so it is wherever it is ``unfinished``."""
         ...
 
     def data_to_send(self) -> bytes:

@@ -59,6 +59,7 @@ class Scanner(Bodies):
                 self._parts.append(data)
                 self._have += len(data)
             if self._have < self._need:
+                self._costly = False
                 return events
             data = b"".join(self._parts)
             self._parts = []
@@ -88,6 +89,11 @@ class Scanner(Bodies):
     def unfinished(self) -> bool:
         """Whether the last call stopped at its budget: whole frames wait for the next one, which may be of ``b""``."""
         return not self._need and not self._ended
+
+    @property
+    def costly(self) -> bool:
+        """Whether the last call used its budget up."""
+        return self._costly and not self._ended
 
     def _terminate(self, code: int, reason: str, abuse: str) -> None:
         """Queues GOAWAY; nothing is read or written after it."""
@@ -320,6 +326,7 @@ class Scanner(Bodies):
                 self._flush(data, run, min(pos, end))
             raise
         self._need = need
+        self._costly = budget <= 0
         self._flush(data, run, pos)
         return pos
 

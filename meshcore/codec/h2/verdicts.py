@@ -51,6 +51,7 @@ class Verdicts:
         "_closed_before",
         "_closed_half",
         "_connection_window",
+        "_costly",
         "_credit",
         "_debt",
         "_decoder",
@@ -118,6 +119,7 @@ class Verdicts:
         self._parts: list[bytes] = []
         self._have = 0
         self._need = 9
+        self._costly = False
         self._preface = server
         self._settled = False
         self._settings_acked = False
