@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from binascii import hexlify
 from typing import TYPE_CHECKING, Final
 
 from meshcore.codec.validate import VOUCHED
@@ -171,7 +172,7 @@ class Tracer:
             # For many at once is less work.
             digits = b"0" * _HALF
             while b"0" * _HALF in digits:
-                digits = b"%0*x" % (_HALF * (_AT_ONCE + 1), self._bits(_BITS))
+                digits = hexlify(self._bits(_BITS).to_bytes(_BITS // 8, "big"))
             self._digits = digits
             place = _AT_ONCE * _HALF
             self._head = b"00-" + digits[place:]
