@@ -12,7 +12,7 @@ import trio
 
 from meshcore._wakeup import Wakeup, clock, give_way
 from meshcore.codec.validate import VOUCHED
-from meshcore.http.trace_ids import DECIDED, DECIDES, ids_of, limit_of, place_of
+from meshcore.http.trace_ids import DECIDED, DECIDES, DIGITS, ids_of, limit_of, place_of
 from meshcore.layers.access_log.fields import grpc_status
 from meshcore.layers.access_log.output import Output
 from meshcore.tracing.propagation import UNRECORDED
@@ -131,7 +131,10 @@ class Lines:
             # Just begun: the first of the digits that decide says it for most.
             value = VOUCHED.value
             return value[DECIDES] <= self._limit_first and value[DECIDES:DECIDED] < self._limit
-        trace_id: bytes = trace.trace if trace is not None and trace.trace else ids_of(raw)[0]
+        if trace is not None and trace.trace:
+            # Read by its rules, or made here.
+            return bool(trace.trace[-DIGITS:] < self._limit)
+        trace_id = ids_of(raw)[0]
         if trace_id:
             return place_of(trace_id) < self._limit
         return bool(self._draw() < self._sample)
