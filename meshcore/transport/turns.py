@@ -3,7 +3,7 @@
 Each connection lets others run between the pieces of a costly read.  That alone is fair to none of them once there are
 many such connections: a turn of the event loop then has a piece of each, and whoever needs several turns for an answer
 waits for all of them.  So they queue for the whole run: a turn of the loop has one of these pieces, however many there
-are.
+are.  Only the first piece of each read is dealt with as it comes, since what it costs is known afterwards.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["HEAVY", "MOST_REST", "Turn"]
 
 HEAVY: Final = 0.01
-"""Seconds that a piece may take before as long a rest follows it: others get at least half of the processor then, and
-an answer that takes several turns of the loop gets them in one go."""
+"""Seconds that a piece may take before as long a rest follows it: an answer that takes several turns of the loop gets
+them in one go then."""
 
 MOST_REST: Final = 0.1
 """Seconds that a rest lasts at the most, however long the piece took."""
@@ -63,20 +63,21 @@ class Turn:
             worked: seconds that the piece before took.
         """
         turns = self._turns
-        if self._has or not turns.taken:
+        if self._has:
+            # Handed over, it stays taken.
+            self._has = not turns.waiting.wake_one()
+        elif not turns.taken:
             self._has = turns.taken = True
-            if worked < HEAVY:
-                await give_way()
-            else:
-                with trio.CancelScope(shield=True):
-                    await trio.sleep(min(worked, MOST_REST))
-            if not turns.waiting.wake_one():
-                return
-            # Handed over: it stays taken.
-            self._has = False
-        with trio.CancelScope(shield=True):
-            await turns.waiting.wait()
-        self._has = True
+        if not self._has:
+            with trio.CancelScope(shield=True):
+                await turns.waiting.wait()
+            self._has = True
+        if worked < HEAVY:
+            await give_way()
+        else:
+            # Who has the turn rests for what it has done itself: meanwhile nobody else goes on.
+            with trio.CancelScope(shield=True):
+                await trio.sleep(min(worked, MOST_REST))
 
     def __enter__(self) -> Self:
         return self
